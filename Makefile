@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The front door. Meson does the work (meson.build lists the sources); this file installs what is
+# missing, names the usual jobs and calls it.
+#
+#   SETUP=no                 leave the set-up out (packagers, machines without Debian packages)
+#   prefix=DIR DESTDIR=DIR   where `make install` puts things
+#   MESON_FLAGS=...          more options for `meson setup` of a build folder that is made anew
+
+SETUP = yes
+prefix = /usr/local
+DESTDIR =
+MESON_FLAGS =
+DEMO_FLAGS =
+FUZZ_SECONDS = 60
+
+BUILD = build
+SANITIZED = build-asan
+ABI = build-abi
+FUZZ = build-fuzz
+ABI_LIBRARY = $(ABI)/lib/libmodeconn.so
+BASELINE = tests/abi/modeconn-0.xml
+
+.PHONY: all build demo check bench install sanitize fuzz abi abi-baseline docs format clean help \
+    setup
+.NOTPARALLEL:
+
+## build          the library, the program and the examples, into build/ (also: all)
+all build: setup $(BUILD)/build.ninja
+	meson compile -C $(BUILD)
+
+## demo           the paper's main experiment on Fashion-MNIST; report in demo-results/
+demo: build
+	$(BUILD)/tools/modeconn reproduce demo --out demo-results $(DEMO_FLAGS)
+
+## check          every test, plain and under AddressSanitizer and UBSan
+check: setup $(BUILD)/build.ninja $(SANITIZED)/build.ninja
+	scripts/check.sh $(BUILD) $(SANITIZED)
+
+## sanitize       the sanitized half of check
+sanitize: setup $(SANITIZED)/build.ninja
+	scripts/check.sh $(SANITIZED)
+
+## bench          images per second of the engine, training and inference
+bench: build
+	for mode in train infer; do \
+	    $(BUILD)/tools/modeconn bench --arch vgg13 --width 0.25 --input 1x28x28 --batch 128 \
+	        --mode $$mode || exit 1; \
+	done
+
+## install        library, headers, program and modeconn.pc under $(DESTDIR)$(prefix)
+install: build
+	meson configure $(BUILD) -Dprefix='$(prefix)'
+	meson install -C $(BUILD) --quiet $(if $(DESTDIR),--destdir '$(abspath $(DESTDIR))')
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+## fuzz           each reader of foreign files for FUZZ_SECONDS (needs clang)
+fuzz: setup $(FUZZ)/build.ninja
+	meson compile -C $(FUZZ)
+	scripts/fuzz.sh $(FUZZ) $(FUZZ_SECONDS)
+
+## abi            compares the shared library with the committed baseline (needs abigail-tools)
+abi: $(ABI)/build.ninja
+	@scripts/need.sh abidiff abigail-tools
+	meson compile -C $(ABI) modeconn:shared_library
+	abidiff --headers-dir2 include --drop-private-types --no-added-syms $(BASELINE) $(ABI_LIBRARY)
+
+## abi-baseline   writes that baseline anew (docs/abi.md says when)
+abi-baseline: $(ABI)/build.ninja
+	@scripts/need.sh abidw abigail-tools
+	meson compile -C $(ABI) modeconn:shared_library
+	abidw --headers-dir include --drop-private-types --no-corpus-path --no-comp-dir-path \
+	    --no-show-locs --out-file $(BASELINE) $(ABI_LIBRARY)
+
+## docs           API reference into build/docs/html (needs doxygen)
+docs:
+	@scripts/need.sh doxygen doxygen
+	mkdir -p $(BUILD)/docs
+	OUTPUT_DIRECTORY=$(BUILD)/docs doxygen docs/Doxyfile
+	@echo "open $(BUILD)/docs/html/index.html"
+
+## format         clang-format over every C file, with the committed style
+format:
+	@scripts/need.sh clang-format clang-format
+	find include lib tools examples tests -name '*.[ch]' -exec clang-format -i {} +
+
+## clean          removes the build folders (results of the demo stay)
+clean:
+	rm -rf $(BUILD) $(SANITIZED) $(ABI) $(FUZZ)
+
+## help           this list
+help:
+	@sed -n 's/^## /  /p' Makefile
+
+setup:
+	@if [ '$(SETUP)' != no ]; then scripts/setup.sh; fi
+
+# A failed set-up leaves no build.ninja, so it is tried anew next time.
+$(BUILD)/build.ninja:
+	meson setup $(BUILD) -Dprefix='$(prefix)' $(MESON_FLAGS)
+
+$(SANITIZED)/build.ninja:
+	meson setup $(SANITIZED) -Dbuildtype=debugoptimized -Db_sanitize=address,undefined \
+	    -Dc_args=-fno-sanitize-recover=undefined $(MESON_FLAGS)
+
+# Types are read from the debug information.
+$(ABI)/build.ninja: | setup
+	meson setup $(ABI) -Dbuildtype=debug $(MESON_FLAGS)
+
+$(FUZZ)/build.ninja:
+	@scripts/need.sh clang clang
+	CC=clang meson setup $(FUZZ) -Dbuildtype=debugoptimized -Dfuzz=true \
+	    -Db_sanitize=address,undefined $(MESON_FLAGS)

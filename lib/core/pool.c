@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A pool of persistent threads. The caller of mc_pool_run() publishes a job and works on it too;
+ * workers that arrive late find nothing left and harm nothing, so nobody waits for a thread that
+ * the system does not schedule.
+ *
+ * The ticket, one 64-bit atomic, holds the job's number (high half) and the next task to claim
+ * (low half). A task is claimed by adding one with compare-and-swap: success proves that the job
+ * is still the one whose `n` was read, because a new job changes the high half first. The job's
+ * other fields are read only after a claim, when they cannot change until that task is done.
+ */
+#include "core/core.h"
+
+#include <fenv.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+/* Turns of waiting before a thread sleeps: some tens of microseconds, the usual gap between two
+ * layers. With more threads than cores, turning only takes time from those that have work. */
+enum { SPIN_TURNS = 2000 };
+
+/* Tasks of one job; more are run as several jobs. Below the ticket's low half of 2^32. */
+static const int64_t most_tasks = INT32_MAX;
+
+typedef struct worker {
+    mc_pool *pool;
+    pthread_t thread;
+    int number; /* 1 .. size-1; the caller is 0 */
+} worker;
+
+struct mc_pool {
+    int size;        /* threads, the caller included */
+    int started;     /* workers, while creating */
+    int spin;        /* turns before sleeping */
+    worker *workers; /* [size - 1] */
+
+    atomic_bool busy; /* somebody runs a job */
+    _Atomic uint64_t ticket;
+    _Atomic int64_t n;    /* tasks of the job */
+    _Atomic int64_t left; /* not yet done */
+    mc_task_fn fn;
+    void *arg;
+    int64_t first; /* number of the job's task 0 */
+    fenv_t mode;   /* the caller's floating-point mode */
+    _Atomic int64_t helped;
+
+    pthread_mutex_t mutex; /* only for sleeping and waking */
+    pthread_cond_t work;   /* a new job, or stop */
+    pthread_cond_t done;   /* left == 0 */
+    atomic_int sleepers;
+    atomic_bool caller_sleeps;
+    atomic_bool stop;
+};
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static uint32_t job_of(uint64_t ticket)
+{
+    return (uint32_t)(ticket >> 32);
+}
+
+/* The next task of whatever job is open, or -1. */
+static int64_t claim(mc_pool *pool)
+{
+    uint64_t ticket = atomic_load(&pool->ticket);
+
+    while (true) {
+        const int64_t task = (int64_t)(ticket & UINT32_MAX);
+        if (task >= atomic_load(&pool->n))
+            return -1;
+        if (atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1))
+            return task;
+    }
+}
+
+/* Claims and runs tasks until none is left; returns how many. */
+static int64_t work_on(mc_pool *pool, int number, bool set_mode)
+{
+    int64_t count = 0;
+
+    for (int64_t task = claim(pool); task >= 0; task = claim(pool)) {
+        if (set_mode && count == 0)
+            fesetenv(&pool->mode);
+        pool->fn(pool->arg, pool->first + task, number);
+        count++;
+    }
+    return count;
+}
+
+/* ---- workers --------------------------------------------------------------------------- */
+
+/* Whether a job other than `seen` is open, and which. */
+static bool has_job(mc_pool *pool, uint32_t seen, uint32_t *job)
+{
+    const uint64_t ticket = atomic_load(&pool->ticket);
+
+    *job = job_of(ticket);
+    return *job != seen && (ticket & UINT32_MAX) != UINT32_MAX;
+}
+
+/* Waits for a job other than `seen`; false on stop. Counting oneself among the sleepers before
+ * looking again, and the publisher's order (ticket, then sleepers), loses no wake-up. */
+static bool wait_for_job(mc_pool *pool, uint32_t seen, uint32_t *job)
+{
+    for (int turn = 0; turn < pool->spin; turn++) {
+        if (has_job(pool, seen, job) || atomic_load(&pool->stop))
+            return !atomic_load(&pool->stop);
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!has_job(pool, seen, job) && !atomic_load(&pool->stop))
+        pthread_cond_wait(&pool->work, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->mutex);
+    return !atomic_load(&pool->stop);
+}
+
+static void *worker_main(void *arg)
+{
+    const worker *self = arg;
+    mc_pool *pool = self->pool;
+    uint32_t job = 0;
+
+    while (wait_for_job(pool, job, &job)) {
+        const int64_t count = work_on(pool, self->number, true);
+        if (count == 0)
+            continue;
+        atomic_fetch_add(&pool->helped, count);
+        if (atomic_fetch_sub(&pool->left, count) == count && atomic_load(&pool->caller_sleeps)) {
+            pthread_mutex_lock(&pool->mutex);
+            pthread_cond_signal(&pool->done);
+            pthread_mutex_unlock(&pool->mutex);
+        }
+    }
+    return NULL;
+}
+
+/* Workers take no signals: a handler of the program runs on a thread of the program. */
+static int32_t start_workers(mc_pool *pool)
+{
+    sigset_t all, before;
+    int error = 0;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (pool->started < pool->size - 1 && error == 0) {
+        worker *next = &pool->workers[pool->started];
+        next->pool = pool;
+        next->number = pool->started + 1;
+        error = pthread_create(&next->thread, NULL, worker_main, next);
+        if (error == 0)
+            pool->started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return mc_fail(MODECONN_ERROR_SYSTEM, "cannot start thread %d of %d: %s", pool->started + 2,
+                       pool->size, strerror(error));
+    return MODECONN_OK;
+}
+
+int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **out)
+{
+    int32_t status;
+    mc_pool *pool = mc_calloc(context, 1, sizeof(*pool));
+
+    *out = NULL;
+    if (pool == NULL)
+        return MODECONN_ERROR_MEMORY;
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->done, NULL);
+    pool->size = threads;
+    pool->spin = threads <= mc_available_cores() ? SPIN_TURNS : 0;
+    pool->workers = mc_calloc(context, threads - 1, sizeof(*pool->workers));
+    status = pool->workers != NULL ? start_workers(pool) : MODECONN_ERROR_MEMORY;
+    if (status < 0)
+        mc_pool_destroy(context, pool);
+    else
+        *out = pool;
+    return status;
+}
+
+void mc_pool_destroy(const modeconn_context *context, mc_pool *pool)
+{
+    if (pool == NULL)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->stop, true);
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+    for (int i = 0; i < pool->started; i++)
+        pthread_join(pool->workers[i].thread, NULL);
+    pthread_cond_destroy(&pool->done);
+    pthread_cond_destroy(&pool->work);
+    pthread_mutex_destroy(&pool->mutex);
+    mc_free(context, pool->workers);
+    mc_free(context, pool);
+}
+
+int mc_pool_size(const mc_pool *pool)
+{
+    return pool->size;
+}
+
+int64_t mc_pool_helped(const mc_pool *pool)
+{
+    return atomic_load(&pool->helped);
+}
+
+/* ---- callers --------------------------------------------------------------------------- */
+
+static void run_alone(int64_t n, mc_task_fn fn, void *arg)
+{
+    for (int64_t task = 0; task < n; task++)
+        fn(arg, task, 0);
+}
+
+/* Closes the ticket under the new job's number, writes the job, opens the ticket. */
+static void publish(mc_pool *pool, int64_t first, int64_t n, mc_task_fn fn, void *arg)
+{
+    const uint64_t job = (uint64_t)(uint32_t)(job_of(atomic_load(&pool->ticket)) + 1) << 32;
+    int sleepers;
+
+    atomic_store(&pool->ticket, job | UINT32_MAX);
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->first = first;
+    fegetenv(&pool->mode);
+    atomic_store(&pool->left, n);
+    atomic_store(&pool->n, n);
+    atomic_store(&pool->ticket, job);
+
+    sleepers = atomic_load(&pool->sleepers);
+    if (sleepers == 0)
+        return;
+    pthread_mutex_lock(&pool->mutex);
+    if (n - 1 >= sleepers)
+        pthread_cond_broadcast(&pool->work);
+    else
+        for (int64_t i = 0; i < n - 1; i++)
+            pthread_cond_signal(&pool->work);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void wait_until_done(mc_pool *pool)
+{
+    for (int turn = 0; turn < pool->spin; turn++) {
+        if (atomic_load(&pool->left) == 0)
+            return;
+        relax();
+    }
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->caller_sleeps, true);
+    while (atomic_load(&pool->left) != 0)
+        pthread_cond_wait(&pool->done, &pool->mutex);
+    atomic_store(&pool->caller_sleeps, false);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void mc_pool_run(mc_pool *pool, int64_t n, mc_task_fn fn, void *arg)
+{
+    if (pool->size == 1 || n <= 1 || atomic_exchange(&pool->busy, true)) {
+        run_alone(n, fn, arg);
+        return;
+    }
+    for (int64_t first = 0; first < n; first += most_tasks) {
+        const int64_t part = n - first < most_tasks ? n - first : most_tasks;
+        publish(pool, first, part, fn, arg);
+        const int64_t count = work_on(pool, 0, false);
+        if (atomic_fetch_sub(&pool->left, count) != count)
+            wait_until_done(pool);
+    }
+    atomic_store(&pool->busy, false);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The dataset handle: opening, shape, views by name, description. A handle is a list of samples
+ * of a store with a view; subset.c makes others of it, views.c reads through it.
+ */
+#include "data.h"
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+static const mc_option_spec dataset_specs[] = {
+    MC_OPT_STR("cue", "none|box", "none", "cue that the views of the dataset draw"),
+    MC_OPT_STR("view", "nocue|cue|randcue|randimg", "nocue", "view to see the samples through"),
+    MC_OPT_F64("cue_proportion", 0, 1, "1", "share of each class that carries the cue in view cue"),
+    MC_OPT_I64("limit", 0, 9007199254740992.0, "0", "at most the first so many samples; 0 = all"),
+    MC_OPT_I64("seed", -1, 9007199254740992.0, "-1",
+               "seed of the random views; -1 = the context's"),
+};
+const mc_option_kind mc_kind_dataset = MC_OPTION_KIND("dataset", dataset_specs);
+
+static void add_json_string(mc_text *text, const char *value);
+
+int32_t modeconn_dataset_open(modeconn_context *context, const char *spec, const char *split,
+                              const modeconn_options *options, modeconn_dataset **out)
+{
+    if (out == NULL) {
+        return mc_null("out");
+    }
+    *out = NULL;
+    if (context == NULL) {
+        return mc_null("context");
+    }
+    if (spec == NULL) {
+        return mc_null("spec");
+    }
+    if (split == NULL) {
+        return mc_null("split");
+    }
+    int32_t status = mc_options_check(options, &mc_kind_dataset);
+    if (status < 0) {
+        return status;
+    }
+    mc_store *store = NULL;
+    status = mc_reader_open(context, spec, split, &store);
+    if (status < 0) {
+        return status;
+    }
+    status = mc_dataset_from_store(store, options, out);
+    mc_store_drop(store);
+    return status;
+}
+
+void modeconn_dataset_destroy(modeconn_dataset *dataset)
+{
+    if (dataset == NULL || !mc_ref_drop(&dataset->ref)) {
+        return;
+    }
+    mc_store *store = dataset->store;
+    mc_free(store->context, dataset->carries);
+    mc_free(store->context, dataset->index);
+    mc_free(store->context, dataset);
+    mc_store_drop(store);
+}
+
+int32_t modeconn_dataset_view(const modeconn_dataset *dataset, const char *view, double proportion,
+                              modeconn_dataset **out)
+{
+    if (out == NULL) {
+        return mc_null("out");
+    }
+    *out = NULL;
+    if (dataset == NULL) {
+        return mc_null("dataset");
+    }
+    if (view == NULL) {
+        return mc_null("view");
+    }
+    mc_view which = MC_VIEW_NOCUE;
+    int32_t status = mc_view_find(dataset, view, &which);
+    if (status < 0) {
+        return status;
+    }
+    if (which == MC_VIEW_NOCUE || which == MC_VIEW_RANDCUE) {
+        proportion = dataset->proportion;
+    } else if (!(proportion >= 0.0 && proportion <= 1.0)) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "proportion is %g, expected 0 to 1", proportion);
+    }
+    return mc_dataset_make(dataset->store, dataset->cue, which, proportion, dataset->seed,
+                           dataset->index, dataset->n, out);
+}
+
+int32_t modeconn_dataset_shape(const modeconn_dataset *dataset, int64_t *n, int64_t *channels,
+                               int64_t *height, int64_t *width, int64_t *classes)
+{
+    if (dataset == NULL) {
+        return mc_null("dataset");
+    }
+    const mc_store *store = dataset->store;
+    const struct {
+        int64_t *to;
+        int64_t value;
+    } outputs[] = {{n, dataset->n},
+                   {channels, store->channels},
+                   {height, store->height},
+                   {width, store->width},
+                   {classes, store->classes}};
+    for (size_t i = 0; i < sizeof(outputs) / sizeof(outputs[0]); i++) {
+        if (outputs[i].to != NULL) {
+            *outputs[i].to = outputs[i].value;
+        }
+    }
+    return MODECONN_OK;
+}
+
+int32_t modeconn_dataset_view_count(const modeconn_dataset *dataset, int64_t *count)
+{
+    if (dataset == NULL) {
+        return mc_null("dataset");
+    }
+    if (count == NULL) {
+        return mc_null("count");
+    }
+    *count = dataset->cue == NULL ? 1 : MC_VIEW_RANDIMG + 1;
+    return MODECONN_OK;
+}
+
+int32_t modeconn_dataset_view_name(const modeconn_dataset *dataset, int64_t index,
+                                   const char **name)
+{
+    if (name == NULL) {
+        return mc_null("name");
+    }
+    int64_t count = 0;
+    int32_t status = modeconn_dataset_view_count(dataset, &count);
+    if (status < 0) {
+        return status;
+    }
+    if (index < 0 || index >= count) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "view %lld, expected 0..%lld", (long long)index,
+                       (long long)(count - 1));
+    }
+    *name = mc_view_name((mc_view)index);
+    return MODECONN_OK;
+}
+
+int32_t modeconn_dataset_describe(const modeconn_dataset *dataset, char *buffer, int64_t capacity,
+                                  int64_t *needed)
+{
+    if (dataset == NULL) {
+        return mc_null("dataset");
+    }
+    const mc_store *store = dataset->store;
+    mc_text text;
+    mc_text_init(&text, store->context);
+    mc_text_add(&text, "{\"source\": ");
+    add_json_string(&text, store->source);
+    mc_text_add(&text, ", \"split\": ");
+    add_json_string(&text, store->split);
+    mc_text_add(&text, ", \"n\": %lld, \"shape\": [%lld, %lld, %lld], \"classes\": %lld",
+                (long long)dataset->n, (long long)store->channels, (long long)store->height,
+                (long long)store->width, (long long)store->classes);
+    mc_text_add(&text, ", \"cue\": \"%s\", \"view\": \"%s\", \"cue_proportion\": ",
+                dataset->cue == NULL ? "none" : dataset->cue->name, mc_view_name(dataset->view));
+    if (dataset->view == MC_VIEW_CUE || dataset->view == MC_VIEW_RANDIMG) {
+        mc_text_add_f64(&text, dataset->proportion);
+    } else {
+        mc_text_add(&text, "null");
+    }
+    mc_text_add(&text, ", \"seed\": %" PRIu64 "}", dataset->seed);
+    int32_t status = MODECONN_ERROR_MEMORY;
+    if (!text.failed) {
+        status = mc_text_out(text.data, buffer, capacity, needed);
+    }
+    mc_text_free(&text);
+    return status;
+}
+
+/* Marks the first trunc(n_c * p) samples of each class c, in the handle's order. */
+static int32_t mark_carriers(modeconn_dataset *dataset)
+{
+    const mc_store *store = dataset->store;
+    int64_t classes = store->classes; /* small: the cue fits */
+    int64_t *left = mc_calloc(store->context, classes, sizeof(*left));
+    if (left == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    for (int64_t i = 0; i < dataset->n; i++) {
+        left[store->labels[dataset->index[i]]]++;
+    }
+    for (int64_t c = 0; c < classes; c++) {
+        left[c] = (int64_t)trunc((double)left[c] * dataset->proportion);
+    }
+    for (int64_t i = 0; i < dataset->n; i++) {
+        int64_t *of_class = &left[store->labels[dataset->index[i]]];
+        dataset->carries[i] = *of_class > 0;
+        *of_class -= *of_class > 0;
+    }
+    mc_free(store->context, left);
+    return MODECONN_OK;
+}
+
+int32_t mc_dataset_make(mc_store *store, const mc_cue *cue, mc_view view, double proportion,
+                        uint64_t seed, const int64_t *index, int64_t n, modeconn_dataset **out)
+{
+    *out = NULL;
+    int32_t status = cue == NULL ? MODECONN_OK : cue->fits(store);
+    if (status < 0) {
+        return status;
+    }
+    modeconn_dataset *dataset = mc_calloc(store->context, 1, sizeof(*dataset));
+    if (dataset == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    mc_ref_init(&dataset->ref);
+    dataset->store = mc_store_take(store);
+    dataset->cue = cue;
+    dataset->view = view;
+    dataset->proportion = proportion;
+    dataset->seed = seed;
+    dataset->n = n;
+    dataset->index = mc_alloc(store->context, n, sizeof(*dataset->index));
+    dataset->carries = mc_calloc(store->context, n, sizeof(*dataset->carries));
+    if (dataset->index == NULL || dataset->carries == NULL) {
+        modeconn_dataset_destroy(dataset);
+        return MODECONN_ERROR_MEMORY;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        dataset->index[i] = index == NULL ? i : index[i];
+    }
+    if (cue != NULL) {
+        status = mark_carriers(dataset);
+        if (status < 0) {
+            modeconn_dataset_destroy(dataset);
+            return status;
+        }
+    }
+    *out = dataset;
+    return MODECONN_OK;
+}
+
+int32_t mc_dataset_from_store(mc_store *store, const modeconn_options *options,
+                              modeconn_dataset **out)
+{
+    *out = NULL;
+    const mc_cue *cue = NULL;
+    int32_t status = mc_cue_find(mc_option_str(options, &mc_kind_dataset, "cue"), &cue);
+    if (status < 0) {
+        return status;
+    }
+    modeconn_dataset probe = {.store = store, .cue = cue}; /* all that mc_view_find() looks at */
+    mc_view view = MC_VIEW_NOCUE;
+    status = mc_view_find(&probe, mc_option_str(options, &mc_kind_dataset, "view"), &view);
+    if (status < 0) {
+        return status;
+    }
+    int64_t limit = mc_option_i64(options, &mc_kind_dataset, "limit");
+    int64_t n = limit > 0 && limit < store->n ? limit : store->n;
+    uint64_t seed = mc_seed(store->context, mc_option_i64(options, &mc_kind_dataset, "seed"));
+    return mc_dataset_make(store, cue, view,
+                           mc_option_f64(options, &mc_kind_dataset, "cue_proportion"), seed, NULL,
+                           n, out);
+}
+
+modeconn_dataset *mc_dataset_take(const modeconn_dataset *dataset)
+{
+    modeconn_dataset *taken = (modeconn_dataset *)dataset;
+    mc_ref_take(&taken->ref);
+    return taken;
+}
+
+/* Length of the well-formed UTF-8 sequence at `s`, 0 where there is none. */
+static int utf8_length(const unsigned char *s)
+{
+    int length = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+    for (int i = 1; i < length; i++) {
+        if ((s[i] & 0xC0) != 0x80) {
+            return 0;
+        }
+    }
+    bool overlong = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xF0 && s[1] < 0x90);
+    bool surrogate = s[0] == 0xED && s[1] > 0x9F;
+    bool beyond = s[0] > 0xF4 || (s[0] == 0xF4 && s[1] > 0x8F);
+    return overlong || surrogate || beyond ? 0 : length;
+}
+
+/* A JSON string; file names may hold anything, so bytes that are not UTF-8 become U+FFFD. */
+static void add_json_string(mc_text *text, const char *value)
+{
+    mc_text_add(text, "\"");
+    for (const unsigned char *s = (const unsigned char *)value; *s != '\0';) {
+        int length = utf8_length(s);
+        if (length == 0) {
+            mc_text_add(text, "\\ufffd");
+            length = 1;
+        } else if (*s == '"' || *s == '\\') {
+            mc_text_add(text, "\\%c", *s);
+        } else if (*s < 0x20) {
+            mc_text_add(text, "\\u%04x", *s);
+        } else {
+            mc_text_add(text, "%.*s", length, (const char *)s);
+        }
+        s += length;
+    }
+    mc_text_add(text, "\"");
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Connectivity-based fine-tuning (paper.md section 4). A step takes batch j of the clean data and
+ * batch j of the cue data, each in its own order drawn anew every epoch; the shorter set ends the
+ * epoch. With theta_C the origin, mix = t theta_C + (1-t) theta and K classes it lowers
+ *
+ *     w L_B,  L_B = | kappa - L_CE(cue; mix) |:  d/dtheta = w (1-t) sign(L_CE - kappa) dL_CE/dmix
+ *     L_CE(clean; theta) + lambda/K L_I(clean, cue; theta)
+ *
+ * one after the other ("alternating": two updates of one velocity at one rate, weight decay in
+ * both) or summed ("joint"). The model at mix normalises with its batch and leaves the running
+ * statistics alone; those see the clean batch, then the cue batch, at theta, in every epoch (also
+ * before L_I counts, so that they are made in one way throughout).
+ *
+ * Rates: cosine over all steps of the run; the reference holds the rate for two epochs and then
+ * follows the same cosine from its start, one step late, so it ends above 0.
+ */
+#include "finetune/finetune.h"
+#include <math.h>
+#include <string.h>
+
+#define REFERENCE_HOLD 2
+
+enum { CLEAN, CUE };
+enum { LOSS_CE = MC_HISTORY_SGD, LOSS_BARRIER, LOSS_INVARIANCE, N_COLUMNS };
+
+typedef struct cbft {
+    mc_finetune_job *job;
+    modeconn_context *context;
+    const mc_model_ops *ops;
+    mc_sgd sgd;
+    mc_schedule schedule;
+    uint64_t seed;
+    bool joint, clipped;
+    double kappa, lambda, barrier_weight;
+    int64_t epochs, invariance_from, barrier_from;
+    int64_t steps; /* of an epoch */
+
+    const modeconn_dataset *data[2];
+    int64_t batch_size[2];
+    mc_batch_buffer buffer[2];
+    int64_t *order[2]; /* [n] of the running epoch */
+    mc_session *session;
+    mc_cbft_objective objective;
+    float *mix, *velocity, *grad, *barrier_grad; /* [n_theta] */
+    double *loss;                                /* [batch of cue data] */
+    int64_t updates;
+
+    /* Sums over the steps of the running epoch. */
+    double sum_loss, sum_ce, sum_barrier, sum_invariance, seconds;
+    int64_t hits, seen[2];
+} cbft;
+
+/* ---- set-up ------------------------------------------------------------------------------- */
+
+static double option_f64(const mc_finetune_job *job, const char *key)
+{
+    return mc_option_f64(job->options, &mc_kind_finetune, key);
+}
+
+static int64_t option_i64(const mc_finetune_job *job, const char *key)
+{
+    return mc_option_i64(job->options, &mc_kind_finetune, key);
+}
+
+static bool option_is(const mc_finetune_job *job, const char *key, const char *value)
+{
+    return strcmp(mc_option_str(job->options, &mc_kind_finetune, key), value) == 0;
+}
+
+/* Steps of an epoch, and that the batches it uses are large enough. */
+static int32_t configure_batches(cbft *run)
+{
+    static const char *const names[2] = {"clean data", "cue data"};
+    int64_t batch_size = option_i64(run->job, "batch_size");
+    int64_t batches[2];
+
+    for (int which = 0; which < 2; which++) {
+        int64_t n = run->data[which]->n;
+        run->batch_size[which] = batch_size < n ? batch_size : n;
+        batches[which] = (n + run->batch_size[which] - 1) / run->batch_size[which];
+    }
+    run->steps = batches[CLEAN] < batches[CUE] ? batches[CLEAN] : batches[CUE];
+    for (int which = 0; which < 2; which++) {
+        int64_t n = run->data[which]->n, size = run->batch_size[which];
+        int64_t left = n - (run->steps - 1) * size;
+        int32_t status = mc_check_batch(run->job->tuned, left < size ? left : size, n, size);
+        if (status < 0)
+            return mc_fail_prefix(status, "%s", names[which]);
+    }
+    return MODECONN_OK;
+}
+
+static int32_t configure(cbft *run)
+{
+    const mc_finetune_job *job = run->job;
+    run->sgd.momentum = option_f64(job, "momentum");
+    run->sgd.weight_decay = option_f64(job, "weight_decay");
+    run->sgd.nesterov = option_i64(job, "nesterov") != 0;
+    run->kappa = option_f64(job, "kappa");
+    run->lambda = option_f64(job, "lambda");
+    run->barrier_weight = option_f64(job, "barrier_weight");
+    run->joint = option_is(job, "schedule", "joint");
+    run->clipped = option_is(job, "draw", "clipped");
+    run->epochs = option_i64(job, "epochs");
+    run->invariance_from = option_i64(job, "invariance_from");
+    run->barrier_from = option_i64(job, "barrier_from");
+    run->seed = mc_seed(run->context, option_i64(job, "seed"));
+    if (run->ops->pair_gradient == NULL || job->tuned->representation_width == 0)
+        return mc_fail(MODECONN_ERROR_UNSUPPORTED,
+                       "cbft: %s has no penultimate representation for the invariance term",
+                       job->tuned->architecture);
+    int32_t status = configure_batches(run);
+    if (status < 0)
+        return status;
+
+    run->schedule.rate = option_f64(job, "learning_rate");
+    run->schedule.reference = option_i64(job, "reference") != 0;
+    run->schedule.per_epoch = run->steps;
+    if (!mc_mul(run->epochs, run->steps, &run->schedule.total))
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "epochs: %lld of %lld steps are too many",
+                       (long long)run->epochs, (long long)run->steps);
+    return mc_schedule_find("cosine", &run->schedule);
+}
+
+static int32_t allocate(cbft *run)
+{
+    const modeconn_model *model = run->job->tuned;
+    int64_t largest = 0;
+    int32_t status = MODECONN_OK;
+
+    for (int which = 0; which < 2; which++) {
+        status =
+            mc_batch_buffer_init(&run->buffer[which], run->data[which], run->batch_size[which]);
+        if (status < 0)
+            return status;
+        run->order[which] = mc_alloc(run->context, run->data[which]->n, sizeof(int64_t));
+        if (run->order[which] == NULL)
+            return MODECONN_ERROR_MEMORY;
+        if (run->batch_size[which] > largest)
+            largest = run->batch_size[which];
+    }
+    run->mix = mc_alloc(run->context, model->n_theta, sizeof(float));
+    run->velocity = mc_calloc(run->context, model->n_theta, sizeof(float));
+    run->grad = mc_alloc(run->context, model->n_theta, sizeof(float));
+    run->barrier_grad = mc_alloc(run->context, model->n_theta, sizeof(float));
+    run->loss = mc_alloc(run->context, run->batch_size[CUE], sizeof(double));
+    if (run->mix == NULL || run->velocity == NULL || run->grad == NULL ||
+        run->barrier_grad == NULL || run->loss == NULL)
+        return MODECONN_ERROR_MEMORY;
+    status = mc_cbft_objective_init(&run->objective, model);
+    if (status == MODECONN_OK)
+        status = run->ops->session_create(model, largest, 2, true, &run->session);
+    return status;
+}
+
+static void release(cbft *run)
+{
+    if (run->session != NULL)
+        run->ops->session_destroy(run->session);
+    for (int which = 0; which < 2; which++) {
+        mc_batch_buffer_free(&run->buffer[which]);
+        mc_free(run->context, run->order[which]);
+    }
+    mc_cbft_objective_free(&run->objective);
+    mc_free(run->context, run->mix);
+    mc_free(run->context, run->velocity);
+    mc_free(run->context, run->grad);
+    mc_free(run->context, run->barrier_grad);
+    mc_free(run->context, run->loss);
+}
+
+/* ---- one step ----------------------------------------------------------------------------- */
+
+static double step_rate(const cbft *run, int64_t step)
+{
+    int64_t hold = run->schedule.reference ? REFERENCE_HOLD * run->steps : 0;
+    return mc_schedule_rate(&run->schedule, step > hold ? step - hold : 0);
+}
+
+static mc_batch gather(cbft *run, int which, int64_t step)
+{
+    int64_t first = step * run->batch_size[which];
+    int64_t left = run->data[which]->n - first;
+    mc_batch batch = {run->buffer[which].x, run->buffer[which].y,
+                      left < run->batch_size[which] ? left : run->batch_size[which]};
+    mc_dataset_gather(run->data[which], run->order[which] + first, 0, batch.n, run->buffer[which].x,
+                      run->buffer[which].y);
+    run->seen[which] += batch.n;
+    return batch;
+}
+
+/* L_B, and its gradient by theta without the sign, which only the loss tells. */
+static int32_t barrier_gradient(cbft *run, const mc_batch *cue, double t, double *value,
+                                float *sign)
+{
+    const modeconn_model *model = run->job->tuned;
+    mc_interpolate(run->context, t, model->theta, run->job->origin->theta, model->n_theta,
+                   run->mix);
+    int32_t status = run->ops->bind(run->session, run->mix, NULL);
+    if (status == MODECONN_OK)
+        status = run->ops->gradient(run->session, cue, run->barrier_weight * (1 - t), run->loss,
+                                    NULL, run->barrier_grad, NULL);
+    if (status < 0)
+        return mc_fail_prefix(status, "barrier term at t = %g", t);
+    double excess = mc_mean(run->loss, cue->n) - run->kappa;
+    *value = fabs(excess);
+    *sign = (float)((excess > 0) - (excess < 0));
+    return MODECONN_OK;
+}
+
+/* L_CE + lambda/K L_I at theta, and its gradient. */
+static int32_t rest_gradient(cbft *run, const mc_batch *clean, const mc_batch *cue)
+{
+    modeconn_model *model = run->job->tuned;
+    int32_t status = run->ops->bind(run->session, model->theta, NULL);
+    if (status == MODECONN_OK)
+        status = run->ops->pair_gradient(run->session, clean, cue, mc_cbft_objective_pair,
+                                         &run->objective, run->grad, model->statistics);
+    return status;
+}
+
+static void update(cbft *run, double rate, const float *grad)
+{
+    modeconn_model *model = run->job->tuned;
+    mc_sgd_step(run->context, &run->sgd, rate, run->updates == 0, model->n_theta, model->theta,
+                run->velocity, grad);
+    run->updates++;
+}
+
+/* The sign is -1, 0 or 1: exact. */
+static void apply_sign(int64_t n, float sign, float *grad)
+{
+    for (int64_t i = 0; i < n; i++)
+        grad[i] *= sign;
+}
+
+static void add(int64_t n, const float *from, float *to)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] += from[i];
+}
+
+static int32_t cbft_step(cbft *run, int64_t epoch, int64_t step)
+{
+    int64_t n_theta = run->job->tuned->n_theta;
+    int64_t global = epoch * run->steps + step;
+    bool with_barrier = run->barrier_weight > 0 && epoch >= run->barrier_from;
+    double rate = step_rate(run, global), barrier = 0, started = mc_seconds();
+    float sign = 0;
+    int32_t status = MODECONN_OK;
+    mc_batch clean = gather(run, CLEAN, step), cue = gather(run, CUE, step);
+
+    run->objective.weight =
+        epoch >= run->invariance_from ? run->lambda / (double)run->job->tuned->classes : 0;
+    if (with_barrier)
+        status = barrier_gradient(run, &cue, mc_cbft_draw_t(run->seed, run->clipped, global),
+                                  &barrier, &sign);
+    if (status == MODECONN_OK && with_barrier) {
+        apply_sign(n_theta, sign, run->barrier_grad);
+        if (!run->joint)
+            update(run, rate, run->barrier_grad);
+    }
+    if (status == MODECONN_OK)
+        status = rest_gradient(run, &clean, &cue);
+    if (status < 0)
+        return mc_fail_prefix(status, "cbft, epoch %lld, step %lld, learning rate %g",
+                              (long long)epoch, (long long)step, rate);
+    if (with_barrier && run->joint)
+        add(n_theta, run->barrier_grad, run->grad);
+    update(run, rate, run->grad);
+
+    run->sum_ce += run->objective.loss_ce;
+    run->sum_barrier += barrier;
+    run->sum_invariance += run->objective.loss_invariance;
+    run->sum_loss += run->objective.loss_ce + run->barrier_weight * barrier +
+                     run->objective.weight * run->objective.loss_invariance;
+    run->hits += run->objective.hits;
+    run->seconds += mc_seconds() - started;
+    return MODECONN_OK;
+}
+
+/* ---- the run ------------------------------------------------------------------------------ */
+
+static void start_epoch(cbft *run, int64_t epoch)
+{
+    mc_random_permutation(run->seed, MC_STREAM_SHUFFLE, (uint64_t)epoch, run->data[CLEAN]->n,
+                          run->order[CLEAN]);
+    mc_random_permutation(run->seed, MC_STREAM_CBFT_SHUFFLE, (uint64_t)epoch, run->data[CUE]->n,
+                          run->order[CUE]);
+    run->sum_loss = run->sum_ce = run->sum_barrier = run->sum_invariance = run->seconds = 0;
+    run->hits = run->seen[CLEAN] = run->seen[CUE] = 0;
+}
+
+static int32_t finish_epoch(cbft *run, int64_t epoch, modeconn_history *history)
+{
+    const modeconn_model *model = run->job->tuned;
+    bool with_barrier = run->barrier_weight > 0 && epoch >= run->barrier_from;
+    double steps = (double)run->steps, row[N_COLUMNS];
+    int32_t status = mc_model_check_finite(model, model->theta, model->statistics);
+    if (status < 0)
+        return mc_fail_prefix(status, "cbft, after epoch %lld", (long long)epoch);
+    row[MC_HISTORY_LOSS] = run->sum_loss / steps;
+    row[MC_HISTORY_ACCURACY] = (double)run->hits / (double)run->seen[CLEAN];
+    row[MC_HISTORY_RATE] = step_rate(run, (epoch + 1) * run->steps - 1);
+    row[MC_HISTORY_SPEED] =
+        run->seconds > 0 ? (double)(run->seen[CLEAN] + run->seen[CUE]) / run->seconds : NAN;
+    row[LOSS_CE] = run->sum_ce / steps;
+    row[LOSS_BARRIER] = with_barrier ? run->sum_barrier / steps : NAN;
+    row[LOSS_INVARIANCE] = run->sum_invariance / steps;
+    return mc_history_append(history, row);
+}
+
+static int32_t run_epochs(cbft *run, modeconn_history *history)
+{
+    mc_progress progress;
+    mc_progress_init(&progress, run->job->progress, run->job->user, run->schedule.total);
+    for (int64_t epoch = 0; epoch < run->epochs; epoch++) {
+        start_epoch(run, epoch);
+        for (int64_t step = 0; step < run->steps; step++) {
+            int32_t status = cbft_step(run, epoch, step);
+            bool whole = step + 1 == run->steps;
+            if (status == MODECONN_OK && whole)
+                status = finish_epoch(run, epoch, history);
+            if (status == MODECONN_OK)
+                status =
+                    mc_progress_step(&progress, epoch + whole, run->sum_loss / (double)(step + 1),
+                                     (double)run->hits / (double)run->seen[CLEAN],
+                                     step_rate(run, epoch * run->steps + step));
+            if (status < 0)
+                return status;
+        }
+    }
+    return MODECONN_OK;
+}
+
+int32_t mc_finetune_cbft(mc_finetune_job *job)
+{
+    const char *columns[N_COLUMNS];
+    modeconn_history *history = NULL;
+    cbft run = {.job = job,
+                .context = job->tuned->context,
+                .ops = job->tuned->ops,
+                .data = {job->clean, job->cued}};
+
+    memcpy(columns, mc_history_sgd, MC_HISTORY_SGD * sizeof(columns[0]));
+    columns[LOSS_CE] = "loss_ce";
+    columns[LOSS_BARRIER] = "loss_barrier";
+    columns[LOSS_INVARIANCE] = "loss_invariance";
+    int32_t status = configure(&run);
+    if (status == MODECONN_OK)
+        status = allocate(&run);
+    if (status == MODECONN_OK)
+        status = mc_history_create(run.context, columns, N_COLUMNS, &history);
+    if (status == MODECONN_OK)
+        status = run_epochs(&run, history);
+    if (status == MODECONN_OK)
+        mc_model_set_history(job->tuned, history);
+    else
+        modeconn_history_destroy(history);
+    release(&run);
+    return status;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What evaluation and curves share: at parameters theta [n_theta], treat the statistics once, then
+ * pass every view of the test set. A view's loss is the sum of its per-sample losses [n] in index
+ * order over n, its accuracy the share of samples whose arg max is the label.
+ */
+#include "measure/measure.h"
+#include <math.h>
+#include <string.h>
+
+static bool named_before(const char *const *names, int64_t count, const char *name)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (strcmp(names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Static names of the views in a comma list, [capacity] of them at most. */
+static int32_t parse_views(modeconn_context *context, const modeconn_dataset *test,
+                           const char *list, const char **names, int64_t capacity, int64_t *count)
+{
+    char *copy = mc_strdup(context, list);
+    if (copy == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    int32_t status = MODECONN_OK;
+    *count = 0;
+    for (char *name = copy; name != NULL && status == MODECONN_OK;) {
+        char *comma = strchr(name, ',');
+        if (comma != NULL) {
+            *comma = '\0';
+        }
+        mc_view view = MC_VIEW_NOCUE;
+        status = mc_view_find(test, name, &view);
+        if (status == MODECONN_OK && named_before(names, *count, name)) {
+            status = mc_fail(MODECONN_ERROR_ARGUMENT, "views: \"%s\" twice", name);
+        }
+        if (status == MODECONN_OK && *count < capacity) {
+            names[(*count)++] = mc_view_name(view);
+        }
+        name = comma != NULL ? comma + 1 : NULL;
+    }
+    mc_free(context, copy);
+    return status;
+}
+
+static int32_t all_views(const modeconn_dataset *test, const char **names, int64_t count)
+{
+    int32_t status = MODECONN_OK;
+    for (int64_t i = 0; status == MODECONN_OK && i < count; i++) {
+        status = modeconn_dataset_view_name(test, i, &names[i]);
+    }
+    return status;
+}
+
+int32_t mc_views_open(modeconn_context *context, const modeconn_dataset *test, const char *list,
+                      int64_t *count, const char ***names, modeconn_dataset ***views)
+{
+    int64_t all = 0;
+    int32_t status = modeconn_dataset_view_count(test, &all);
+    if (status < 0) {
+        return status;
+    }
+    int64_t chosen = all;
+    const char **named = mc_calloc(context, all, sizeof(*named));
+    modeconn_dataset **opened = mc_calloc(context, all, sizeof(*opened));
+    if (named == NULL || opened == NULL) {
+        status = MODECONN_ERROR_MEMORY;
+    } else if (list[0] == '\0') {
+        status = all_views(test, named, all);
+    } else {
+        status = parse_views(context, test, list, named, all, &chosen);
+    }
+    for (int64_t i = 0; status == MODECONN_OK && i < chosen; i++) {
+        status = modeconn_dataset_view(test, named[i], 1.0, &opened[i]);
+    }
+    if (status < 0) {
+        mc_views_close(context, opened != NULL ? chosen : 0, named, opened);
+        return status;
+    }
+    *count = chosen;
+    *names = named;
+    *views = opened;
+    return MODECONN_OK;
+}
+
+void mc_views_close(modeconn_context *context, int64_t count, const char **names,
+                    modeconn_dataset **views)
+{
+    for (int64_t i = 0; i < count; i++) {
+        modeconn_dataset_destroy(views[i]);
+    }
+    mc_free(context, (void *)names);
+    mc_free(context, (void *)views);
+}
+
+/* Batches of one point: of the statistics pass, then of each view. */
+static int64_t steps_of_point(const mc_evaluator *evaluator)
+{
+    const mc_statistics_plan *plan = &evaluator->plan;
+    int64_t steps = 0;
+    if (plan->data != NULL) {
+        for (int64_t done = 0; done < plan->n; steps++) {
+            done += mc_pass_batch(plan->n, plan->batch_size, done);
+        }
+    }
+    int64_t batches = (evaluator->n + evaluator->batch_size - 1) / evaluator->batch_size;
+    return steps + evaluator->n_views * batches;
+}
+
+/* Every batch that runs in batch-statistics mode must be large enough for batch norm. */
+static int32_t check_batches(const mc_evaluator *evaluator)
+{
+    const mc_statistics_plan *plan = &evaluator->plan;
+    if (plan->data != NULL) {
+        int64_t size = mc_pass_batch(plan->n, plan->batch_size, 0);
+        int32_t status = mc_check_batch(evaluator->model, size, plan->n, plan->batch_size);
+        return status < 0 ? mc_fail_prefix(status, "statistics %s", plan->policy) : status;
+    }
+    if (strcmp(plan->policy, "batch") != 0) {
+        return MODECONN_OK;
+    }
+    int64_t rest = evaluator->n % evaluator->batch_size;
+    int32_t status = mc_check_batch(evaluator->model, rest == 0 ? evaluator->batch_size : rest,
+                                    evaluator->n, evaluator->batch_size);
+    return status < 0 ? mc_fail_prefix(status, "statistics batch") : status;
+}
+
+int32_t mc_evaluator_open(mc_evaluator *evaluator, const modeconn_model *model,
+                          const modeconn_dataset *train, const modeconn_dataset *test,
+                          const modeconn_options *options, const mc_option_kind *kind,
+                          int64_t points, modeconn_progress_fn progress, void *user)
+{
+    modeconn_context *context = model->context;
+    *evaluator = (mc_evaluator){.context = context, .model = model, .n = test->n};
+    evaluator->batch_size = mc_option_i64(options, kind, "batch_size");
+    if (evaluator->batch_size > test->n) {
+        evaluator->batch_size = test->n;
+    }
+    int32_t status = mc_check_fit(model, test);
+    if (status == MODECONN_OK) {
+        status = mc_views_open(context, test, mc_option_str(options, kind, "views"),
+                               &evaluator->n_views, &evaluator->names, &evaluator->views);
+    }
+    if (status < 0) {
+        return status;
+    }
+    status = mc_statistics_plan_init(&evaluator->plan, model, train, options, kind);
+    if (status < 0) {
+        mc_views_close(context, evaluator->n_views, evaluator->names, evaluator->views);
+        return status;
+    }
+    status = check_batches(evaluator);
+    if (status == MODECONN_OK) {
+        int64_t max = mc_statistics_batch_max(&evaluator->plan);
+        max = max > evaluator->batch_size ? max : evaluator->batch_size;
+        status = model->ops->session_create(model, max, 1, false, &evaluator->session);
+    }
+    if (status == MODECONN_OK) {
+        evaluator->loss = mc_alloc(context, test->n, sizeof(double));
+        evaluator->correct = mc_alloc(context, test->n, 1);
+        if (evaluator->loss == NULL || evaluator->correct == NULL) {
+            status = MODECONN_ERROR_MEMORY;
+        }
+    }
+    if (status < 0) {
+        mc_evaluator_close(evaluator);
+        return status;
+    }
+    evaluator->points = points;
+    mc_progress_init(&evaluator->progress, progress, user, points * steps_of_point(evaluator));
+    return MODECONN_OK;
+}
+
+void mc_evaluator_close(mc_evaluator *evaluator)
+{
+    if (evaluator->session != NULL) {
+        evaluator->model->ops->session_destroy(evaluator->session);
+    }
+    mc_statistics_plan_free(&evaluator->plan);
+    mc_views_close(evaluator->context, evaluator->n_views, evaluator->names, evaluator->views);
+    mc_free(evaluator->context, evaluator->loss);
+    mc_free(evaluator->context, evaluator->correct);
+}
+
+static int32_t tick(void *user, int64_t samples)
+{
+    mc_evaluator *evaluator = user;
+    (void)samples;
+    return mc_progress_step(&evaluator->progress, evaluator->point, NAN, NAN, NAN);
+}
+
+int32_t mc_evaluator_measure(mc_evaluator *evaluator, const float *theta, const float *keep,
+                             const float *mixed, double *loss, double *accuracy, int64_t stride)
+{
+    const modeconn_model *model = evaluator->model;
+    mc_norm_mode mode = MC_NORM_RUNNING;
+    int32_t status = mc_statistics_apply(&evaluator->plan, model, evaluator->session, theta, keep,
+                                         mixed, tick, evaluator, &mode);
+    for (int64_t v = 0; status == MODECONN_OK && v < evaluator->n_views; v++) {
+        status = mc_pass_losses(model, evaluator->session, mode, evaluator->views[v],
+                                evaluator->batch_size, tick, evaluator, evaluator->loss,
+                                evaluator->correct);
+        if (status < 0) {
+            break;
+        }
+        int64_t hits = 0;
+        for (int64_t i = 0; i < evaluator->n; i++) {
+            hits += evaluator->correct[i] != 0;
+        }
+        loss[v * stride] = mc_mean(evaluator->loss, evaluator->n);
+        accuracy[v * stride] = (double)hits / (double)evaluator->n;
+    }
+    evaluator->point++;
+    return status;
+}

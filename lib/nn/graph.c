@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Building graphs: nodes in the order they are added, each reading earlier ones.
+ */
+#include "nn/graph.h"
+#include <stdio.h>
+#include <string.h>
+
+/* Largest extent or channel count of a node: keeps every product of sizes inside int64. */
+enum { MAX_EXTENT = 1 << 20 };
+
+static const mc_layer_type *find_layer(const char *name)
+{
+    for (int64_t i = 0; i < mc_layers_count; i++) {
+        if (strcmp(mc_layers[i]->name, name) == 0) {
+            return mc_layers[i];
+        }
+    }
+    return NULL;
+}
+
+static void free_node(const modeconn_context *context, mc_node *node)
+{
+    mc_free(context, node->name);
+    mc_free(context, node->settings);
+}
+
+static int32_t grow(modeconn_graph *graph)
+{
+    if (graph->n_nodes < graph->capacity) {
+        return MODECONN_OK;
+    }
+    int32_t capacity = graph->capacity == 0 ? 64 : 2 * graph->capacity;
+    mc_node *nodes = mc_calloc(graph->context, capacity, sizeof *nodes);
+    if (nodes == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    if (graph->nodes != NULL) {
+        memcpy(nodes, graph->nodes, (size_t)graph->n_nodes * sizeof *nodes);
+    }
+    mc_free(graph->context, graph->nodes);
+    graph->nodes = nodes;
+    graph->capacity = capacity;
+    return MODECONN_OK;
+}
+
+int32_t modeconn_graph_create(modeconn_context *context, int64_t channels, int64_t height,
+                              int64_t width, modeconn_graph **out)
+{
+    if (out == NULL) {
+        return mc_null("out");
+    }
+    *out = NULL;
+    if (context == NULL) {
+        return mc_null("context");
+    }
+    if (channels < 1 || height < 1 || width < 1 || channels > MAX_EXTENT || height > MAX_EXTENT ||
+        width > MAX_EXTENT) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT,
+                       "input %lldx%lldx%lld: each extent must be in [1, %d]",
+                       (long long)channels, (long long)height, (long long)width, MAX_EXTENT);
+    }
+    modeconn_graph *graph = mc_calloc(context, 1, sizeof *graph);
+    if (graph == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    mc_ref_init(&graph->ref);
+    graph->context = mc_context_take(context);
+    if (grow(graph) < 0) {
+        modeconn_graph_destroy(graph);
+        return MODECONN_ERROR_MEMORY;
+    }
+    graph->nodes[0].type = &mc_layer_input;
+    graph->nodes[0].out = (mc_shape){channels, height, width};
+    graph->n_nodes = 1;
+    *out = graph;
+    return MODECONN_OK;
+}
+
+modeconn_graph *mc_graph_take(modeconn_graph *graph)
+{
+    mc_ref_take(&graph->ref);
+    return graph;
+}
+
+void modeconn_graph_destroy(modeconn_graph *graph)
+{
+    if (graph == NULL || !mc_ref_drop(&graph->ref)) {
+        return;
+    }
+    modeconn_context *context = graph->context;
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        free_node(context, &graph->nodes[i]);
+    }
+    mc_free(context, graph->nodes);
+    mc_free(context, graph);
+    mc_context_drop(context);
+}
+
+static int32_t check_inputs(const modeconn_graph *graph, const mc_layer_type *type,
+                            const int32_t *inputs, int64_t n_inputs)
+{
+    if (n_inputs != type->n_inputs) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "%s takes %d inputs, not %lld", type->name,
+                       type->n_inputs, (long long)n_inputs);
+    }
+    for (int64_t i = 0; i < n_inputs; i++) {
+        if (inputs[i] < 0 || inputs[i] >= graph->n_nodes) {
+            return mc_fail(MODECONN_ERROR_ARGUMENT, "input node %d: the graph has nodes 0 to %d",
+                           inputs[i], graph->n_nodes - 1);
+        }
+    }
+    for (int64_t i = 1; i < n_inputs; i++) {
+        mc_shape a = graph->nodes[inputs[0]].out, b = graph->nodes[inputs[i]].out;
+        if (a.c != b.c || a.h != b.h || a.w != b.w) {
+            return mc_fail(MODECONN_ERROR_SHAPE,
+                           "%s: inputs %lldx%lldx%lld and %lldx%lldx%lld differ", type->name,
+                           (long long)a.c, (long long)a.h, (long long)a.w, (long long)b.c,
+                           (long long)b.h, (long long)b.w);
+        }
+    }
+    return MODECONN_OK;
+}
+
+static int32_t check_name(const modeconn_graph *graph, const mc_node *node)
+{
+    if (node->n_params == 0) {
+        return MODECONN_OK;
+    }
+    if (node->name == NULL || node->name[0] == '\0') {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "a %s layer needs a name for its parameters",
+                       node->type->name);
+    }
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        const mc_node *other = &graph->nodes[i];
+        if (other->n_params > 0 && strcmp(other->name, node->name) == 0) {
+            return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph already has a layer named %s",
+                           node->name);
+        }
+    }
+    return MODECONN_OK;
+}
+
+/* Everything of a new node but its place in the graph; frees what it made on failure. */
+static int32_t make_node(const modeconn_graph *graph, const mc_layer_type *type, const char *name,
+                         const char *settings, const int32_t *inputs, mc_node *node)
+{
+    modeconn_context *context = graph->context;
+    modeconn_options *options = NULL;
+    int32_t status = modeconn_options_create(context, type->name, &options);
+
+    *node = (mc_node){.type = type, .n_inputs = type->n_inputs};
+    memcpy(node->inputs, inputs, (size_t)type->n_inputs * sizeof *inputs);
+    node->in = graph->nodes[inputs[0]].out;
+    if (status == MODECONN_OK) {
+        status = modeconn_options_parse(options, settings);
+    }
+    if (status == MODECONN_OK) {
+        status = type->configure(node, options);
+    }
+    modeconn_options_destroy(options);
+    if (status == MODECONN_OK &&
+        (node->out.c > MAX_EXTENT || mc_shape_size(node->out) > INT32_MAX)) {
+        status = mc_fail(MODECONN_ERROR_SHAPE, "output %lldx%lldx%lld is too large",
+                         (long long)node->out.c, (long long)node->out.h, (long long)node->out.w);
+    }
+    if (status < 0) {
+        return mc_fail_prefix(status, "layer %s (%s)", name != NULL ? name : "", type->name);
+    }
+    node->settings = mc_strdup(context, settings);
+    node->name = name != NULL ? mc_strdup(context, name) : NULL;
+    status = node->settings == NULL || (name != NULL && node->name == NULL)
+                 ? MODECONN_ERROR_MEMORY
+                 : check_name(graph, node);
+    if (status < 0) {
+        free_node(context, node);
+    }
+    return status;
+}
+
+int32_t modeconn_graph_add(modeconn_graph *graph, const char *type, const char *name,
+                           const char *settings, const int32_t *inputs, int64_t n_inputs,
+                           int32_t *node)
+{
+    if (graph == NULL || type == NULL || inputs == NULL || node == NULL) {
+        return mc_null(graph == NULL    ? "graph"
+                       : type == NULL   ? "type"
+                       : inputs == NULL ? "inputs"
+                                        : "node");
+    }
+    const mc_layer_type *layer = find_layer(type);
+    if (layer == NULL) {
+        return mc_fail(MODECONN_ERROR_UNKNOWN, "there is no layer type %s", type);
+    }
+    int32_t status = check_inputs(graph, layer, inputs, n_inputs);
+    mc_node made;
+    if (status == MODECONN_OK) {
+        status = make_node(graph, layer, name, settings != NULL ? settings : "", inputs, &made);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (grow(graph) < 0) {
+        free_node(graph->context, &made);
+        return MODECONN_ERROR_MEMORY;
+    }
+    for (int32_t i = 0; i < made.n_params; i++) {
+        made.params[i].offset = graph->n_theta;
+        graph->n_theta += made.params[i].size;
+    }
+    for (int32_t i = 0; i < made.n_stats; i++) {
+        made.stats[i].offset = graph->n_stats;
+        graph->n_stats += made.stats[i].size;
+    }
+    *node = graph->n_nodes;
+    graph->nodes[graph->n_nodes++] = made;
+    return MODECONN_OK;
+}
+
+int32_t modeconn_graph_shape(const modeconn_graph *graph, int32_t node, int64_t *channels,
+                             int64_t *height, int64_t *width)
+{
+    if (graph == NULL) {
+        return mc_null("graph");
+    }
+    if (node < 0 || node >= graph->n_nodes) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "node %d: the graph has nodes 0 to %d", node,
+                       graph->n_nodes - 1);
+    }
+    mc_shape shape = graph->nodes[node].out;
+    if (channels != NULL) {
+        *channels = shape.c;
+    }
+    if (height != NULL) {
+        *height = shape.h;
+    }
+    if (width != NULL) {
+        *width = shape.w;
+    }
+    return MODECONN_OK;
+}
+
+static bool is_read(const modeconn_graph *graph, int32_t node)
+{
+    for (int32_t j = node + 1; j < graph->n_nodes; j++) {
+        for (int32_t k = 0; k < graph->nodes[j].n_inputs; k++) {
+            if (graph->nodes[j].inputs[k] == node) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+int32_t mc_graph_check_output(const modeconn_graph *graph, int32_t output)
+{
+    if (output < 1 || output >= graph->n_nodes) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "output node %d: the graph has nodes 1 to %d",
+                       output, graph->n_nodes - 1);
+    }
+    mc_shape out = graph->nodes[output].out;
+    if (out.h != 1 || out.w != 1) {
+        return mc_fail(MODECONN_ERROR_SHAPE,
+                       "output node %d is %lldx%lldx%lld: logits have height and width 1", output,
+                       (long long)out.c, (long long)out.h, (long long)out.w);
+    }
+    if (graph->n_theta == 0) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph has no parameters");
+    }
+    /* A node that led elsewhere would have no gradient; with none, the output is the last node. */
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        if (is_read(graph, i) == (i == output)) {
+            return mc_fail(MODECONN_ERROR_ARGUMENT, "node %d (%s) does not lead to the output %d",
+                           i, graph->nodes[i].type->name, output);
+        }
+    }
+    return MODECONN_OK;
+}
+
+int32_t mc_graph_chain(modeconn_graph *graph, int32_t *status, const char *type, const char *name,
+                       const char *settings, int32_t input)
+{
+    int32_t node = input;
+    if (*status == MODECONN_OK) {
+        *status = modeconn_graph_add(graph, type, name, settings, &input, 1, &node);
+    }
+    return node;
+}

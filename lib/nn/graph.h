@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The graph engine inside nn: layers, their table, the memory plan and the passes. Nothing above
+ * lib/nn includes this file (lib/tables.c lists the layers' options).
+ *
+ * Activations are NHWC ([n][h][w][c]); parameters of a pass are in the engine's layout ("packed"):
+ * the flat vector with the same offsets as theta, but convolution weights [kh][kw][in][out] and
+ * linear weights [out][h][w][c] where PyTorch has [out][in][kh][kw] and [out][c][h][w].
+ */
+#ifndef MC_GRAPH_H
+#define MC_GRAPH_H
+
+#include "kernels/kernels.h"
+#include "nn/nn.h"
+
+typedef struct mc_layer_type mc_layer_type;
+typedef struct mc_pass mc_pass;
+typedef struct mc_plain mc_plain;
+
+typedef struct mc_shape {
+    int64_t c, h, w;
+} mc_shape;
+
+static inline int64_t mc_shape_size(mc_shape s)
+{
+    return s.c * s.h * s.w;
+}
+
+/* ---- nodes --------------------------------------------------------------------------------- */
+
+typedef enum mc_init { MC_INIT_ZERO, MC_INIT_ONE, MC_INIT_FAN_IN } mc_init;
+
+/* A named tensor of a node, a block of theta or of the statistics. */
+typedef struct mc_tensor_spec {
+    const char *suffix; /* "weight" */
+    int64_t offset, size;
+    int32_t rank;
+    int64_t shape[4]; /* PyTorch's order */
+    mc_init init;     /* MC_INIT_FAN_IN: U(+-1/sqrt(fan_in)) */
+    int64_t fan_in;
+} mc_tensor_spec;
+
+enum { MC_NODE_INPUTS = 2, MC_NODE_TENSORS = 2 };
+
+typedef struct mc_node {
+    const mc_layer_type *type;
+    char *name; /* may be NULL */
+    char *settings;
+    int32_t inputs[MC_NODE_INPUTS];
+    int32_t n_inputs;
+    mc_shape in, out; /* `in` of the first input */
+    mc_tensor_spec params[MC_NODE_TENSORS], stats[MC_NODE_TENSORS];
+    int32_t n_params, n_stats;
+    /* Geometry of convolution and pooling; batch norm's constants. */
+    mc_window window;
+    double eps, momentum;
+    /* A ReLU that is the only reader of this node is done by the node itself (plan.c): */
+    bool rectify;   /* this node rectifies its output */
+    bool forwarded; /* this ReLU's output is its input's */
+} mc_node;
+
+struct modeconn_graph {
+    mc_ref ref;
+    modeconn_context *context;
+    mc_node *nodes; /* node 0 is the input */
+    int32_t n_nodes, capacity;
+    int64_t n_theta, n_stats;
+    int32_t output;
+};
+
+modeconn_graph *mc_graph_take(modeconn_graph *graph);
+
+/* The graph as JSON text (freed by the caller), the last node being the output; and back. */
+int32_t mc_graph_describe(const modeconn_graph *graph, char **text);
+int32_t mc_graph_parse(modeconn_context *context, const char *text, modeconn_graph **out);
+
+/* For builders of architectures: as modeconn_graph_add() with one input, formatted name and
+ * settings; does nothing once *status is an error. */
+int32_t mc_graph_chain(modeconn_graph *graph, int32_t *status, const char *type, const char *name,
+                       const char *settings, int32_t input);
+
+/* ---- layers -------------------------------------------------------------------------------- */
+
+/* One row of mc_layers (layers.c). Functions that a layer does not need are NULL. */
+struct mc_layer_type {
+    const char *name;
+    const mc_option_kind *options;
+    int32_t n_inputs;
+    bool can_rectify;  /* forward and backward honour node->rectify */
+    bool keeps_input;  /* backward reads the first input ... */
+    bool keeps_output; /* ... or the output (always when it rectifies) */
+    bool in_place;     /* d_in may share memory with d_out */
+
+    /* Checks the settings and sets out, params, stats (offsets are filled in by the caller). */
+    int32_t (*configure)(mc_node *node, const modeconn_options *options);
+    /* Floats per worker, and shared by the workers, that a pass over n samples needs. */
+    int64_t (*scratch)(const mc_node *node, int64_t n, bool gradients);
+    int64_t (*shared)(const mc_node *node, int64_t n, bool gradients);
+    /* Floats that forward leaves for backward beside activations. */
+    int64_t (*saved)(const mc_node *node, int64_t n);
+
+    /* theta to packed layout, or back (for gradients); NULL: equal layouts. */
+    void (*pack)(mc_pool *pool, const mc_node *node, const float *theta, float *packed);
+    void (*unpack)(mc_pool *pool, const mc_node *node, const float *packed, float *theta);
+
+    void (*forward)(mc_pass *pass, const mc_node *node);
+    void (*backward)(mc_pass *pass, const mc_node *node);
+    /* The double-precision twins (plain.c). */
+    void (*plain_forward)(mc_plain *plain, const mc_node *node);
+    void (*plain_backward)(mc_plain *plain, const mc_node *node);
+};
+extern const mc_layer_type *const mc_layers[];
+extern const int64_t mc_layers_count;
+extern const mc_layer_type mc_layer_input, mc_layer_conv2d, mc_layer_batch_norm, mc_layer_relu,
+    mc_layer_add, mc_layer_avg_pool, mc_layer_max_pool, mc_layer_global_avg_pool, mc_layer_linear;
+
+extern const mc_option_kind mc_kind_conv2d, mc_kind_batch_norm, mc_kind_relu, mc_kind_add,
+    mc_kind_avg_pool, mc_kind_max_pool, mc_kind_global_avg_pool, mc_kind_linear;
+
+/* Output extent of a window, or 0 where it does not fit. */
+int64_t mc_window_extent(int64_t extent, int64_t kernel, int64_t stride, int64_t padding);
+/* Fills node->window and the output's height and width from kernel, stride, padding. */
+int32_t mc_window_configure(mc_node *node, int64_t kernel, int64_t stride, int64_t padding);
+
+/* ---- passes -------------------------------------------------------------------------------- */
+
+/* What node i of a pass works on. Two nodes may share memory (plan.c). */
+typedef struct mc_slot {
+    float *out;     /* [n][h][w][c] */
+    float *d_out;   /* gradient of the loss with respect to out; NULL without gradients */
+    float *saved;   /* mc_layer_type.saved floats */
+    double *moment; /* batch norm: batch mean [c], biased variance [c] */
+    /* Whether an earlier-run consumer has already written the gradient of input j. */
+    bool accumulate[MC_NODE_INPUTS];
+} mc_slot;
+
+/* One forward pass and the memory to pull cotangents back through it. */
+struct mc_pass {
+    const modeconn_graph *graph;
+    modeconn_context *context;
+    const mc_kernels *kernels;
+    mc_pool *pool;
+    int64_t n, max;
+    mc_norm_mode mode;
+    const float *packed;     /* parameters */
+    const float *statistics; /* MC_NORM_RUNNING */
+    float *grad;             /* packed layout, added to by backward */
+    mc_slot *slots;
+    float **scratch; /* per worker */
+    float *shared;
+    float *arena;
+    double *moments;
+};
+
+static inline mc_slot *mc_slot_of(mc_pass *pass, const mc_node *node)
+{
+    return &pass->slots[node - pass->graph->nodes];
+}
+
+static inline mc_slot *mc_input_slot(mc_pass *pass, const mc_node *node, int which)
+{
+    return &pass->slots[node->inputs[which]];
+}
+
+/* Rows [n * h * w] of a node's output. */
+static inline int64_t mc_rows(const mc_pass *pass, mc_shape shape)
+{
+    return pass->n * shape.h * shape.w;
+}
+
+/* plan.c: marks ReLUs that their input's node can do, in a graph that is complete. */
+void mc_graph_fuse(modeconn_graph *graph);
+/* Allocates a pass for up to max samples, activations and gradients placed by lifetime. */
+int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, int64_t max,
+                       bool gradients, mc_pass *pass);
+void mc_pass_free(mc_pass *pass);
+
+/* pass.c: NCHW input in, every node forward; the logits are in the output's slot. */
+void mc_pass_forward(mc_pass *pass, const float *x, int64_t n, mc_norm_mode mode);
+/* Cotangents of logits and representation (either may be NULL) pulled back, added to grad. */
+void mc_pass_backward(mc_pass *pass, const float *d_logits, const float *d_representation);
+
+/* session.c: the graph engine as mc_model_ops. */
+extern const mc_model_ops mc_graph_ops;
+
+/* Whether node `output` can give logits and every other node leads to it. */
+int32_t mc_graph_check_output(const modeconn_graph *graph, int32_t output);
+/* Makes a model of a finished graph (takes its own reference); parameters uninitialised. */
+int32_t mc_model_of_graph(modeconn_graph *graph, const char *architecture, const char *settings,
+                          modeconn_model **out);
+/* Fills theta by the nodes' init rules from (seed, MC_STREAM_INIT, index), statistics with 0, 1. */
+void mc_graph_initialise(const modeconn_graph *graph, uint64_t seed, float *theta,
+                         float *statistics);
+
+/* ---- architectures (arch.c) ---------------------------------------------------------------- */
+
+typedef struct mc_architecture {
+    const char *name, *description;
+    /* Builds the layers behind node 0 from settings of kind "model"; gives the output node. */
+    int32_t (*build)(modeconn_graph *graph, const modeconn_options *options, int32_t *output);
+    /* Sets "widths" or "hidden", "channels" and "classes" from a file's shapes. */
+    int32_t (*infer)(mc_find_shape_fn find, void *user, modeconn_options *options);
+} mc_architecture;
+extern const mc_architecture *const mc_architectures[];
+extern const int64_t mc_architectures_count;
+/* Channel counts of an architecture: the list under `key` ("widths") where it is set, else base
+ * times "width", rounded, at least 1. */
+int32_t mc_arch_widths(const modeconn_options *options, const char *key, const int64_t *base,
+                       int64_t count, int64_t *widths);
+/* "16,32,64" to numbers of 1 to 2^20; errors name `key`. */
+int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_t capacity,
+                      int64_t *count);
+/* For infer(): the shape of a tensor that must be there with this rank. */
+int32_t mc_arch_find(mc_find_shape_fn find, void *user, const char *name, int32_t rank,
+                     int64_t shape[4]);
+/* Sets key to "a,b,c". */
+int32_t mc_arch_set_list(modeconn_options *options, const char *key, const int64_t *values,
+                         int64_t count);
+extern const mc_architecture mc_arch_vgg13, mc_arch_resnet18, mc_arch_mlp;
+
+/* ---- the reference in double (plain.c) ----------------------------------------------------- */
+
+/* The whole graph in double, NCHW, from the layers' plain twins: slow, obviously right, and what
+ * tests differentiate. Parameters and statistics in theta's own layout. */
+struct mc_plain {
+    const modeconn_graph *graph;
+    int64_t n;
+    mc_norm_mode mode;
+    const double *theta, *statistics;
+    double *grad;         /* [n_theta], added to by backward; NULL: forward only */
+    double **out, **d_out; /* per node [n][c][h][w] */
+    double **moment;       /* per node: batch mean [c], biased variance [c] */
+};
+int32_t mc_plain_create(const modeconn_graph *graph, int64_t n, mc_plain **out);
+void mc_plain_free(mc_plain *plain);
+void mc_plain_forward(mc_plain *plain, const double *theta, const double *statistics,
+                      mc_norm_mode mode, const double *x);
+/* Cotangents of logits [n][classes] and representation (either may be NULL); grad is zeroed
+ * first. */
+void mc_plain_backward(mc_plain *plain, const double *d_logits, const double *d_representation,
+                       double *grad);
+const double *mc_plain_logits(const mc_plain *plain);
+const double *mc_plain_representation(const mc_plain *plain);
+
+/* Node whose output is the penultimate representation: the input of the output node. */
+static inline int32_t mc_representation_node(const modeconn_graph *graph)
+{
+    return graph->nodes[graph->output].inputs[0];
+}
+
+#endif

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Batch norm over the rows of x [rows][c], per channel, with an optional ReLU behind it:
+ *
+ *     y = gamma (x - mean) / sqrt(variance + eps) + beta
+ *
+ * mean and variance are the batch's (biased variance; kept in slot->moment) or the bound running
+ * statistics. With r = 1/sqrt(variance + eps), N rows, g = dy (masked by the ReLU), xhat = (x -
+ * mean) r:
+ *
+ *     dbeta = sum g,   dgamma = sum g xhat
+ *     dx = gamma r (g - dbeta / N - xhat dgamma / N)       = a g + p x + q per channel
+ *
+ * Sums are taken over chunks of rows of a fixed size and added in order.
+ */
+#include "nn/graph.h"
+#include <math.h>
+#include <string.h>
+
+static const mc_option_spec specs[] = {
+    MC_OPT_POSITIVE("eps", "1e-5", "added to the variance"),
+    MC_OPT_F64("momentum", 0, 1, "0.1", "weight of a batch in the running statistics"),
+};
+const mc_option_kind mc_kind_batch_norm = MC_OPTION_KIND("batch_norm", specs);
+
+static mc_tensor_spec per_channel(const char *suffix, int64_t c, mc_init init)
+{
+    mc_tensor_spec spec = {
+        .suffix = suffix, .size = c, .rank = 1, .shape = {c, 1, 1, 1}, .init = init};
+    return spec;
+}
+
+static int32_t configure(mc_node *node, const modeconn_options *options)
+{
+    int64_t c = node->in.c;
+    node->out = node->in;
+    node->eps = mc_option_f64(options, &mc_kind_batch_norm, "eps");
+    node->momentum = mc_option_f64(options, &mc_kind_batch_norm, "momentum");
+    node->params[0] = per_channel("weight", c, MC_INIT_ONE);
+    node->params[1] = per_channel("bias", c, MC_INIT_ZERO);
+    node->stats[0] = per_channel("running_mean", c, MC_INIT_ZERO);
+    node->stats[1] = per_channel("running_var", c, MC_INIT_ONE);
+    node->n_params = 2;
+    node->n_stats = 2;
+    return MODECONN_OK;
+}
+
+/* Rows of a chunk: about 64 KB of activations. */
+static int64_t chunk_rows(int64_t c)
+{
+    int64_t rows = 16384 / c;
+    return rows > 32 ? rows : 32;
+}
+
+static int64_t chunk_count(const mc_node *node, int64_t n)
+{
+    int64_t rows = n * node->out.h * node->out.w, chunk = chunk_rows(node->out.c);
+    return (rows + chunk - 1) / chunk;
+}
+
+/* Two sums in double per chunk and channel. */
+static int64_t shared(const mc_node *node, int64_t n, bool gradients)
+{
+    (void)gradients;
+    return chunk_count(node, n) * node->out.c * 4;
+}
+
+/* Per channel: scale and offset of the forward map, and a, p, q of the backward one. */
+static int64_t saved(const mc_node *node, int64_t n)
+{
+    (void)n;
+    return 5 * node->out.c;
+}
+
+typedef struct norm_job {
+    const mc_pass *pass;
+    const mc_node *node;
+    const float *x, *y, *dy, *shift, *coefficients;
+    float *out;
+    bool accumulate;
+    double *sums; /* [chunks][2][c] */
+    int64_t rows, c, chunk;
+} norm_job;
+
+static norm_job job_of(mc_pass *pass, const mc_node *node)
+{
+    norm_job job = {.pass = pass, .node = node};
+    job.x = mc_input_slot(pass, node, 0)->out;
+    job.rows = mc_rows(pass, node->out);
+    job.c = node->out.c;
+    job.chunk = chunk_rows(job.c);
+    job.sums = (double *)(void *)pass->shared;
+    job.coefficients = mc_slot_of(pass, node)->saved;
+    return job;
+}
+
+static int64_t rows_of_task(const norm_job *job, int64_t task)
+{
+    int64_t left = job->rows - task * job->chunk;
+    return left < job->chunk ? left : job->chunk;
+}
+
+static int64_t run_chunks(mc_pass *pass, mc_task_fn fn, norm_job *job)
+{
+    int64_t chunks = (job->rows + job->chunk - 1) / job->chunk;
+    mc_pool_run(pass->pool, chunks, fn, job);
+    return chunks;
+}
+
+/* Adds the chunks' sums into the first chunk's, in order. */
+static void add_chunks(const norm_job *job, int64_t chunks)
+{
+    for (int64_t k = 1; k < chunks; k++) {
+        for (int64_t i = 0; i < 2 * job->c; i++) {
+            job->sums[i] += job->sums[k * 2 * job->c + i];
+        }
+    }
+}
+
+static void moments_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const norm_job *job = arg;
+    double *sums = job->sums + task * 2 * job->c;
+    memset(sums, 0, (size_t)(2 * job->c) * sizeof *sums);
+    job->pass->kernels->moments(job->x + task * job->chunk * job->c, rows_of_task(job, task),
+                                job->c, job->shift, sums, sums + job->c);
+}
+
+/* Mean and biased variance of the batch, shifted by the first row against cancellation. */
+static void batch_moments(mc_pass *pass, norm_job *job, double *mean, double *variance)
+{
+    job->shift = job->x;
+    add_chunks(job, run_chunks(pass, moments_task, job));
+    for (int64_t i = 0; i < job->c; i++) {
+        double d = job->sums[i] / (double)job->rows;
+        double v = job->sums[job->c + i] / (double)job->rows - d * d;
+        mean[i] = (double)job->shift[i] + d;
+        variance[i] = v < 0.0 ? 0.0 : v;
+    }
+}
+
+static void affine_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const norm_job *job = arg;
+    int64_t at = task * job->chunk * job->c;
+    job->pass->kernels->affine(job->x + at, rows_of_task(job, task), job->c, job->coefficients,
+                               job->coefficients + job->c, job->node->rectify, job->out + at);
+}
+
+static void forward(mc_pass *pass, const mc_node *node)
+{
+    mc_slot *slot = mc_slot_of(pass, node);
+    norm_job job = job_of(pass, node);
+    const float *gamma = pass->packed + node->params[0].offset;
+    const float *beta = pass->packed + node->params[1].offset;
+    double *mean = slot->moment, *variance = slot->moment + job.c;
+
+    if (pass->mode == MC_NORM_BATCH) {
+        batch_moments(pass, &job, mean, variance);
+    } else {
+        for (int64_t i = 0; i < job.c; i++) {
+            mean[i] = (double)pass->statistics[node->stats[0].offset + i];
+            variance[i] = (double)pass->statistics[node->stats[1].offset + i];
+        }
+    }
+    for (int64_t i = 0; i < job.c; i++) {
+        double scale = (double)gamma[i] / sqrt(variance[i] + node->eps);
+        slot->saved[i] = (float)scale;
+        slot->saved[job.c + i] = (float)((double)beta[i] - mean[i] * scale);
+    }
+    job.out = slot->out;
+    run_chunks(pass, affine_task, &job);
+}
+
+static void reduce_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const norm_job *job = arg;
+    int64_t at = task * job->chunk * job->c;
+    double *sums = job->sums + task * 2 * job->c;
+    memset(sums, 0, (size_t)(2 * job->c) * sizeof *sums);
+    job->pass->kernels->norm_reduce(job->x + at, job->y != NULL ? job->y + at : NULL, job->dy + at,
+                                    rows_of_task(job, task), job->c, job->shift, sums,
+                                    sums + job->c);
+}
+
+static void apply_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const norm_job *job = arg;
+    int64_t at = task * job->chunk * job->c;
+    const float *a = job->coefficients + 2 * job->c;
+    job->pass->kernels->norm_apply(job->x + at, job->y != NULL ? job->y + at : NULL, job->dy + at,
+                                   rows_of_task(job, task), job->c, a, a + job->c, a + 2 * job->c,
+                                   job->accumulate, job->out + at);
+}
+
+static void backward(mc_pass *pass, const mc_node *node)
+{
+    mc_slot *slot = mc_slot_of(pass, node);
+    norm_job job = job_of(pass, node);
+    const float *gamma = pass->packed + node->params[0].offset;
+    float *d_gamma = pass->grad + node->params[0].offset;
+    float *d_beta = pass->grad + node->params[1].offset;
+    const double *mean = slot->moment, *variance = slot->moment + job.c;
+    float *a = slot->saved + 2 * job.c, *p = a + job.c, *q = p + job.c;
+
+    job.y = node->rectify ? slot->out : NULL;
+    job.dy = slot->d_out;
+    job.out = mc_input_slot(pass, node, 0)->d_out;
+    job.accumulate = slot->accumulate[0];
+    /* sum g (x - shift) with the shift of the forward pass: its means are near the batch's. */
+    job.shift = job.x;
+    add_chunks(&job, run_chunks(pass, reduce_task, &job));
+    for (int64_t i = 0; i < job.c; i++) {
+        double r = 1.0 / sqrt(variance[i] + node->eps);
+        double sum = job.sums[i];
+        double product = (job.sums[job.c + i] - (mean[i] - (double)job.shift[i]) * sum) * r;
+        d_beta[i] += (float)sum;
+        d_gamma[i] += (float)product;
+        double scale = (double)gamma[i] * r, n = (double)job.rows;
+        a[i] = (float)scale;
+        p[i] = (float)(-scale * r * product / n);
+        q[i] = (float)(-scale * sum / n + scale * r * product / n * mean[i]);
+    }
+    if (job.out != NULL) {
+        run_chunks(pass, apply_task, &job);
+    }
+}
+
+/* ---- in double, straight from the definition ------------------------------------------------- */
+
+/* Calls of a channel's values: index of value v of channel i in [n][c][hw]. */
+static int64_t value_index(int64_t v, int64_t i, int64_t c, int64_t hw)
+{
+    return (v / hw * c + i) * hw + v % hw;
+}
+
+static void plain_forward(mc_plain *plain, const mc_node *node)
+{
+    int64_t self = node - plain->graph->nodes, c = node->out.c, hw = node->out.h * node->out.w;
+    int64_t count = plain->n * hw;
+    const double *x = plain->out[node->inputs[0]];
+    double *y = plain->out[self], *moment = plain->moment[self];
+
+    for (int64_t i = 0; i < c; i++) {
+        double mean = 0.0, variance = 0.0;
+        if (plain->mode == MC_NORM_BATCH) {
+            for (int64_t v = 0; v < count; v++) {
+                mean += x[value_index(v, i, c, hw)] / (double)count;
+            }
+            for (int64_t v = 0; v < count; v++) {
+                double d = x[value_index(v, i, c, hw)] - mean;
+                variance += d * d / (double)count;
+            }
+        } else {
+            mean = plain->statistics[node->stats[0].offset + i];
+            variance = plain->statistics[node->stats[1].offset + i];
+        }
+        moment[i] = mean;
+        moment[c + i] = variance;
+        double scale = plain->theta[node->params[0].offset + i] / sqrt(variance + node->eps);
+        for (int64_t v = 0; v < count; v++) {
+            int64_t at = value_index(v, i, c, hw);
+            y[at] = (x[at] - mean) * scale + plain->theta[node->params[1].offset + i];
+        }
+    }
+}
+
+static void plain_backward(mc_plain *plain, const mc_node *node)
+{
+    int64_t self = node - plain->graph->nodes, c = node->out.c, hw = node->out.h * node->out.w;
+    int64_t count = plain->n * hw;
+    const double *x = plain->out[node->inputs[0]], *dy = plain->d_out[self];
+    const double *moment = plain->moment[self];
+    double *dx = plain->d_out[node->inputs[0]];
+
+    for (int64_t i = 0; i < c; i++) {
+        double r = 1.0 / sqrt(moment[c + i] + node->eps), sum = 0.0, product = 0.0;
+        for (int64_t v = 0; v < count; v++) {
+            int64_t at = value_index(v, i, c, hw);
+            sum += dy[at];
+            product += dy[at] * (x[at] - moment[i]) * r;
+        }
+        plain->grad[node->params[1].offset + i] += sum;
+        plain->grad[node->params[0].offset + i] += product;
+        double scale = plain->theta[node->params[0].offset + i] * r;
+        for (int64_t v = 0; v < count && dx != NULL; v++) {
+            int64_t at = value_index(v, i, c, hw);
+            double hat = (x[at] - moment[i]) * r;
+            dx[at] += scale * (dy[at] - sum / (double)count - hat * product / (double)count);
+        }
+    }
+}
+
+const mc_layer_type mc_layer_batch_norm = {
+    .name = "batch_norm",
+    .options = &mc_kind_batch_norm,
+    .n_inputs = 1,
+    .can_rectify = true,
+    .keeps_input = true,
+    .in_place = true,
+    .configure = configure,
+    .shared = shared,
+    .saved = saved,
+    .forward = forward,
+    .backward = backward,
+    .plain_forward = plain_forward,
+    .plain_backward = plain_backward,
+};

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Running a planned pass forward and back.
+ */
+#include "nn/graph.h"
+#include <string.h>
+
+typedef struct input_job {
+    const float *x;
+    float *out;
+    mc_shape shape;
+} input_job;
+
+/* One image [c][h][w] to [h][w][c]. */
+static void input_task(void *arg, int64_t image, int worker)
+{
+    (void)worker;
+    const input_job *job = arg;
+    int64_t c = job->shape.c, hw = job->shape.h * job->shape.w;
+    const float *x = job->x + image * c * hw;
+    float *out = job->out + image * c * hw;
+    for (int64_t i = 0; i < c; i++) {
+        for (int64_t p = 0; p < hw; p++) {
+            out[p * c + i] = x[i * hw + p];
+        }
+    }
+}
+
+void mc_pass_forward(mc_pass *pass, const float *x, int64_t n, mc_norm_mode mode)
+{
+    const modeconn_graph *graph = pass->graph;
+    input_job input = {x, pass->slots[0].out, graph->nodes[0].out};
+    pass->n = n;
+    pass->mode = mode;
+    mc_pool_run(pass->pool, n, input_task, &input);
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        graph->nodes[i].type->forward(pass, &graph->nodes[i]);
+    }
+}
+
+static void set_cotangent(mc_pass *pass, int32_t node, const float *d)
+{
+    int64_t size = pass->n * mc_shape_size(pass->graph->nodes[node].out);
+    memcpy(pass->slots[node].d_out, d, (size_t)size * sizeof *d);
+}
+
+void mc_pass_backward(mc_pass *pass, const float *d_logits, const float *d_representation)
+{
+    const modeconn_graph *graph = pass->graph;
+    int64_t size = pass->n * mc_shape_size(graph->nodes[graph->output].out);
+    if (d_logits != NULL) {
+        set_cotangent(pass, graph->output, d_logits);
+    } else {
+        memset(pass->slots[graph->output].d_out, 0, (size_t)size * sizeof(float));
+    }
+    if (d_representation != NULL) {
+        set_cotangent(pass, mc_representation_node(graph), d_representation);
+    }
+    /* The output is the last node, so it is the first to write the representation's gradient. */
+    pass->slots[graph->output].accumulate[0] = d_representation != NULL;
+    for (int32_t i = graph->n_nodes - 1; i > 0; i--) {
+        graph->nodes[i].type->backward(pass, &graph->nodes[i]);
+    }
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The memory plan of a pass: which ReLUs are done by the layer before them, and one arena in
+ * which activations and gradients share memory once their lifetimes do not overlap. Nothing is
+ * allocated inside a step.
+ *
+ * Time runs over 2N steps for N nodes: node i computes forward at i and backward at 2N - 1 - i.
+ * An activation lives from its own forward to its last reader; a gradient from the first
+ * consumer that writes it (the last in order) to its own node's backward.
+ */
+#include "nn/graph.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* Number of nodes that read `node`, and the last of them. */
+static int32_t count_readers(const modeconn_graph *graph, int32_t node, int32_t *reader)
+{
+    int32_t count = 0;
+    for (int32_t j = node + 1; j < graph->n_nodes; j++) {
+        for (int32_t k = 0; k < graph->nodes[j].n_inputs; k++) {
+            if (graph->nodes[j].inputs[k] == node) {
+                *reader = j;
+                count++;
+            }
+        }
+    }
+    return count;
+}
+
+void mc_graph_fuse(modeconn_graph *graph)
+{
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        mc_node *node = &graph->nodes[i];
+        int32_t reader = 0;
+        if (node->type->can_rectify && i != mc_representation_node(graph) &&
+            count_readers(graph, i, &reader) == 1 &&
+            graph->nodes[reader].type == &mc_layer_relu) {
+            node->rectify = true;
+            graph->nodes[reader].forwarded = true;
+        }
+    }
+}
+
+/* ---- lifetimes ------------------------------------------------------------------------------ */
+
+/* A piece of the arena: `size` floats in use during [first, last]. */
+typedef struct piece {
+    int64_t size, offset;
+    int32_t first, last;
+} piece;
+
+/* What the plan of one pass works on; pieces 2i and 2i + 1 are activation and gradient of node i
+ * (size 0: none, or the same as `owner`'s). */
+typedef struct plan {
+    const modeconn_graph *graph;
+    bool gradients;
+    piece *pieces;
+    int32_t *out_owner, *grad_owner; /* per node: node whose piece it uses */
+} plan;
+
+static void extend(piece *p, int32_t time)
+{
+    p->first = time < p->first ? time : p->first;
+    p->last = time > p->last ? time : p->last;
+}
+
+static int32_t backward_time(const modeconn_graph *graph, int32_t node)
+{
+    return 2 * graph->n_nodes - 1 - node;
+}
+
+static void plan_activations(plan *p, int64_t max)
+{
+    const modeconn_graph *graph = p->graph;
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        const mc_node *node = &graph->nodes[i];
+        p->out_owner[i] = node->forwarded ? p->out_owner[node->inputs[0]] : i;
+        piece *own = &p->pieces[2 * p->out_owner[i]];
+        if (p->out_owner[i] == i) {
+            *own = (piece){max * mc_shape_size(node->out), 0, i, i};
+        }
+        if (p->gradients && (node->type->keeps_output || node->rectify)) {
+            extend(own, backward_time(graph, i));
+        }
+        for (int32_t k = 0; k < node->n_inputs; k++) {
+            piece *input = &p->pieces[2 * p->out_owner[node->inputs[k]]];
+            extend(input, i);
+            if (p->gradients && node->type->keeps_input) {
+                extend(input, backward_time(graph, i));
+            }
+        }
+    }
+    /* The loss reads logits and representation after the last node. */
+    extend(&p->pieces[2 * p->out_owner[graph->output]], graph->n_nodes);
+    extend(&p->pieces[2 * p->out_owner[mc_representation_node(graph)]], graph->n_nodes);
+}
+
+static void plan_gradients(plan *p, int64_t max)
+{
+    const modeconn_graph *graph = p->graph;
+    for (int32_t i = graph->n_nodes - 1; i > 0 && p->gradients; i--) {
+        const mc_node *node = &graph->nodes[i];
+        int32_t reader = 0, readers = count_readers(graph, i, &reader);
+        /* A node that one in-place layer reads shares that layer's gradient. */
+        bool shares = readers == 1 && i != graph->output &&
+                      i != mc_representation_node(graph) && graph->nodes[reader].type->in_place;
+        p->grad_owner[i] = shares ? p->grad_owner[reader] : i;
+        piece *own = &p->pieces[2 * p->grad_owner[i] + 1];
+        if (!shares) {
+            *own = (piece){max * mc_shape_size(node->out), 0, graph->n_nodes, graph->n_nodes};
+            own->first = readers > 0 ? backward_time(graph, reader) : graph->n_nodes;
+            own->last = own->first;
+        }
+        extend(own, backward_time(graph, i));
+        /* Cotangents of the loss arrive between forward and backward. */
+        if (i == graph->output || i == mc_representation_node(graph)) {
+            extend(own, graph->n_nodes);
+        }
+    }
+}
+
+/* ---- placing ---------------------------------------------------------------------------------- */
+
+/* Sizes are rounded to 64 bytes; buffers that are read together should not lie at equal
+ * addresses modulo a page, so each gets one more line. */
+static int64_t padded(int64_t size)
+{
+    return (size + 15) / 16 * 16 + 16;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const piece *p = *(piece *const *)a, *q = *(piece *const *)b;
+    if (p->size != q->size) {
+        return p->size < q->size ? 1 : -1;
+    }
+    return p < q ? -1 : p > q;
+}
+
+/* Lowest offset at which `p` fits beside the `n` placed pieces that live at the same time. */
+static int64_t find_offset(const piece *p, piece *const *placed, int64_t n)
+{
+    int64_t offset = 0;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (int64_t i = 0; i < n; i++) {
+            const piece *q = placed[i];
+            bool together = q->first <= p->last && p->first <= q->last;
+            if (together && offset < q->offset + q->size && q->offset < offset + p->size) {
+                offset = q->offset + q->size;
+                moved = true;
+            }
+        }
+    }
+    return offset;
+}
+
+/* Largest first, each at the lowest free offset; returns the size of the arena. */
+static int64_t place(piece **order, int64_t n)
+{
+    int64_t total = 0;
+    qsort(order, (size_t)n, sizeof *order, by_size);
+    for (int64_t i = 0; i < n; i++) {
+        order[i]->offset = find_offset(order[i], order, i);
+        int64_t end = order[i]->offset + order[i]->size;
+        total = end > total ? end : total;
+    }
+    return total;
+}
+
+static int64_t place_all(plan *p, piece **order)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < 2 * p->graph->n_nodes; i++) {
+        if (p->pieces[i].size > 0) {
+            p->pieces[i].size = padded(p->pieces[i].size);
+            order[n++] = &p->pieces[i];
+        }
+    }
+    return place(order, n);
+}
+
+/* ---- the pass ----------------------------------------------------------------------------------- */
+
+/* Backward visits consumers from the last to the first: all but the last in order accumulate. */
+static void mark_accumulation(mc_pass *pass)
+{
+    const modeconn_graph *graph = pass->graph;
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        for (int32_t k = 0; k < graph->nodes[i].n_inputs; k++) {
+            int32_t input = graph->nodes[i].inputs[k], reader = 0;
+            count_readers(graph, input, &reader);
+            bool last = reader == i;
+            /* A layer that reads one node twice writes it first as its input 0. */
+            bool again = k > 0 && graph->nodes[i].inputs[0] == input;
+            pass->slots[i].accumulate[k] = !last || again;
+        }
+    }
+}
+
+static void set_slots(mc_pass *pass, const plan *p, float *saved)
+{
+    const modeconn_graph *graph = pass->graph;
+    double *moments = pass->moments;
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        const mc_node *node = &graph->nodes[i];
+        mc_slot *slot = &pass->slots[i];
+        slot->out = pass->arena + p->pieces[2 * p->out_owner[i]].offset;
+        if (p->gradients && i > 0) {
+            slot->d_out = pass->arena + p->pieces[2 * p->grad_owner[i] + 1].offset;
+        }
+        if (node->type->saved != NULL) {
+            slot->saved = saved;
+            saved += padded(node->type->saved(node, pass->max));
+        }
+        if (node->n_stats > 0) {
+            slot->moment = moments;
+            moments += 2 * node->out.c;
+        }
+    }
+    mark_accumulation(pass);
+}
+
+typedef struct sizes {
+    int64_t saved, scratch, shared, moments;
+} sizes;
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static sizes measure(const modeconn_graph *graph, int64_t max, bool gradients)
+{
+    sizes s = {0, 0, 0, 0};
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        const mc_node *node = &graph->nodes[i];
+        const mc_layer_type *type = node->type;
+        s.saved += type->saved != NULL ? padded(type->saved(node, max)) : 0;
+        s.moments += node->n_stats > 0 ? 2 * node->out.c : 0;
+        s.scratch = larger(s.scratch, type->scratch ? type->scratch(node, max, gradients) : 0);
+        s.shared = larger(s.shared, type->shared ? type->shared(node, max, gradients) : 0);
+    }
+    return s;
+}
+
+static int32_t allocate(mc_pass *pass, int64_t arena, const sizes *s)
+{
+    int workers = mc_pool_size(pass->pool);
+    pass->arena = mc_alloc(pass->context, arena + s->saved, sizeof(float));
+    pass->moments = mc_alloc(pass->context, s->moments, sizeof(double));
+    pass->shared = mc_alloc(pass->context, s->shared, sizeof(float));
+    pass->slots = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->slots);
+    pass->scratch = mc_calloc(pass->context, workers, sizeof *pass->scratch);
+    if (pass->arena == NULL || pass->moments == NULL || pass->shared == NULL ||
+        pass->slots == NULL || pass->scratch == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    for (int i = 0; i < workers; i++) {
+        pass->scratch[i] = mc_alloc(pass->context, s->scratch, sizeof(float));
+        if (pass->scratch[i] == NULL) {
+            return MODECONN_ERROR_MEMORY;
+        }
+    }
+    return MODECONN_OK;
+}
+
+int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, int64_t max,
+                       bool gradients, mc_pass *pass)
+{
+    int64_t n = graph->n_nodes;
+    plan p = {.graph = graph, .gradients = gradients};
+    piece **order = mc_alloc(context, 2 * n, sizeof *order);
+    int32_t status = MODECONN_ERROR_MEMORY;
+
+    *pass = (mc_pass){.graph = graph, .context = context, .kernels = context->kernels,
+                      .pool = context->pool, .max = max};
+    p.pieces = mc_calloc(context, 2 * n, sizeof *p.pieces);
+    p.out_owner = mc_calloc(context, n, sizeof *p.out_owner);
+    p.grad_owner = mc_calloc(context, n, sizeof *p.grad_owner);
+    if (order != NULL && p.pieces != NULL && p.out_owner != NULL && p.grad_owner != NULL) {
+        plan_activations(&p, max);
+        plan_gradients(&p, max);
+        int64_t arena = place_all(&p, order);
+        sizes s = measure(graph, max, gradients);
+        status = allocate(pass, arena, &s);
+        if (status == MODECONN_OK) {
+            set_slots(pass, &p, pass->arena + arena);
+        }
+    }
+    mc_free(context, order);
+    mc_free(context, p.pieces);
+    mc_free(context, p.out_owner);
+    mc_free(context, p.grad_owner);
+    if (status < 0) {
+        mc_pass_free(pass);
+    }
+    return status;
+}
+
+void mc_pass_free(mc_pass *pass)
+{
+    if (pass->context == NULL) {
+        return;
+    }
+    if (pass->scratch != NULL) {
+        for (int i = 0; i < mc_pool_size(pass->pool); i++) {
+            mc_free(pass->context, pass->scratch[i]);
+        }
+    }
+    mc_free(pass->context, pass->scratch);
+    mc_free(pass->context, pass->slots);
+    mc_free(pass->context, pass->shared);
+    mc_free(pass->context, pass->moments);
+    mc_free(pass->context, pass->arena);
+    *pass = (mc_pass){0};
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * path: curves in parameter space. A family is one row of mc_path_families (path.c).
+ */
+#ifndef MC_PATH_H
+#define MC_PATH_H
+
+#include "train/train.h"
+#include <modeconn/path.h>
+
+#define MC_PATH_POINTS_MAX 64
+
+/* gamma(t) = sum_i w_i(t) P_i over control points P_0 .. P_{count-1}, the ends included. */
+typedef struct mc_path_family {
+    const char *name;
+    void (*weights)(double t, int64_t count, double *w); /* exact 0 and 1 at the ends */
+    double (*length)(const modeconn_path *path);         /* Euclidean, in parameter space */
+} mc_path_family;
+extern const mc_path_family mc_path_linear;
+extern const mc_path_family *const mc_path_families[];
+extern const int64_t mc_path_families_count;
+
+struct modeconn_path {
+    mc_ref ref;
+    const mc_path_family *family;
+    modeconn_context *context;
+    modeconn_model **points; /* control points, snapshots */
+    int64_t n_points;        /* at most MC_PATH_POINTS_MAX */
+};
+
+/* A path over snapshots (clones) of `points` [n_points], all of one shape. */
+int32_t mc_path_create(const mc_path_family *family, const modeconn_model *const *points,
+                       int64_t n_points, modeconn_path **out);
+
+/* theta [n_theta] and interpolated statistics [n_stats] (may be NULL) at t. */
+void mc_path_at(const modeconn_path *path, double t, float *theta, float *statistics);
+
+/* out[i] = sum_k w[k] p[k][i] in double, rounded once, over [count] vectors of n floats; where one
+ * weight is 1 and the others are 0 a copy, exact to the bit. Spread over the context's threads. */
+void mc_combine(modeconn_context *context, int64_t count, const double *w, const float *const *p,
+                int64_t n, float *out);
+
+/* out[i] = (1 - t) a[i] + t b[i] in double, rounded once; exact at t = 0 and 1. Spread over the
+ * context's threads. */
+void mc_interpolate(modeconn_context *context, double t, const float *a, const float *b, int64_t n,
+                    float *out);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * train: gradient descent, schedules, the training loop, and passes over a dataset (evaluation
+ * and batch-norm statistics) that paths, fine-tuning and measurement share.
+ */
+#ifndef MC_TRAIN_H
+#define MC_TRAIN_H
+
+#include "data/data.h"
+#include "nn/nn.h"
+#include <modeconn/train.h>
+
+/* ---- optimiser (sgd.c) ------------------------------------------------------------------- */
+
+typedef struct mc_sgd {
+    double momentum, weight_decay;
+    bool nesterov;
+} mc_sgd;
+
+/* One step of train.h's formula on theta, v, grad [n]; elementwise, so the same bits for any
+ * number of threads. `first` sets v = g. */
+void mc_sgd_step(modeconn_context *context, const mc_sgd *sgd, double rate, bool first, int64_t n,
+                 float *theta, float *velocity, const float *grad);
+
+/* ---- schedules (schedule.c) -------------------------------------------------------------- */
+
+#define MC_MILESTONES_MAX 16
+
+typedef struct mc_schedule mc_schedule;
+struct mc_schedule {
+    double rate;
+    /* Rate of update k (from 0) of `total`, from a row of mc_schedules. */
+    double (*at)(const mc_schedule *schedule, int64_t k);
+    int64_t total, per_epoch, warmup; /* updates */
+    bool reference;                   /* the paper's code: cosine one update late */
+    int64_t every;                    /* step: updates between drops; 0: at the milestones */
+    int64_t milestones[MC_MILESTONES_MAX]; /* step: updates at which the rate drops */
+    int64_t n_milestones;
+    double factor;
+};
+
+typedef struct mc_schedule_row {
+    const char *name;
+    double (*at)(const mc_schedule *schedule, int64_t k);
+} mc_schedule_row;
+extern const mc_schedule_row mc_schedules[];
+extern const int64_t mc_schedules_count;
+
+/* By name ("constant", "step", "cosine"); the caller fills the other fields. */
+int32_t mc_schedule_find(const char *name, mc_schedule *schedule);
+
+/* Rate of update k: the row's, times (k + 1) / warmup while k < warmup. */
+double mc_schedule_rate(const mc_schedule *schedule, int64_t k);
+
+/* Milestones from "0.4,0.8" (all below 1: shares of total) or "40,80" (epochs), increasing;
+ * MODECONN_ERROR_ARGUMENT naming the value otherwise. "" sets none. */
+int32_t mc_schedule_milestones(mc_schedule *schedule, const char *text);
+
+/* ---- passes over data (passes.c) --------------------------------------------------------- */
+
+/* MODECONN_ERROR_SHAPE unless the model takes this dataset's images and classes. */
+int32_t mc_check_fit(const modeconn_model *model, const modeconn_dataset *dataset);
+
+/* Size of the batch that starts at sample `done` of n in a statistics pass: batch_size as often as
+ * it fits, then the rest; a rest of a single sample is joined to the batch before it (unless
+ * batch_size is 1), because batch norm may not see a single value. */
+int64_t mc_pass_batch(int64_t n, int64_t batch_size, int64_t done);
+/* The largest of them: at most batch_size + 1. */
+int64_t mc_pass_batch_max(int64_t n, int64_t batch_size);
+
+/* Buffers for one batch [max] of a dataset. */
+typedef struct mc_batch_buffer {
+    modeconn_context *context;
+    float *x;
+    int32_t *y;
+    int64_t max;
+} mc_batch_buffer;
+int32_t mc_batch_buffer_init(mc_batch_buffer *buffer, const modeconn_dataset *dataset,
+                             int64_t max);
+void mc_batch_buffer_free(mc_batch_buffer *buffer);
+
+/* Called after each batch with the samples done; nonzero ends the pass with that status. */
+typedef int32_t (*mc_tick_fn)(void *user, int64_t samples);
+
+/* Per-sample losses and hits [dataset n] of a bound session; either may be NULL. Non-finite
+ * losses are MODECONN_ERROR_NUMERIC naming the sample. */
+int32_t mc_pass_losses(const modeconn_model *model, mc_session *session, mc_norm_mode mode,
+                       const modeconn_dataset *dataset, int64_t batch_size, mc_tick_fn tick,
+                       void *user, double *loss, uint8_t *correct);
+
+/* Sum in index order, divided by N. */
+double mc_mean(const double *values, int64_t n);
+
+/* ---- batch-norm statistics (statistics.c) ------------------------------------------------- */
+
+/* One row of mc_policies. A policy fills the statistics to use at a point, or says that the
+ * batch's own are to be used. */
+typedef struct mc_statistics_plan {
+    const char *policy;
+    const modeconn_dataset *data; /* nocue view, first n samples; NULL where the policy needs none */
+    int64_t n, batch_size;
+    uint64_t seed;
+} mc_statistics_plan;
+
+/* Checks "statistics", "bn_samples", "bn_batch_size" and `train` (needed for reset and ema) and
+ * holds a view of it; mc_statistics_plan_free() it. `options` may be of any kind that has those
+ * keys. A model without statistics turns every policy but "batch" into "keep". */
+int32_t mc_statistics_plan_init(mc_statistics_plan *plan, const modeconn_model *model,
+                                const modeconn_dataset *train, const modeconn_options *options,
+                                const mc_option_kind *kind);
+void mc_statistics_plan_free(mc_statistics_plan *plan);
+
+/* The largest batch of the plan's pass, which the session must take; 0 where it has none. */
+int64_t mc_statistics_batch_max(const mc_statistics_plan *plan);
+
+/* Binds `session` at theta with statistics as planned and tells the mode to evaluate in. `keep`
+ * and `mixed` [n_stats]: the first end's and the interpolated ones. */
+int32_t mc_statistics_apply(const mc_statistics_plan *plan, const modeconn_model *model,
+                            mc_session *session, const float *theta, const float *keep,
+                            const float *mixed, mc_tick_fn tick, void *user, mc_norm_mode *mode);
+
+/* ---- progress (progress.c) --------------------------------------------------------------- */
+
+/* Counts steps, estimates the time left, calls the user's callback. */
+typedef struct mc_progress {
+    modeconn_progress_fn fn;
+    void *user;
+    int64_t step, total;
+    double started;
+} mc_progress;
+void mc_progress_init(mc_progress *progress, modeconn_progress_fn fn, void *user, int64_t total);
+/* One step done; MODECONN_ERROR_CANCELLED with a text where the callback asked to stop. */
+int32_t mc_progress_step(mc_progress *progress, int64_t epoch, double loss, double accuracy,
+                         double rate);
+
+/* ---- the training run (trainer.c, trainer_file.c) ----------------------------------------- */
+
+enum { MC_HISTORY_LOSS, MC_HISTORY_ACCURACY, MC_HISTORY_RATE, MC_HISTORY_SPEED, MC_HISTORY_SGD };
+/* Columns that every SGD job records, [MC_HISTORY_SGD]: mean loss and accuracy over the epoch's
+ * samples as they were trained on, rate of its last update, samples per second of its steps. */
+extern const char *const mc_history_sgd[];
+
+struct modeconn_trainer {
+    modeconn_context *context;
+    modeconn_model *model;
+    modeconn_dataset *dataset;
+    char *options; /* "key=value\n" of every key, the seed resolved; for the file */
+    mc_sgd sgd;
+    mc_schedule schedule;
+    uint64_t seed;
+    int64_t n, batch_size, per_epoch, epochs;
+
+    /* Position: `step` batches of epoch `epoch` are done, with these sums over them. `step` equals
+     * per_epoch only where the epoch's record could not be allocated. */
+    int64_t epoch, step, hits;
+    double loss_sum, seconds;
+    float *velocity; /* [n_theta] */
+    modeconn_history *history;
+
+    /* State at the start of the epoch, for a loss that is not finite. */
+    float *start_theta, *start_statistics, *start_velocity;
+
+    mc_session *session;
+    mc_batch_buffer buffer;
+    float *grad;      /* [n_theta] */
+    int64_t *order;   /* [n] of the running epoch */
+    double *loss;     /* [batch_size] */
+    uint8_t *correct; /* [batch_size] */
+};
+
+/* MODECONN_ERROR_UNSUPPORTED, naming the layer and the sizes, where a batch of `size` samples
+ * (the last of a set of n, batch_size at a time) is too small for the model's batch norm. */
+int32_t mc_check_batch(const modeconn_model *model, int64_t size, int64_t n, int64_t batch_size);
+
+/* The keys that every SGD job has, for a kind's table. */
+#define MC_OPTIONS_SGD                                                                            \
+    MC_OPT_F64("momentum", 0, 1, "0.9", "momentum of the velocity"),                              \
+        MC_OPT_BOOL("nesterov", "0", "1: Nesterov's form of the step"),                           \
+        MC_OPT_F64("weight_decay", 0, HUGE_VAL, "1e-4",                                           \
+                   "weight decay on every parameter, batch norm and biases too")
+
+/* The keys that mc_statistics_plan_init() reads, for a kind's table. */
+#define MC_OPTIONS_STATISTICS(default_policy)                                                     \
+    MC_OPT_STR("statistics", "reset|ema|interpolate|batch|keep", default_policy,                  \
+               "batch-norm statistics at each point (measure.h)"),                                \
+        MC_OPT_I64("bn_samples", 0, 9007199254740992.0, "0",                                      \
+                   "samples of the statistics set, the first of the training set; 0 = all"),      \
+        MC_OPT_I64("bn_batch_size", 1, 1048576, "500", "samples per batch of the statistics pass")
+
+extern const mc_option_kind mc_kind_train;
+
+#endif

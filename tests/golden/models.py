@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""For make_goldens.py: the architectures, stated from the paper's specification in plain PyTorch
+with the state-dict names of its code, how they get their random parameters, pooled batch-norm
+statistics, and images."""
+import copy
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+KINKS = []  # the smallest magnitude that each ReLU met where a gradient in float64 went through it
+
+
+def relu(x):
+    if x.requires_grad and x.dtype == torch.float64:
+        KINKS.append(x.detach().abs().min().item())
+    return F.relu(x)
+
+
+def f32(value):
+    if isinstance(value, torch.Tensor):
+        value = value.detach().numpy()
+    return np.asarray(value).astype(np.float32)
+
+
+def scaled(width, multiplier):
+    return max(1, int(round(width * multiplier)))
+
+
+class VggLayer(nn.Module):
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(cin, cout, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(cout)
+
+    def forward(self, x):
+        return relu(self.bn1(self.conv1(x)))
+
+
+class Vgg13(nn.Module):
+    """Ten 3x3 convolutions, batch norm, ReLU; global average pool; one linear layer."""
+    PLAN = ((64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2), (512, 1),
+            (512, 1))
+
+    def __init__(self, channels, classes, width):
+        super().__init__()
+        layers, cin = [], channels
+        for out, stride in self.PLAN:
+            layers.append(VggLayer(cin, scaled(out, width), stride))
+            cin = scaled(out, width)
+        self.layers = nn.ModuleList(layers)
+        self.linear = nn.Linear(cin, classes)
+
+    def representation(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x.mean(dim=(2, 3))
+
+    def forward(self, x):
+        return self.linear(self.representation(x))
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(cin, cout, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(cout)
+        self.conv2 = nn.Conv2d(cout, cout, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(cout)
+        self.projects = stride != 1 or cin != cout
+        if self.projects:
+            self.shortcut_conv = nn.Conv2d(cin, cout, 1, stride=stride, bias=False)
+            self.shortcut_bn = nn.BatchNorm2d(cout)
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(relu(self.bn1(self.conv1(x)))))
+        return relu(out + (self.shortcut_bn(self.shortcut_conv(x)) if self.projects else x))
+
+
+class ResNet18(nn.Module):
+    """CIFAR stem (3x3, stride 1, no max pool), four groups of two basic blocks."""
+
+    def __init__(self, channels, classes, width):
+        super().__init__()
+        w = [scaled(value, width) for value in (64, 128, 256, 512)]
+        self.conv1 = nn.Conv2d(channels, w[0], 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(w[0])
+        self.layer1 = nn.Sequential(BasicBlock(w[0], w[0], 1), BasicBlock(w[0], w[0], 1))
+        self.layer2 = nn.Sequential(BasicBlock(w[0], w[1], 2), BasicBlock(w[1], w[1], 1))
+        self.layer3 = nn.Sequential(BasicBlock(w[1], w[2], 2), BasicBlock(w[2], w[2], 1))
+        self.layer4 = nn.Sequential(BasicBlock(w[2], w[3], 2), BasicBlock(w[3], w[3], 1))
+        self.linear = nn.Linear(w[3], classes)
+
+    def representation(self, x):
+        x = relu(self.bn1(self.conv1(x)))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean(dim=(2, 3))
+
+    def forward(self, x):
+        return self.linear(self.representation(x))
+
+
+class Mlp(nn.Module):
+    def __init__(self, shape, classes, hidden):
+        super().__init__()
+        sizes = [int(np.prod(shape))] + list(hidden)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.linear = nn.Linear(sizes[-1], classes)
+
+    def representation(self, x):
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = relu(layer(x))
+        return x
+
+    def forward(self, x):
+        return self.linear(self.representation(x))
+
+
+class Windows(nn.Module):
+    """A graph of one's own: windows of every kind, strides, padding, biases, a sum of branches."""
+
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, 6, 5, stride=2, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6, eps=1e-3, momentum=0.25)
+        self.left = nn.Conv2d(6, 5, 1, bias=True)
+        self.right = nn.Conv2d(6, 5, 3, stride=1, padding=1, bias=False)
+        self.hidden = nn.Linear(5 * 2 * 3, 9)
+        self.head = nn.Linear(9, classes, bias=False)
+
+    def representation(self, x):
+        x = F.max_pool2d(relu(self.norm(self.stem(x))), 3, stride=2, padding=1)
+        x = F.avg_pool2d(self.left(x) + self.right(x), 2)
+        return relu(self.hidden(x.flatten(1)))
+
+    def forward(self, x):
+        return self.head(self.representation(x))
+
+
+def pictures(rng, n, shape, classes):
+    """Images of n cycling classes, uint8 levels [n][C][H][W] and labels [n]: a wave per class and
+    channel, shaken and noisy."""
+    c, h, w = shape
+    labels = np.arange(n) % classes
+    rows, columns = np.meshgrid(np.arange(h), np.arange(w), indexing="ij")
+    x = np.empty((n, c, h, w))
+    for i, label in enumerate(labels):
+        for j in range(c):
+            angle = np.pi * (label + 0.3 * j) / classes
+            phase = label + rng.uniform(-0.6, 0.6)
+            wave = np.cos(0.7 * (rows * np.sin(angle) + columns * np.cos(angle)) + phase)
+            x[i, j] = 128 + 70 * wave + 35 * rng.standard_normal((h, w))
+    order = rng.permutation(n)
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)[order], labels[order]
+
+
+def normalised(levels):
+    return f32((levels.astype(np.float64) / 255 - 0.5) / 0.5)
+
+
+def randomise(model, rng, x):
+    """Weights U(+-1/sqrt(fan_in)); batch norm's weights, biases and running statistics perturbed
+    (some weights negative), the statistics around those of x. All float32 numbers in float64."""
+    model.double()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                bound = 1 / np.sqrt(module.weight[0].numel())
+                for value in module.parameters(recurse=False):
+                    value.copy_(torch.tensor(f32(rng.uniform(-bound, bound, tuple(value.shape)))))
+            elif isinstance(module, nn.BatchNorm2d):
+                c = module.num_features
+                sign = np.where(rng.uniform(size=c) < 0.1, -1, 1)
+                module.weight.copy_(torch.tensor(f32(sign * rng.uniform(0.5, 1.5, c))))
+                module.bias.copy_(torch.tensor(f32(0.3 * rng.standard_normal(c))))
+        pooled = pooled_statistics(model, [torch.tensor(x, dtype=torch.float64)])
+        for name, module in norms(model):
+            c = module.num_features
+            mean, var = pooled[name + ".running_mean"], pooled[name + ".running_var"]
+            shift = mean + 0.2 * var.sqrt() * torch.tensor(rng.standard_normal(c))
+            module.running_mean.copy_(torch.tensor(f32(shift)))
+            scale = torch.tensor(rng.uniform(0.7, 1.4, c))
+            module.running_var.copy_(torch.tensor(f32(var * scale)))
+    return model
+
+
+def norms(model):
+    return [(name, module) for name, module in model.named_modules()
+            if isinstance(module, nn.BatchNorm2d)]
+
+
+def pooled_statistics(model, batches):
+    """Running statistics that pool the batches: each layer sees what the layers before make of a
+    batch with that batch's own statistics. Law of total variance, weights n_b h w; unbiased."""
+    sums = {}
+
+    def gather(name):
+        def hook(_, inputs):
+            x = inputs[0].detach()
+            count = x.numel() // x.shape[1]
+            mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), unbiased=False)
+            sums.setdefault(name, []).append((count, mean, var))
+        return hook
+
+    scratch = copy.deepcopy(model).train()
+    hooks = [module.register_forward_pre_hook(gather(name)) for name, module in norms(scratch)]
+    with torch.no_grad():
+        for x in batches:
+            scratch(x)
+    for hook in hooks:
+        hook.remove()
+    result = {}
+    for name, parts in sums.items():
+        total = sum(count for count, _, _ in parts)
+        mean = sum(count * m for count, m, _ in parts) / total
+        within = sum(count * v for count, _, v in parts) / total
+        between = sum(count * (m - mean) ** 2 for count, m, _ in parts) / total
+        result[name + ".running_mean"] = mean
+        result[name + ".running_var"] = (within + between) * total / (total - 1)
+    return result
+
+
+def set_statistics(model, values):
+    buffers = dict(model.named_buffers())
+    with torch.no_grad():
+        for key, value in values.items():
+            buffers[key].copy_(value)

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The thread pool: every task once, real helpers, nesting, rivals, modes and signals.
+ */
+#include "unit.h"
+#include "core/core.h"
+#include "core/failing_alloc.h"
+
+#include <fenv.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST = 1000, MOST_THREADS = 4 };
+
+typedef struct counts {
+    mc_pool *pool;
+    atomic_int done[MOST];
+    atomic_int in_use[MOST_THREADS];
+    atomic_int shared; /* times that two tasks had one worker number */
+} counts;
+
+static void count_task(void *arg, int64_t task, int worker)
+{
+    counts *c = arg;
+
+    if (atomic_fetch_add(&c->in_use[worker], 1) != 0)
+        atomic_fetch_add(&c->shared, 1);
+    atomic_fetch_add(&c->done[task], 1);
+    atomic_fetch_sub(&c->in_use[worker], 1);
+}
+
+START_TEST(every_task_runs_once)
+{
+    static const int64_t sizes[] = {0, 1, 2, 3, 7, 64, MOST};
+
+    for (int threads = 1; threads <= MOST_THREADS; threads++) {
+        mc_pool *pool = NULL;
+        OK(mc_pool_create(NULL, threads, &pool));
+        ck_assert_int_eq(mc_pool_size(pool), threads);
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            counts c = {.pool = pool};
+            mc_pool_run(pool, sizes[i], count_task, &c);
+            for (int64_t task = 0; task < MOST; task++)
+                ck_assert_int_eq(c.done[task], task < sizes[i]);
+            ck_assert_int_eq(c.shared, 0);
+        }
+        mc_pool_destroy(NULL, pool);
+    }
+    mc_pool_destroy(NULL, NULL);
+}
+END_TEST
+
+/* Waits until `wanted` tasks have arrived, which takes as many threads; gives up after 20 s. */
+typedef struct meeting {
+    atomic_int arrived;
+    int wanted;
+    atomic_int met;
+} meeting;
+
+static void meet(void *arg, int64_t task, int worker)
+{
+    meeting *m = arg;
+    const double begin = mc_seconds();
+
+    (void)task;
+    (void)worker;
+    atomic_fetch_add(&m->arrived, 1);
+    while (atomic_load(&m->arrived) < m->wanted && mc_seconds() - begin < 20)
+        usleep(100);
+    if (atomic_load(&m->arrived) >= m->wanted)
+        atomic_fetch_add(&m->met, 1);
+}
+
+START_TEST(all_threads_help)
+{
+    for (int threads = 2; threads <= MOST_THREADS; threads++) {
+        mc_pool *pool = NULL;
+        OK(mc_pool_create(NULL, threads, &pool));
+        /* At once, and again when the workers have gone to sleep. */
+        for (int again = 0; again < 2; again++) {
+            meeting m = {.wanted = threads};
+            const int64_t before = mc_pool_helped(pool);
+            mc_pool_run(pool, threads, meet, &m);
+            ck_assert_int_eq(m.met, threads);
+            ck_assert_int_eq(mc_pool_helped(pool) - before, threads - 1);
+            usleep(20000);
+        }
+        mc_pool_destroy(NULL, pool);
+    }
+}
+END_TEST
+
+START_TEST(nobody_helps_a_pool_of_one)
+{
+    mc_pool *pool = NULL;
+    counts c = {.pool = NULL};
+
+    OK(mc_pool_create(NULL, 1, &pool));
+    mc_pool_run(pool, MOST, count_task, &c);
+    ck_assert_int_eq(mc_pool_helped(pool), 0);
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
+/* Many short jobs in a row: workers arrive late, early, asleep and awake. */
+static void add_task(void *arg, int64_t task, int worker)
+{
+    _Atomic int64_t *sum = arg;
+
+    (void)worker;
+    atomic_fetch_add(sum, task + 1);
+}
+
+START_TEST(many_short_jobs)
+{
+    mc_pool *pool = NULL;
+
+    OK(mc_pool_create(NULL, 3, &pool));
+    for (int job = 0; job < 20000; job++) {
+        const int64_t n = 2 + job % 5;
+        _Atomic int64_t sum = 0;
+        mc_pool_run(pool, n, add_task, (void *)&sum);
+        ck_assert_int_eq(sum, n * (n + 1) / 2);
+        if (job % 400 == 0)
+            usleep(1000);
+    }
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
+typedef struct nest {
+    mc_pool *pool;
+    _Atomic int64_t sum;
+    atomic_int strangers; /* inner tasks on another thread than the outer one */
+    pthread_t outer[8];
+} nest;
+
+typedef struct nested {
+    nest *all;
+    int64_t outer;
+} nested;
+
+static void inner_task(void *arg, int64_t task, int worker)
+{
+    nested *one = arg;
+
+    if (worker != 0 || !pthread_equal(pthread_self(), one->all->outer[one->outer]))
+        atomic_fetch_add(&one->all->strangers, 1);
+    atomic_fetch_add(&one->all->sum, task);
+}
+
+static void outer_task(void *arg, int64_t task, int worker)
+{
+    nest *all = arg;
+    nested one = {all, task};
+
+    (void)worker;
+    all->outer[task] = pthread_self();
+    mc_pool_run(all->pool, 10, inner_task, &one);
+}
+
+START_TEST(nested_calls_run_on_the_caller)
+{
+    nest all = {.sum = 0};
+
+    OK(mc_pool_create(NULL, 3, &all.pool));
+    mc_pool_run(all.pool, 8, outer_task, &all);
+    ck_assert_int_eq(all.sum, 8 * 45);
+    ck_assert_int_eq(all.strangers, 0);
+    mc_pool_destroy(NULL, all.pool);
+}
+END_TEST
+
+static void *rival(void *arg)
+{
+    mc_pool *pool = arg;
+    int64_t wrong = 0;
+
+    for (int job = 0; job < 2000; job++) {
+        _Atomic int64_t sum = 0;
+        mc_pool_run(pool, 7, add_task, (void *)&sum);
+        wrong += sum != 28;
+    }
+    return wrong == 0 ? arg : NULL;
+}
+
+START_TEST(rivals_share_without_deadlock)
+{
+    mc_pool *pool = NULL;
+    pthread_t threads[3];
+
+    OK(mc_pool_create(NULL, 2, &pool));
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, rival, pool), 0);
+    for (int i = 0; i < 3; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        ck_assert_ptr_eq(result, pool);
+    }
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
+/* Each of two threads takes one task (they meet) and notes what it sees. */
+typedef struct view {
+    meeting m;
+    int rounding[2];
+    sigset_t blocked[2];
+} view;
+
+static void look(void *arg, int64_t task, int worker)
+{
+    view *v = arg;
+
+    v->rounding[worker] = fegetround();
+    pthread_sigmask(SIG_BLOCK, NULL, &v->blocked[worker]);
+    meet(&v->m, task, worker);
+}
+
+START_TEST(tasks_run_in_the_callers_mode)
+{
+    static const int modes[] = {FE_UPWARD, FE_TONEAREST, FE_TOWARDZERO};
+    mc_pool *pool = NULL;
+
+    OK(mc_pool_create(NULL, 2, &pool));
+    for (int i = 0; i < 3; i++) {
+        view v = {.m = {.wanted = 2}};
+        fesetround(modes[i]);
+        mc_pool_run(pool, 2, look, &v);
+        const int after = fegetround();
+        fesetround(FE_TONEAREST);
+        ck_assert_int_eq(v.m.met, 2);
+        ck_assert_int_eq(after, modes[i]);
+        ck_assert_int_eq(v.rounding[0], modes[i]);
+        ck_assert_int_eq(v.rounding[1], modes[i]);
+    }
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
+START_TEST(workers_take_no_signals)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGUSR1, SIGALRM, SIGCHLD};
+    mc_pool *pool = NULL;
+    view v = {.m = {.wanted = 2}};
+    sigset_t before, after;
+
+    sigemptyset(&before);
+    sigaddset(&before, SIGUSR2);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    OK(mc_pool_create(NULL, 2, &pool));
+    mc_pool_run(pool, 2, look, &v);
+    pthread_sigmask(SIG_BLOCK, NULL, &after);
+    ck_assert_int_eq(v.m.met, 2);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        ck_assert_int_eq(sigismember(&v.blocked[1], signals[i]), 1);
+        ck_assert_int_eq(sigismember(&v.blocked[0], signals[i]), 0);
+        ck_assert_int_eq(sigismember(&after, signals[i]), 0);
+    }
+    ck_assert_int_eq(sigismember(&after, SIGUSR2), 1);
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
+START_TEST(running_allocates_nothing)
+{
+    failing_alloc state = {.fail_at = 0};
+    const modeconn_context hooks = {
+        .alloc = failing_alloc_get, .release = failing_alloc_release, .alloc_user = &state};
+    mc_pool *pool = NULL;
+    counts c = {.pool = NULL};
+
+    OK(mc_pool_create(&hooks, 3, &pool));
+    const int calls = state.calls;
+    mc_pool_run(pool, MOST, count_task, &c);
+    ck_assert_int_eq(state.calls, calls);
+    mc_pool_destroy(&hooks, pool);
+    ck_assert_int_eq(state.alive, 0);
+}
+END_TEST
+
+/* No address space has room for stacks of this size, so no thread can start. */
+START_TEST(refused_threads_are_reported)
+{
+    failing_alloc state = {.fail_at = 0};
+    const modeconn_context hooks = {
+        .alloc = failing_alloc_get, .release = failing_alloc_release, .alloc_user = &state};
+    mc_pool *pool = NULL;
+    pthread_attr_t before, huge;
+
+    ck_assert_int_eq(pthread_getattr_default_np(&before), 0);
+    ck_assert_int_eq(pthread_attr_init(&huge), 0);
+    ck_assert_int_eq(pthread_attr_setstacksize(&huge, (size_t)1 << 60), 0);
+    ck_assert_int_eq(pthread_setattr_default_np(&huge), 0);
+    const int32_t status = mc_pool_create(&hooks, 4, &pool);
+    pthread_setattr_default_np(&before);
+    FAILS(status, MODECONN_ERROR_SYSTEM, "thread 2 of 4");
+    ck_assert_ptr_null(pool);
+    ck_assert_int_eq(state.alive, 0);
+    pthread_attr_destroy(&huge);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, every_task_runs_once);
+    tcase_add_test(tests, all_threads_help);
+    tcase_add_test(tests, nobody_helps_a_pool_of_one);
+    tcase_add_test(tests, many_short_jobs);
+    tcase_add_test(tests, nested_calls_run_on_the_caller);
+    tcase_add_test(tests, rivals_share_without_deadlock);
+    tcase_add_test(tests, tasks_run_in_the_callers_mode);
+    tcase_add_test(tests, workers_take_no_signals);
+    tcase_add_test(tests, running_allocates_nothing);
+    tcase_add_test(tests, refused_threads_are_reported);
+}
+
+int main(void)
+{
+    return unit_run("core_pool", add);
+}

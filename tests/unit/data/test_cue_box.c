@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The box cue pixel for pixel: places and colours are written down here as numbers.
+ */
+#include "data_test.h"
+
+/* Top and left of the box of classes 0..8; class 9 has none. */
+typedef struct places {
+    int64_t channels, height, width;
+    int top[9], left[9];
+} places;
+
+static const places grey28 = {
+    1, 28, 28, {0, 0, 0, 12, 12, 12, 25, 25, 25}, {0, 12, 25, 0, 12, 25, 0, 12, 25}};
+static const places colour32 = {
+    3, 32, 32, {0, 0, 0, 14, 14, 14, 29, 29, 29}, {0, 14, 29, 0, 14, 29, 0, 14, 29}};
+static const places two9x6 = {2, 9, 6, {0, 0, 0, 3, 3, 3, 6, 6, 6}, {0, 1, 3, 0, 1, 3, 0, 1, 3}};
+static const places five5x5 = {5, 5, 5, {0, 0, 0, 1, 1, 1, 2, 2, 2}, {0, 1, 2, 0, 1, 2, 0, 1, 2}};
+
+/* Ten images, one a class, of distinct values that are nowhere 0 or 1. */
+static float *plain_images(const places *p)
+{
+    int64_t size = p->channels * p->height * p->width;
+    float *images = calloc((size_t)(10 * size), sizeof(*images));
+    ck_assert_ptr_nonnull(images);
+    for (int64_t i = 0; i < 10 * size; i++) {
+        images[i] = -0.9F + 0.001F * (float)(i % 700);
+    }
+    return images;
+}
+
+static void check_places(const places *p)
+{
+    modeconn_context *context = context_of("threads=1");
+    modeconn_options *options = options_of("dataset", "cue=box,view=cue");
+    modeconn_dataset *dataset = NULL;
+    int64_t size = p->channels * p->height * p->width;
+    const int32_t labels[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    float *expected = plain_images(p);
+    OK(modeconn_dataset_from_f32(context, expected, labels, 10, p->channels, p->height, p->width,
+                                 10, options, &dataset));
+    for (int class = 0; class < 9; class ++) {
+        for (int64_t c = 0; c < p->channels; c++) {
+            float colour = p->channels == 1 ? 1.0F : c == 1 ? 1.0F : 0.0F;
+            for (int y = 0; y < 3; y++) {
+                for (int x = 0; x < 3; x++) {
+                    int64_t row = p->top[class] + y, column = p->left[class] + x;
+                    expected[class * size + (c * p->height + row) * p->width + column] = colour;
+                }
+            }
+        }
+    }
+    float *got = images_of(dataset);
+    for (int64_t i = 0; i < 10 * size; i++) {
+        ck_assert_msg(got[i] == expected[i], "class %d, value %d: %g, expected %g", (int)(i / size),
+                      (int)(i % size), (double)got[i], (double)expected[i]);
+    }
+    int32_t *values = values_of(dataset);
+    for (int class = 0; class < 10; class ++) {
+        ck_assert_int_eq(values[class], class < 9 ? class : -1);
+    }
+    free(values);
+    free(got);
+    free(expected);
+    modeconn_dataset_destroy(dataset);
+    modeconn_options_destroy(options);
+    modeconn_context_destroy(context);
+}
+
+START_TEST(test_grey_28)
+{
+    check_places(&grey28);
+}
+END_TEST
+
+START_TEST(test_colour_32)
+{
+    check_places(&colour32);
+}
+END_TEST
+
+START_TEST(test_other_shapes)
+{
+    check_places(&two9x6);
+    check_places(&five5x5);
+}
+END_TEST
+
+/* On uint8 data the cue comes after the normalisation: its 1 and 0 are exact. */
+START_TEST(test_after_normalisation)
+{
+    modeconn_context *context = context_of("threads=1");
+    modeconn_options *options = options_of("dataset", "cue=box,view=cue");
+    uint8_t image[3 * 6 * 6];
+    memset(image, 77, sizeof(image));
+    const int32_t label = 0;
+    modeconn_dataset *dataset = NULL;
+    OK(modeconn_dataset_from_u8(context, image, &label, 1, 3, 6, 6, 10, options, &dataset));
+    float *got = images_of(dataset);
+    ck_assert(got[0] == 0.0F && got[36] == 1.0F && got[72] == 0.0F);
+    ck_assert(got[3] != 0.0F && got[3] == got[36 + 3]);
+    free(got);
+    modeconn_dataset_destroy(dataset);
+    modeconn_options_destroy(options);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+START_TEST(test_does_not_fit)
+{
+    modeconn_context *context = context_of("threads=1");
+    modeconn_options *options = options_of("dataset", "cue=box");
+    const float image[64] = {0};
+    const int32_t label = 0;
+    modeconn_dataset *dataset = NULL;
+    FAILS(modeconn_dataset_from_f32(context, image, &label, 1, 1, 4, 8, 10, options, &dataset),
+          MODECONN_ERROR_SHAPE, "4x8");
+    FAILS(modeconn_dataset_from_f32(context, image, &label, 1, 1, 8, 4, 10, options, &dataset),
+          MODECONN_ERROR_SHAPE, "8x4");
+    FAILS(modeconn_dataset_from_f32(context, image, &label, 1, 1, 8, 8, 11, options, &dataset),
+          MODECONN_ERROR_SHAPE, "11 classes");
+    ck_assert_ptr_null(dataset);
+    OK(modeconn_dataset_from_f32(context, image, &label, 1, 1, 8, 8, 2, options, &dataset));
+    modeconn_dataset_destroy(dataset);
+    /* The same images without the cue are fine. */
+    OK(modeconn_dataset_from_f32(context, image, &label, 1, 1, 4, 8, 11, NULL, &dataset));
+    modeconn_dataset_destroy(dataset);
+    modeconn_options_destroy(options);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+START_TEST(test_draw_nothing)
+{
+    float x[25];
+    for (int64_t value = -1; value <= 9; value += 10) {
+        memset(x, 0, sizeof(x));
+        ck_assert(!mc_cue_box.draw(value, 1, 5, 5, x));
+        ck_assert(!mc_cue_box.visible(value));
+        for (int i = 0; i < 25; i++) {
+            ck_assert(x[i] == 0.0F);
+        }
+    }
+    ck_assert(mc_cue_box.draw(8, 1, 5, 5, x));
+    ck_assert(mc_cue_box.visible(8));
+    ck_assert_int_eq(mc_cue_box.range, 10);
+    ck_assert_int_eq(mc_cue_box.value_of_label(7), 7);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, test_grey_28);
+    tcase_add_test(tests, test_colour_32);
+    tcase_add_test(tests, test_other_shapes);
+    tcase_add_test(tests, test_after_normalisation);
+    tcase_add_test(tests, test_does_not_fit);
+    tcase_add_test(tests, test_draw_nothing);
+}
+
+int main(void)
+{
+    return unit_run("data_cue_box", add);
+}

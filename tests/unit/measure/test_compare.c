@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Mechanistic similarity: the table of verdicts, reflexive and symmetric on planted models, reports
+ * and errors.
+ */
+#include "planted.h"
+
+/* Planted models: what each is to (cue, image). */
+enum { CUE_READER, IMAGE_READER, BOTH_READER, AT_THE_MARGIN, PLANTED };
+
+static modeconn_model *reader(modeconn_context *context, int which)
+{
+    static const double cue[PLANTED] = {3.0, 0.0, 3.0, 0.5};
+    static const double signal[PLANTED] = {0.0, 4.0, 3.0, 4.0};
+    return planted_model(context, cue[which], signal[which], 0.02);
+}
+
+START_TEST(table_of_verdicts)
+{
+    enum {
+        U = MODECONN_VERDICT_UNDECIDED,
+        I = MODECONN_VERDICT_INVARIANT,
+        D = MODECONN_VERDICT_DEPENDENT,
+        S = MODECONN_VERDICT_SIMILAR,
+        N = MODECONN_VERDICT_DISSIMILAR
+    };
+    static const int32_t table[3][3] = {{U, U, U}, {U, S, N}, {U, N, S}};
+    for (int32_t first = U; first <= D; first++) {
+        for (int32_t second = U; second <= D; second++) {
+            ck_assert_int_eq(mc_compare_verdict(first, second), table[first][second]);
+        }
+    }
+}
+END_TEST
+
+static int32_t compared(const modeconn_model *first, const modeconn_model *second,
+                        const modeconn_dataset *data, const char *settings)
+{
+    modeconn_options *options = options_of("probe", settings);
+    modeconn_comparison *made = NULL;
+    int32_t verdict = -1;
+    OK(modeconn_compare(first, second, data, options, &made));
+    OK(modeconn_comparison_verdict(made, &verdict));
+    modeconn_comparison_destroy(made);
+    modeconn_options_destroy(options);
+    return verdict;
+}
+
+START_TEST(planted_pairs)
+{
+    modeconn_context *context = context_with(2, 0);
+    modeconn_dataset *data = planted_data(context, 500, 6, "box");
+    modeconn_model *models[PLANTED];
+    for (int m = 0; m < PLANTED; m++) {
+        models[m] = reader(context, m);
+    }
+    enum {
+        U = MODECONN_VERDICT_UNDECIDED,
+        S = MODECONN_VERDICT_SIMILAR,
+        N = MODECONN_VERDICT_DISSIMILAR
+    };
+    /* The last is decided about the image alone: enough to tell it from the cue reader only. */
+    static const int32_t expected[PLANTED][PLANTED] = {
+        {S, N, N, N}, {N, S, N, U}, {N, N, S, U}, {N, U, U, U}};
+    /* The margin is the last model's own effect of the cue, which no interval can tell from it. */
+    modeconn_probe *probe = NULL;
+    double effect = 0.0;
+    char settings[64];
+    OK(modeconn_probe_measure(models[AT_THE_MARGIN], data, NULL, &probe));
+    OK(modeconn_probe_get(probe, "cue", NULL, &effect, NULL, NULL));
+    modeconn_probe_destroy(probe);
+    ck_assert(effect > 0.02 && effect < 0.2);
+    snprintf(settings, sizeof(settings), "margin=%.17g", effect);
+    for (int a = 0; a < PLANTED; a++) {
+        for (int b = 0; b < PLANTED; b++) { /* symmetric, and reflexive where all is decided */
+            int32_t verdict = compared(models[a], models[b], data, settings);
+            ck_assert_msg(verdict == expected[a][b], "%d against %d: %s", a, b,
+                          modeconn_verdict_name(verdict));
+        }
+    }
+    for (int m = 0; m < PLANTED; m++) {
+        modeconn_model_destroy(models[m]);
+    }
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+/* Models of different architecture compare as any others. */
+START_TEST(across_architectures)
+{
+    modeconn_context *context = context_with(1, 0);
+    modeconn_dataset *data = planted_data(context, 200, 6, "box");
+    modeconn_model *model = reader(context, CUE_READER), *other = normed_model(context, 1);
+    int32_t forth = compared(model, other, data, ""), back = compared(other, model, data, "");
+    ck_assert_int_eq(forth, back);
+    ck_assert_int_eq(forth, MODECONN_VERDICT_DISSIMILAR); /* untrained: it depends on nothing */
+    modeconn_model_destroy(other);
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+START_TEST(reports)
+{
+    modeconn_context *context = context_with(1, 0);
+    modeconn_dataset *data = planted_data(context, 200, 6, "box");
+    modeconn_model *first = reader(context, CUE_READER), *second = reader(context, IMAGE_READER);
+    modeconn_options *options = options_of("probe", "margin=0.15,resamples=200");
+    modeconn_comparison *made = NULL;
+    modeconn_probe *single = NULL;
+    OK(modeconn_compare(first, second, data, options, &made));
+    OK(modeconn_probe_measure(second, data, options, &single));
+    modeconn_options_destroy(options);
+    modeconn_model_destroy(second);
+    modeconn_model_destroy(first);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+
+    char *text = NULL;
+    TEXT(modeconn_comparison_json, made, text);
+    json_t *json = parse_json(text);
+    ck_assert_str_eq(json_string_value(JSON_AT(json, "verdict")), "dissimilar");
+    ck_assert_str_eq(json_string_value(JSON_AT(json, "attributes", "cue", "verdict")),
+                     "dissimilar");
+    ck_assert_double_eq(json_number_value(JSON_AT(json, "margin")), 0.15);
+    ck_assert_int_eq(json_integer_value(JSON_AT(json, "n")), 200);
+    ck_assert_str_eq(json_string_value(JSON_AT(json, "data", "cue")), "box");
+    ck_assert_str_eq(json_string_value(JSON_AT(json, "models", "second", "architecture")), "graph");
+    ck_assert_ptr_nonnull(strstr(json_string_value(JSON_AT(json, "note")), "unproved"));
+    static const char *const sides[] = {"first", "second"};
+    for (int32_t which = 0; which < 2; which++) {
+        const modeconn_probe *probe = NULL;
+        OK(modeconn_comparison_probe(made, which, &probe));
+        for (int64_t a = 0; a < 2; a++) {
+            const char *name = NULL;
+            int32_t verdict = 0;
+            double effect = 0.0, alone = 0.0, low = 0.0;
+            OK(modeconn_probe_attribute(probe, a, &name));
+            OK(modeconn_probe_get(probe, name, &verdict, &effect, &low, NULL));
+            json_t *found = JSON_AT(json, "attributes", name, sides[which]);
+            ck_assert_double_eq(json_number_value(JSON_AT(found, "effect")), effect);
+            ck_assert_double_eq(json_number_value(JSON_AT(found, "low")), low);
+            ck_assert_str_eq(json_string_value(JSON_AT(found, "verdict")),
+                             modeconn_verdict_name(verdict));
+            if (which == 1) { /* the same as probing that model alone */
+                OK(modeconn_probe_get(single, name, NULL, &alone, NULL, NULL));
+                ck_assert_double_eq(alone, effect);
+            }
+        }
+    }
+    json_decref(json);
+    TEXT(modeconn_comparison_csv, made, text);
+    ck_assert_msg(strncmp(text, "attribute,verdict,first_verdict,first_effect,first_low,", 55) == 0,
+                  "%s", text);
+    ck_assert_ptr_nonnull(strstr(text, "\ncue,dissimilar,dependent,"));
+    ck_assert_ptr_nonnull(strstr(text, "\nimage,dissimilar,invariant,"));
+    free(text);
+    modeconn_probe_destroy(single);
+    modeconn_comparison_destroy(made);
+}
+END_TEST
+
+START_TEST(errors)
+{
+    modeconn_context *context = context_with(1, 0);
+    modeconn_dataset *data = planted_data(context, 40, 1, "box");
+    modeconn_dataset *plain = planted_data(context, 40, 1, "none");
+    modeconn_model *model = reader(context, CUE_READER);
+    modeconn_model *wild = planted_model(context, 0.0, 3e38, 3e38);
+    modeconn_comparison *made = NULL;
+    const modeconn_probe *probe = NULL;
+    int32_t verdict = 0;
+    FAILS(modeconn_compare(NULL, model, data, NULL, &made), MODECONN_ERROR_ARGUMENT, "first");
+    FAILS(modeconn_compare(model, NULL, data, NULL, &made), MODECONN_ERROR_ARGUMENT, "second");
+    FAILS(modeconn_compare(model, model, NULL, NULL, &made), MODECONN_ERROR_ARGUMENT, "test");
+    FAILS(modeconn_compare(model, model, data, NULL, NULL), MODECONN_ERROR_ARGUMENT, "out");
+    FAILS(modeconn_compare(model, model, plain, NULL, &made), MODECONN_ERROR_UNSUPPORTED, "cue");
+    FAILS(modeconn_compare(model, wild, data, NULL, &made), MODECONN_ERROR_NUMERIC, "second model");
+    FAILS(modeconn_compare(wild, model, data, NULL, &made), MODECONN_ERROR_NUMERIC, "first model");
+    ck_assert_ptr_null(made);
+    OK(modeconn_compare(model, model, data, NULL, &made));
+    FAILS(modeconn_comparison_verdict(NULL, &verdict), MODECONN_ERROR_ARGUMENT, "comparison");
+    FAILS(modeconn_comparison_verdict(made, NULL), MODECONN_ERROR_ARGUMENT, "verdict");
+    FAILS(modeconn_comparison_probe(made, 2, &probe), MODECONN_ERROR_ARGUMENT, "2");
+    FAILS(modeconn_comparison_probe(made, 0, NULL), MODECONN_ERROR_ARGUMENT, "probe");
+    FAILS(modeconn_comparison_probe(NULL, 0, &probe), MODECONN_ERROR_ARGUMENT, "comparison");
+    FAILS(modeconn_comparison_json(NULL, NULL, 0, NULL), MODECONN_ERROR_ARGUMENT, "comparison");
+    FAILS(modeconn_comparison_csv(NULL, NULL, 0, NULL), MODECONN_ERROR_ARGUMENT, "comparison");
+    modeconn_comparison_destroy(made);
+    modeconn_comparison_destroy(NULL);
+    modeconn_model_destroy(wild);
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(plain);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+START_TEST(allocation_failures)
+{
+    failing_allocator allocator;
+    modeconn_context *context = failing_context(&allocator);
+    modeconn_dataset *data = planted_data(context, 10, 1, "box");
+    modeconn_model *model = reader(context, CUE_READER);
+    modeconn_options *options = options_of("probe", "resamples=100");
+    modeconn_comparison *made = NULL;
+    EVERY_ALLOCATION(&allocator, modeconn_compare(model, model, data, options, &made), made);
+    atomic_store(&allocator.countdown, 1);
+    FAILS(modeconn_comparison_csv(made, NULL, 0, NULL), MODECONN_ERROR_MEMORY, "out of memory");
+    modeconn_comparison_destroy(made);
+    modeconn_options_destroy(options);
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+    ck_assert_int_eq(atomic_load(&allocator.live), 0);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, table_of_verdicts);
+    tcase_add_test(tests, planted_pairs);
+    tcase_add_test(tests, across_architectures);
+    tcase_add_test(tests, reports);
+    tcase_add_test(tests, errors);
+    tcase_add_test(tests, allocation_failures);
+}
+
+int main(void)
+{
+    return unit_run("measure_compare", add);
+}

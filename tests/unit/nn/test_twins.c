@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * One chain: every layer of the engine = its plain double twin = finite differences, over odd
+ * sizes, strides, channel counts and batches, in batch-statistics and running-statistics mode.
+ */
+#include "twin.h"
+#include <stdio.h>
+
+static modeconn_context *ctx;
+
+static void setup(void)
+{
+    OK(modeconn_context_create(NULL, &ctx));
+}
+
+static void teardown(void)
+{
+    modeconn_context_destroy(ctx);
+}
+
+static int32_t layer(modeconn_graph *graph, const char *type, const char *name,
+                     const char *settings, int32_t input)
+{
+    int32_t node = -1;
+    OK(modeconn_graph_add(graph, type, name, settings, &input, 1, &node));
+    return node;
+}
+
+/* A residual block, every pooling, biases, strides and odd kernels in one small graph. */
+static modeconn_model *mixed_model(int64_t channels, int64_t height, int64_t width, int64_t c)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    char conv[64];
+    OK(modeconn_graph_create(ctx, channels, height, width, &graph));
+    snprintf(conv, sizeof conv, "out_channels=%d,kernel=3,padding=1,bias=1", (int)c);
+    int32_t a = layer(graph, "conv2d", "stem", conv, 0);
+    a = layer(graph, "relu", NULL, NULL, a);
+    int32_t b = layer(graph, "conv2d", "branch", conv, a);
+    b = layer(graph, "batch_norm", "bn", NULL, b);
+    int32_t both[2] = {a, b}, sum;
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
+    int32_t r = layer(graph, "relu", NULL, NULL, sum);
+    /* The residual stream goes on to two readers: pre-activation batch norm and a sum. */
+    int32_t p = layer(graph, "batch_norm", "pre", NULL, r);
+    p = layer(graph, "relu", NULL, NULL, p);
+    snprintf(conv, sizeof conv, "out_channels=%d,kernel=1", (int)c);
+    p = layer(graph, "conv2d", "point", conv, p);
+    int32_t again[2] = {p, r};
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, again, 2, &sum));
+    int32_t q = layer(graph, "max_pool", NULL, "kernel=3,stride=2,padding=1", sum);
+    q = layer(graph, "avg_pool", NULL, "kernel=2,stride=1,padding=1", q);
+    snprintf(conv, sizeof conv, "out_channels=%d,kernel=5,stride=2,padding=2", (int)c + 1);
+    q = layer(graph, "conv2d", "wide", conv, q);
+    q = layer(graph, "batch_norm", "last", NULL, q);
+    q = layer(graph, "relu", NULL, NULL, q);
+    q = layer(graph, "linear", "head", "out_features=5", q);
+    OK(modeconn_model_from_graph(graph, q, 3, &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
+static modeconn_model *built_in(const char *arch, const char *settings)
+{
+    modeconn_options *options;
+    modeconn_model *model;
+    OK(modeconn_options_create(ctx, "model", &options));
+    OK(modeconn_options_parse(options, settings));
+    OK(modeconn_model_create(ctx, arch, NULL, options, &model));
+    modeconn_options_destroy(options);
+    return model;
+}
+
+/* The cases: mixed graphs first, then what ships. */
+static modeconn_model *model_of_case(int which)
+{
+    static const struct {
+        const char *arch, *settings;
+    } ships[] = {
+        {"vgg13", "width=0.0625,channels=3,height=17,width_pixels=13,classes=7"},
+        {"vgg13", "width=0.02,channels=1,height=28,width_pixels=28,classes=10"},
+        {"resnet18", "width=0.0625,channels=3,height=16,width_pixels=16,classes=10"},
+        {"resnet18", "widths=3,3,5,7,channels=2,height=11,width_pixels=9,classes=4"},
+        {"mlp", "hidden=17,31,channels=2,height=5,width_pixels=3,classes=6"},
+        {"vgg13", "widths=30,100,16,5,40,9,8,8,8,8,channels=3,height=9,width_pixels=9,classes=3"},
+    };
+    switch (which) {
+    case 0:
+        return mixed_model(1, 8, 8, 4);
+    case 1:
+        return mixed_model(3, 7, 11, 17);
+    case 2:
+        return mixed_model(2, 5, 5, 1);
+    default:
+        return built_in(ships[which - 3].arch, ships[which - 3].settings);
+    }
+}
+enum { CASES = 9 };
+
+/* Mean cross-entropy in double and its cotangents. */
+static double loss64(const twin *t, const double *logits, double *d)
+{
+    double sum = 0.0;
+    int64_t classes = t->model->classes;
+    for (int64_t i = 0; i < t->n; i++) {
+        const double *z = logits + i * classes;
+        double total = 0.0, top = z[0];
+        for (int64_t j = 1; j < classes; j++) {
+            top = z[j] > top ? z[j] : top;
+        }
+        for (int64_t j = 0; j < classes; j++) {
+            total += exp(z[j] - top);
+        }
+        sum += log(total) - (z[t->y[i]] - top);
+        for (int64_t j = 0; d != NULL && j < classes; j++) {
+            d[i * classes + j] =
+                (exp(z[j] - top) / total - (j == t->y[i] ? 1.0 : 0.0)) / (double)t->n;
+        }
+    }
+    return sum / (double)t->n;
+}
+
+static void check_outputs(const twin *t, mc_plain *plain, mc_norm_mode mode)
+{
+    const modeconn_model *model = t->model;
+    mc_session *session;
+    mc_batch batch = {t->x, t->y, t->n};
+    float *logits = twin_alloc(t->n * model->classes, sizeof(float));
+    float *representation = twin_alloc(t->n * model->representation_width, sizeof(float));
+
+    OK(model->ops->session_create(model, t->n + 3, 1, false, &session));
+    OK(model->ops->bind(session, model->theta, model->statistics));
+    OK(model->ops->outputs(session, mode, &batch, logits, representation));
+    mc_plain_forward(plain, t->theta64, t->stats64, mode, t->x64);
+    double d = twin_distance(logits, mc_plain_logits(plain), t->n * model->classes);
+    ck_assert_msg(d < 1e-5, "logits differ by %g", d);
+    d = twin_distance(representation, mc_plain_representation(plain),
+                      t->n * model->representation_width);
+    ck_assert_msg(d < 1e-5, "representations differ by %g", d);
+    model->ops->session_destroy(session);
+    free(logits);
+    free(representation);
+}
+
+START_TEST(test_forward)
+{
+    static const int64_t batches[] = {1, 2, 5, 16};
+    for (int b = 0; b < 4; b++) {
+        twin t;
+        mc_plain *plain;
+        const char *layer_name;
+        twin_init(&t, model_of_case(_i), batches[b], 7);
+        OK(mc_plain_create(t.model->graph, t.n, &plain));
+        check_outputs(&t, plain, MC_NORM_RUNNING);
+        if (t.n >= t.model->ops->smallest_batch(t.model, &layer_name)) {
+            check_outputs(&t, plain, MC_NORM_BATCH);
+        }
+        mc_plain_free(plain);
+        twin_free(&t);
+    }
+}
+END_TEST
+
+/* Per block, so that a wrong small one cannot hide behind a large one. A convolution before batch
+ * norm has a bias gradient of zero: compare with the whole gradient's size there. */
+static void check_gradient(const twin *t)
+{
+    const modeconn_model *model = t->model;
+    double whole = 0.0;
+    for (int64_t i = 0; i < model->n_theta; i++) {
+        whole += t->grad64[i] * t->grad64[i];
+    }
+    for (int64_t k = 0; k < model->n_blocks_theta; k++) {
+        const mc_block *block = &model->blocks[k];
+        const double *exact = t->grad64 + block->offset;
+        double size = 0.0, d = twin_distance(t->grad + block->offset, exact, block->size);
+        for (int64_t i = 0; i < block->size; i++) {
+            size += exact[i] * exact[i];
+        }
+        ck_assert_msg(d < 1e-4 || d * sqrt(size) < 1e-6 * sqrt(whole),
+                      "gradient of %s differs by %g", block->name, d);
+    }
+}
+
+START_TEST(test_backward)
+{
+    static const int64_t batches[] = {2, 3, 19};
+    for (int b = 0; b < 3; b++) {
+        twin t;
+        mc_plain *plain;
+        double loss;
+        twin_init(&t, model_of_case(_i), batches[b], 11);
+        double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
+        OK(mc_plain_create(t.model->graph, t.n, &plain));
+        mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
+        double exact = loss64(&t, mc_plain_logits(plain), d);
+        mc_plain_backward(plain, d, NULL, t.grad64);
+        OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
+        ck_assert_double_eq_tol(loss, exact, 1e-5);
+        check_gradient(&t);
+        free(d);
+        mc_plain_free(plain);
+        twin_free(&t);
+    }
+}
+END_TEST
+
+/* The value that test_finite_differences differentiates: loss + <c, representation>. */
+static double objective(const twin *t, mc_plain *plain, const double *theta, const double *c)
+{
+    mc_plain_forward(plain, theta, t->stats64, MC_NORM_BATCH, t->x64);
+    double value = loss64(t, mc_plain_logits(plain), NULL);
+    for (int64_t i = 0; i < t->n * t->model->representation_width; i++) {
+        value += c[i] * mc_plain_representation(plain)[i];
+    }
+    return value;
+}
+
+START_TEST(test_finite_differences)
+{
+    twin t;
+    mc_plain *plain;
+    twin_init(&t, model_of_case(_i), 3, 13);
+    int64_t width = t.n * t.model->representation_width;
+    double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
+    double *c = twin_alloc(width, sizeof(double));
+    for (int64_t i = 0; i < width; i++) {
+        c[i] = 0.1 * twin_random(17, i);
+    }
+    OK(mc_plain_create(t.model->graph, t.n, &plain));
+    objective(&t, plain, t.theta64, c);
+    loss64(&t, mc_plain_logits(plain), d);
+    mc_plain_backward(plain, d, c, t.grad64);
+
+    /* Some parameters of every block. ReLU and maximum have kinks: with a step of 1e-7 a value
+     * crosses one about never. */
+    const double step = 1e-7;
+    for (int64_t k = 0; k < t.model->n_blocks_theta; k++) {
+        const mc_block *block = &t.model->blocks[k];
+        for (int j = 0; j < 3; j++) {
+            int64_t at = block->offset + mc_random_below(19, 1002, (uint64_t)k, (uint32_t)j,
+                                                         block->size);
+            double kept = t.theta64[at];
+            t.theta64[at] = kept + step;
+            double up = objective(&t, plain, t.theta64, c);
+            t.theta64[at] = kept - step;
+            double down = objective(&t, plain, t.theta64, c);
+            t.theta64[at] = kept;
+            ck_assert_msg(fabs((up - down) / (2.0 * step) - t.grad64[at]) <
+                              1e-5 * (1.0 + fabs(t.grad64[at])),
+                          "%s: difference %g, gradient %g", block->name,
+                          (up - down) / (2.0 * step), t.grad64[at]);
+        }
+    }
+    free(c);
+    free(d);
+    mc_plain_free(plain);
+    twin_free(&t);
+}
+END_TEST
+
+/* Cotangents of two batches, fixed, for the pair pass. */
+typedef struct pair_case {
+    double *d_logits[2], *d_representation[2];
+} pair_case;
+
+static int32_t give_cotangents(void *user, const mc_pair *pair)
+{
+    pair_case *c = user;
+    for (int k = 0; k < 2; k++) {
+        for (int64_t i = 0; i < pair->n[k] * pair->classes; i++) {
+            pair->d_logits[k][i] = (float)twin_random((uint64_t)(50 + k), i);
+            c->d_logits[k][i] = (double)pair->d_logits[k][i];
+        }
+        for (int64_t i = 0; i < pair->n[k] * pair->width; i++) {
+            pair->d_representation[k][i] = (float)twin_random((uint64_t)(60 + k), i);
+            c->d_representation[k][i] = (double)pair->d_representation[k][i];
+        }
+    }
+    return MODECONN_OK;
+}
+
+/* Pair passes of models whose representation has one pixel (no layout between the two). */
+START_TEST(test_pair)
+{
+    twin t;
+    mc_plain *plain;
+    mc_session *session;
+    pair_case c;
+    twin_init(&t, model_of_case(3 + _i), 6, 23);
+    const modeconn_model *model = t.model;
+    int64_t half = 4 * t.pixels;
+    mc_batch a = {t.x, t.y, 4}, b = {t.x + half, t.y + 4, 2};
+    const double *x[2] = {t.x64, t.x64 + half};
+    int64_t n[2] = {4, 2};
+    double *part = twin_alloc(model->n_theta, sizeof(double));
+    for (int k = 0; k < 2; k++) {
+        c.d_logits[k] = twin_alloc(4 * model->classes, sizeof(double));
+        c.d_representation[k] = twin_alloc(4 * model->representation_width, sizeof(double));
+    }
+    OK(model->ops->session_create(model, 4, 2, true, &session));
+    OK(model->ops->bind(session, model->theta, model->statistics));
+    OK(model->ops->pair_gradient(session, &a, &b, give_cotangents, &c, t.grad, NULL));
+    for (int k = 0; k < 2; k++) {
+        OK(mc_plain_create(model->graph, n[k], &plain));
+        mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, x[k]);
+        mc_plain_backward(plain, c.d_logits[k], c.d_representation[k], part);
+        for (int64_t i = 0; i < model->n_theta; i++) {
+            t.grad64[i] += part[i];
+        }
+        mc_plain_free(plain);
+    }
+    check_gradient(&t);
+    for (int k = 0; k < 2; k++) {
+        free(c.d_logits[k]);
+        free(c.d_representation[k]);
+    }
+    free(part);
+    model->ops->session_destroy(session);
+    twin_free(&t);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_loop_test(tests, test_forward, 0, CASES);
+    tcase_add_loop_test(tests, test_backward, 0, CASES);
+    tcase_add_loop_test(tests, test_finite_differences, 0, CASES);
+    tcase_add_loop_test(tests, test_pair, 0, 5);
+}
+
+int main(void)
+{
+    return unit_run("nn twins", add);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Figures of results: a curve (loss and accuracy against t on each view), a training history.
+ */
+#include "cli.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SERIES = 8 };
+
+/* Colours that stay apart for colour-blind readers (Okabe and Ito), one a view. */
+static const struct {
+    const char *view, *brief, *legend, *color;
+} views[] = {
+    {"nocue", "NC", "no cue (NC)", "#0072b2"},
+    {"cue", "C", "cue (C)", "#d55e00"},
+    {"randcue", "RC", "random cue (RC)", "#009e73"},
+    {"randimg", "RI", "random image (RI)", "#a8558f"},
+};
+static const char *const other_colors[] = {"#56708c", "#b08900", "#333333", "#7a9a01"};
+
+const char *cli_view_short(const char *view)
+{
+    for (int i = 0; i < CLI_COUNT(views); i++) {
+        if (strcmp(views[i].view, view) == 0) {
+            return views[i].brief;
+        }
+    }
+    return view;
+}
+
+/* Numbers of a JSON array of n, NaN for null; NULL unless it is one. */
+static double *numbers(const json_t *array, int n)
+{
+    if (!json_is_array(array) || (int)json_array_size(array) != n) {
+        return NULL;
+    }
+    double *values = malloc(sizeof(*values) * (size_t)(n > 0 ? n : 1));
+    for (int i = 0; values != NULL && i < n; i++) {
+        const json_t *item = json_array_get(array, (size_t)i);
+        values[i] = json_is_number(item) ? json_number_value(item) : (double)NAN;
+    }
+    return values;
+}
+
+static cli_series series_of_view(const char *name, int number)
+{
+    for (int i = 0; i < CLI_COUNT(views); i++) {
+        if (strcmp(views[i].view, name) == 0) {
+            return (cli_series){.name = views[i].legend, .color = views[i].color, .marker = i};
+        }
+    }
+    return (cli_series){.name = name,
+                        .color = other_colors[number % CLI_COUNT(other_colors)],
+                        .marker = number % 4};
+}
+
+static void describe_curve(FILE *out, const json_t *curve, const char *title)
+{
+    const char *name;
+    json_t *view;
+    fprintf(out, "%s. Linear barrier of the loss, in nats:", title);
+    json_object_foreach(json_object_get(curve, "views"), name, view)
+    {
+        const json_t *barrier =
+            cli_at(view, (const char *const[]){"barrier", "loss", "linear", NULL});
+        if (json_is_number(barrier)) {
+            fprintf(out, " %s %.3f;", name, json_number_value(barrier));
+        }
+    }
+    fprintf(out, " one line per view, loss on the left and accuracy on the right.");
+}
+
+static void curve_footnote(char *text, size_t size, const json_t *curve)
+{
+    const json_t *statistics = json_object_get(curve, "statistics");
+    double n = cli_number(statistics, "n");
+    int used = snprintf(text, size,
+                        "Dashed: the straight line between the ends; what rises above it is the "
+                        "barrier. Batch-norm statistics: %s",
+                        cli_string(statistics, "policy"));
+    if (isfinite(n) && n > 0 && used > 0 && (size_t)used < size) {
+        snprintf(text + used, size - (size_t)used, " on %.0f training images", n);
+    }
+}
+
+bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const char *subtitle,
+                      const char *id)
+{
+    const json_t *t_values = json_object_get(curve, "t");
+    json_t *by_view = json_object_get(curve, "views");
+    int n = (int)json_array_size(t_values), n_series = 0;
+    double *t = numbers(t_values, n);
+    cli_series loss[MAX_SERIES], accuracy[MAX_SERIES];
+    double *owned[2 * MAX_SERIES];
+    int n_owned = 0;
+    bool done = false;
+    const char *name;
+    json_t *view;
+
+    if (t == NULL || n == 0 || json_object_size(by_view) == 0) {
+        free(t);
+        return false;
+    }
+    json_object_foreach(by_view, name, view)
+    {
+        double *l = numbers(json_object_get(view, "loss"), n);
+        double *a = numbers(json_object_get(view, "accuracy"), n);
+        if (l == NULL || a == NULL || n_series == MAX_SERIES) {
+            free(l);
+            free(a);
+            goto out;
+        }
+        loss[n_series] = accuracy[n_series] = series_of_view(name, n_series);
+        loss[n_series].y = owned[n_owned++] = l;
+        accuracy[n_series].y = owned[n_owned++] = a;
+        n_series++;
+    }
+    const cli_panel panels[] = {
+        {.x_label = "t, from the first model (0) to the second (1)",
+         .y_label = "Loss, nats",
+         .x = t,
+         .n = n,
+         .series = loss,
+         .n_series = n_series,
+         .baseline = true},
+        {.x_label = "t, from the first model (0) to the second (1)",
+         .y_label = "Accuracy",
+         .x = t,
+         .n = n,
+         .series = accuracy,
+         .n_series = n_series,
+         .percent = true},
+    };
+    char footnote[256], *description = NULL;
+    size_t size = 0;
+    curve_footnote(footnote, sizeof(footnote), curve);
+    FILE *words = open_memstream(&description, &size);
+    if (words == NULL) {
+        goto out;
+    }
+    describe_curve(words, curve, title);
+    if (fclose(words) == 0) {
+        const cli_chart chart = {.title = title,
+                                 .subtitle = subtitle,
+                                 .description = description,
+                                 .footnote = footnote,
+                                 .id = id,
+                                 .panels = panels,
+                                 .n_panels = 2};
+        cli_chart_write(out, &chart);
+        done = true;
+    }
+    free(description);
+out:
+    for (int i = 0; i < n_owned; i++) {
+        free(owned[i]);
+    }
+    free(t);
+    return done;
+}
+
+/* One column of a history: number `key` of each epoch. */
+static double *column(const json_t *epochs, const char *key, int n)
+{
+    double *values = malloc(sizeof(*values) * (size_t)n);
+    for (int i = 0; values != NULL && i < n; i++) {
+        values[i] = cli_number(json_array_get(epochs, (size_t)i), key);
+    }
+    return values;
+}
+
+bool cli_figure_history(FILE *out, const json_t *history, const char *title, const char *id)
+{
+    const json_t *epochs = json_object_get(history, "epochs");
+    static const struct {
+        const char *key, *legend, *color;
+    } losses[] = {
+        {"loss", "loss", "#0072b2"},
+        {"loss_ce", "cross-entropy, clean", "#56708c"},
+        {"loss_barrier", "barrier term", "#d55e00"},
+        {"loss_invariance", "invariance term", "#009e73"},
+    };
+    int n = (int)json_array_size(epochs), n_series = 0;
+    if (!json_is_array(epochs) || n == 0 ||
+        json_object_get(json_array_get(epochs, 0), "loss") == NULL) {
+        return false;
+    }
+    cli_series loss[CLI_COUNT(losses)];
+    double *x = malloc(sizeof(*x) * (size_t)n), *y[CLI_COUNT(losses)] = {NULL};
+    double *accuracy = column(epochs, "accuracy", n);
+    bool done = x != NULL && accuracy != NULL;
+    for (int i = 0; x != NULL && i < n; i++) {
+        x[i] = i + 1;
+    }
+    for (int i = 0; i < CLI_COUNT(losses) && done; i++) {
+        if (json_object_get(json_array_get(epochs, 0), losses[i].key) == NULL) {
+            continue;
+        }
+        y[i] = column(epochs, losses[i].key, n);
+        done = y[i] != NULL;
+        loss[n_series++] = (cli_series){
+            .name = losses[i].legend, .color = losses[i].color, .marker = i, .y = y[i]};
+    }
+    if (done) {
+        const cli_series hits = {
+            .name = "accuracy", .color = losses[0].color, .marker = 0, .y = accuracy};
+        const cli_panel panels[] = {
+            {.x_label = "epoch",
+             .y_label = "Training loss, nats",
+             .x = x,
+             .n = n,
+             .series = loss,
+             .n_series = n_series},
+            {.x_label = "epoch",
+             .y_label = "Training accuracy",
+             .x = x,
+             .n = n,
+             .series = &hits,
+             .n_series = 1,
+             .percent = true},
+        };
+        const cli_chart chart = {.title = title, .id = id, .panels = panels, .n_panels = 2};
+        cli_chart_write(out, &chart);
+    }
+    for (int i = 0; i < CLI_COUNT(losses); i++) {
+        free(y[i]);
+    }
+    free(accuracy);
+    free(x);
+    return done;
+}

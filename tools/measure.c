@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What eval, probe, compare and barrier share (measure.h).
+ */
+#include "measure.h"
+
+#include <string.h>
+
+/* --view narrows a measurement to that view, unless --views says more. */
+static int narrow_views(const cli_args *args, modeconn_options *options)
+{
+    const char *view = "";
+    if (!cli_given(args, "view") || cli_given(args, "views")) {
+        return CLI_OK;
+    }
+    if (cli_failed(args, modeconn_options_get_str(cli_options(args, "dataset"), "view", &view)) ||
+        cli_failed(args, modeconn_options_set_str(options, "views", view))) {
+        return CLI_FAILED;
+    }
+    return CLI_OK;
+}
+
+static int open_data(cli_measure *measure, const cli_args *args, modeconn_options *options)
+{
+    const char *policy = "keep";
+    if (options != NULL) {
+        if (narrow_views(args, options) != CLI_OK ||
+            cli_failed(args, modeconn_options_get_str(options, "statistics", &policy))) {
+            return CLI_FAILED;
+        }
+    }
+    int status = cli_data_test(args, measure->context, measure->data, &measure->test);
+    if (status == CLI_OK && (strcmp(policy, "reset") == 0 || strcmp(policy, "ema") == 0)) {
+        status = cli_data_statistics(args, measure->context, measure->data, &measure->train);
+    }
+    return status;
+}
+
+int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kind)
+{
+    if (cli_writable(args, args->json) != CLI_OK) {
+        return CLI_FAILED;
+    }
+    int status = cli_context(args, &measure->context);
+    if (status == CLI_OK) {
+        status = open_data(measure, args, kind != NULL ? cli_options(args, kind) : NULL);
+    }
+    for (int i = 0; i < 2 && status == CLI_OK; i++) {
+        if (measure->models[i] != NULL) {
+            status = cli_model_load(args, measure->context, measure->models[i], measure->arch,
+                                    measure->test, &measure->model[i]);
+        }
+    }
+    return status;
+}
+
+void cli_measure_close(cli_measure *measure)
+{
+    modeconn_model_destroy(measure->model[1]);
+    modeconn_model_destroy(measure->model[0]);
+    modeconn_dataset_destroy(measure->test);
+    modeconn_dataset_destroy(measure->train);
+    modeconn_context_destroy(measure->context);
+}
+
+void cli_say_probe(const cli_args *args, const modeconn_probe *probe)
+{
+    int64_t n = 0;
+    modeconn_probe_size(probe, &n);
+    for (int64_t i = 0; i < n; i++) {
+        const char *name = "";
+        int32_t verdict = 0;
+        double effect = 0.0, low = 0.0, high = 0.0;
+        if (modeconn_probe_attribute(probe, i, &name) == MODECONN_OK &&
+            modeconn_probe_get(probe, name, &verdict, &effect, &low, &high) == MODECONN_OK) {
+            cli_say(args, "%-8s %-10s %+.3f [%.3f, %.3f] nats when randomised\n", name,
+                    modeconn_verdict_name(verdict), effect, low, high);
+        }
+    }
+}

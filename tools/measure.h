@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What eval, probe, compare and barrier share: models, the test set and, where the statistics
+ * policy needs one, the training set.
+ */
+#ifndef CLI_MEASURE_H
+#define CLI_MEASURE_H
+
+#include "cli.h"
+
+typedef struct cli_measure {
+    const char *data, *arch; /* --data, --arch */
+    const char *models[2];   /* files */
+    modeconn_context *context;
+    modeconn_dataset *train; /* NULL where no statistics are to be taken */
+    modeconn_dataset *test;
+    modeconn_model *model[2];
+} cli_measure;
+
+/* The row of --arch for files without our metadata. */
+#define CLI_ARCH_OPTION(variable)                                                                  \
+    {                                                                                              \
+        .name = "arch", .value = "ARCH",                                                           \
+        .help = "architecture of model files that do not say it (PyTorch exports)",                \
+        .text = (variable)                                                                         \
+    }
+
+/* Opens everything; `kind` is the kind of options with "statistics" and "views", or NULL. An exit
+ * status; cli_measure_close() either way. */
+int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kind);
+void cli_measure_close(cli_measure *measure);
+
+/* Prints what a probe found, a line per attribute. */
+void cli_say_probe(const cli_args *args, const modeconn_probe *probe);
+
+#endif

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the verbs write: errors, text for a person, JSON; and the JSON that handles give of
+ * themselves.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* 15 digits: decimal constants such as 0.9 stay readable. */
+enum { JSON_STYLE = JSON_INDENT(2) | JSON_REAL_PRECISION(15) };
+
+int cli_error(const cli_args *args, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    fprintf(stderr, "modeconn %s: ", args->verb);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+    return CLI_FAILED;
+}
+
+bool cli_failed(const cli_args *args, int32_t status)
+{
+    if (status == MODECONN_OK) {
+        return false;
+    }
+    if (status == MODECONN_ERROR_CANCELLED) {
+        cli_error(args, "stopped");
+    } else {
+        cli_error(args, "%s", modeconn_last_error());
+    }
+    return true;
+}
+
+void cli_say(const cli_args *args, const char *format, ...)
+{
+    if (args->json != NULL && strcmp(args->json, "-") == 0) {
+        return;
+    }
+    va_list list;
+    va_start(list, format);
+    vprintf(format, list);
+    va_end(list);
+    fflush(stdout);
+}
+
+int cli_json_save(const cli_args *args, const char *path, const json_t *value)
+{
+    char *text = value == NULL ? NULL : json_dumps(value, JSON_STYLE);
+    char *lines = NULL;
+    int status = CLI_OK;
+    if (text == NULL || asprintf(&lines, "%s\n", text) < 0) {
+        lines = NULL;
+        status = cli_error(args, "%s: out of memory, or a result that JSON cannot hold", path);
+    } else if (strcmp(path, "-") == 0) {
+        if (fputs(lines, stdout) == EOF || fflush(stdout) == EOF) {
+            status = cli_error(args, "cannot write to standard output: %s", strerror(errno));
+        }
+    } else if (cli_failed(args, modeconn_text_save(path, lines))) {
+        status = CLI_FAILED;
+    }
+    free(lines);
+    free(text);
+    return status;
+}
+
+int cli_json(const cli_args *args, const json_t *value)
+{
+    return args->json == NULL ? CLI_OK : cli_json_save(args, args->json, value);
+}
+
+json_t *cli_json_load(const cli_args *args, const char *path)
+{
+    json_error_t error;
+    json_t *value =
+        strcmp(path, "-") == 0 ? json_loadf(stdin, 0, &error) : json_load_file(path, 0, &error);
+    if (value == NULL && error.line > 0) {
+        cli_error(args, "%s: not JSON: %s in line %d", path, error.text, error.line);
+    } else if (value == NULL) {
+        cli_error(args, "%s: %s", path, error.text);
+    }
+    return value;
+}
+
+int cli_stream_save(const cli_args *args, const char *path, FILE *stream, char **text)
+{
+    int status = CLI_OK;
+    if (fclose(stream) != 0 || *text == NULL) {
+        status = cli_error(args, "%s: out of memory", path);
+    } else if (strcmp(path, "-") == 0) {
+        if (fputs(*text, stdout) == EOF || fflush(stdout) == EOF) {
+            status = cli_error(args, "cannot write to standard output: %s", strerror(errno));
+        }
+    } else if (cli_failed(args, modeconn_text_save(path, *text))) {
+        status = CLI_FAILED;
+    }
+    free(*text);
+    *text = NULL;
+    return status;
+}
+
+int cli_writable(const cli_args *args, const char *path)
+{
+    if (path == NULL || strcmp(path, "-") == 0) {
+        return CLI_OK;
+    }
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        return cli_error(args, "%s: is a folder", path);
+    }
+    /* Files are written under another name and renamed, so it is the folder that counts. */
+    char *probe = NULL;
+    if (asprintf(&probe, "%s.XXXXXX", path) < 0) {
+        return cli_error(args, "out of memory");
+    }
+    int status = CLI_OK;
+    int file = mkstemp(probe);
+    if (file < 0) {
+        status = cli_error(args, "%s: cannot be written: %s", path, strerror(errno));
+    } else {
+        close(file);
+        unlink(probe);
+    }
+    free(probe);
+    return status;
+}
+
+int cli_model_load(const cli_args *args, modeconn_context *context, const char *path,
+                   const char *arch, const modeconn_dataset *like, modeconn_model **out)
+{
+    if (arch == NULL) {
+        return cli_failed(args, modeconn_model_load(context, path, out)) ? CLI_FAILED : CLI_OK;
+    }
+    if (!cli_known_arch(args, arch)) {
+        return CLI_USAGE;
+    }
+    return cli_failed(args, modeconn_model_load_as(context, path, arch, like, out)) ? CLI_FAILED
+                                                                                    : CLI_OK;
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------- */
+
+json_t *cli_real(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *parse(char *text)
+{
+    json_t *value = text == NULL ? NULL : json_loads(text, 0, NULL);
+    free(text);
+    return value;
+}
+
+/* Defines `static char *name(const type *handle)`: the whole text of a getter that follows the
+ * (buffer, capacity, needed) protocol, to be freed; NULL on failure. */
+#define TEXT_OF(name, type, getter)                                                                \
+    static char *name(const type *handle)                                                          \
+    {                                                                                              \
+        int64_t needed = 0;                                                                        \
+        getter(handle, NULL, 0, &needed);                                                          \
+        char *text = needed > 0 ? malloc((size_t)needed) : NULL;                                   \
+        if (text != NULL && getter(handle, text, needed, NULL) != MODECONN_OK) {                   \
+            free(text);                                                                            \
+            text = NULL;                                                                           \
+        }                                                                                          \
+        return text;                                                                               \
+    }
+
+TEXT_OF(model_text, modeconn_model, modeconn_model_describe)
+TEXT_OF(dataset_text, modeconn_dataset, modeconn_dataset_describe)
+TEXT_OF(history_text, modeconn_history, modeconn_history_json)
+TEXT_OF(evaluation_text, modeconn_evaluation, modeconn_evaluation_json)
+TEXT_OF(probe_text, modeconn_probe, modeconn_probe_json)
+TEXT_OF(curve_text, modeconn_curve, modeconn_curve_json)
+TEXT_OF(curve_table, modeconn_curve, modeconn_curve_csv)
+TEXT_OF(comparison_text, modeconn_comparison, modeconn_comparison_json)
+
+json_t *cli_build_json(void)
+{
+    int64_t needed = 0;
+    modeconn_build_info(NULL, 0, &needed);
+    char *text = needed > 0 ? malloc((size_t)needed) : NULL;
+    if (text != NULL && modeconn_build_info(text, needed, NULL) != MODECONN_OK) {
+        free(text);
+        text = NULL;
+    }
+    return parse(text);
+}
+
+json_t *cli_model_json(const modeconn_model *model)
+{
+    return parse(model_text(model));
+}
+
+json_t *cli_dataset_json(const modeconn_dataset *dataset)
+{
+    return parse(dataset_text(dataset));
+}
+
+json_t *cli_history_json(const modeconn_model *model)
+{
+    modeconn_history *history = NULL;
+    if (modeconn_model_history(model, &history) != MODECONN_OK) {
+        return NULL;
+    }
+    json_t *value = parse(history_text(history));
+    modeconn_history_destroy(history);
+    return value;
+}
+
+json_t *cli_evaluation_json(const modeconn_evaluation *evaluation)
+{
+    return parse(evaluation_text(evaluation));
+}
+
+json_t *cli_probe_json(const modeconn_probe *probe)
+{
+    return parse(probe_text(probe));
+}
+
+json_t *cli_curve_json(const modeconn_curve *curve)
+{
+    return parse(curve_text(curve));
+}
+
+json_t *cli_comparison_json(const modeconn_comparison *comparison)
+{
+    return parse(comparison_text(comparison));
+}
+
+char *cli_curve_csv(const modeconn_curve *curve)
+{
+    return curve_table(curve);
+}
+
+json_t *cli_options_json(const modeconn_options *options)
+{
+    int64_t n = 0;
+    json_t *object = json_object();
+    modeconn_options_count(options, &n);
+    for (int64_t i = 0; i < n; i++) {
+        const char *key = NULL, *text = "";
+        int32_t type = 0;
+        int64_t integer = 0;
+        double real = 0.0;
+        json_t *value = NULL;
+        modeconn_options_describe(options, i, &key, &type, NULL, NULL, NULL);
+        if (type == MODECONN_OPTION_I64 &&
+            modeconn_options_get_i64(options, key, &integer) == MODECONN_OK) {
+            value = json_integer(integer);
+        } else if (type == MODECONN_OPTION_F64 &&
+                   modeconn_options_get_f64(options, key, &real) == MODECONN_OK) {
+            value = cli_real(real);
+        } else if (modeconn_options_get_str(options, key, &text) == MODECONN_OK) {
+            value = json_string(text);
+        }
+        if (json_object_set_new(object, key, value) != 0) {
+            json_decref(object);
+            return NULL;
+        }
+    }
+    return object;
+}
+
+double cli_number(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_number(value) ? json_number_value(value) : (double)NAN;
+}
+
+const char *cli_string(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text == NULL ? "" : text;
+}
+
+json_t *cli_at(const json_t *object, const char *const *keys)
+{
+    json_t *value = NULL;
+    for (; *keys != NULL; keys++) {
+        value = json_object_get(object, *keys);
+        object = value;
+    }
+    return value;
+}
+
+double cli_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}

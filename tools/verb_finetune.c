@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * modeconn finetune: fine-tunes a model on clean samples drawn from a training set; the samples
+ * that were not drawn, with the cue, are the cue data of CBFT (paper, section 5).
+ */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct tune_job {
+    const cli_args *args;
+    const char *data, *arch, *model_file, *out;
+    int64_t n_clean;
+    modeconn_context *context;
+    modeconn_dataset *all, *clean, *rest, *cued;
+    modeconn_model *model, *tuned;
+} tune_job;
+
+static int open_data(tune_job *job)
+{
+    const cli_args *args = job->args;
+    modeconn_options *options = cli_options(args, "dataset");
+    const char *cue = "none", *method = "";
+    double proportion = 1.0;
+    if (cli_failed(args, modeconn_options_get_str(options, "cue", &cue)) ||
+        cli_failed(args, modeconn_options_get_f64(options, "cue_proportion", &proportion)) ||
+        cli_failed(args,
+                   modeconn_options_get_str(cli_options(args, "finetune"), "method", &method))) {
+        return CLI_FAILED;
+    }
+    bool with_cue = strcmp(cue, "none") != 0;
+    if (!with_cue && strcmp(method, "cbft") == 0) {
+        return cli_usage(args, "--method cbft needs a --cue");
+    }
+    int status = cli_data_train(args, job->context, job->data, &job->all);
+    if (status != CLI_OK) {
+        return status;
+    }
+    modeconn_dataset *drawn = NULL;
+    int32_t done = modeconn_dataset_split(job->all, job->n_clean, -1, &drawn, &job->rest);
+    if (done == MODECONN_OK) {
+        done = modeconn_dataset_view(drawn, "nocue", 0.0, &job->clean);
+    }
+    if (done == MODECONN_OK && with_cue) {
+        done = modeconn_dataset_view(job->rest, "cue", proportion, &job->cued);
+    }
+    modeconn_dataset_destroy(drawn);
+    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+}
+
+static int run(tune_job *job)
+{
+    const cli_args *args = job->args;
+    if (cli_writable(args, job->out) != CLI_OK || cli_writable(args, args->json) != CLI_OK) {
+        return CLI_FAILED;
+    }
+    int status = cli_context(args, &job->context);
+    if (status == CLI_OK) {
+        status = open_data(job);
+    }
+    if (status == CLI_OK) {
+        status =
+            cli_model_load(args, job->context, job->model_file, job->arch, job->clean, &job->model);
+    }
+    if (status != CLI_OK) {
+        return status;
+    }
+    cli_progress bar;
+    cli_progress_begin(&bar, 1.0);
+    cli_progress_phase(&bar, 1.0, "fine-tuning");
+    int32_t done =
+        modeconn_finetune(job->model, job->clean, job->cued, cli_options(args, "finetune"),
+                          cli_progress_step, &bar, &job->tuned);
+    cli_progress_end(&bar);
+    if (done == MODECONN_ERROR_CANCELLED) {
+        return cli_error(args, "stopped; nothing was written");
+    }
+    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+}
+
+static int save(const tune_job *job)
+{
+    json_t *clean = cli_dataset_json(job->clean);
+    char *text = clean == NULL ? NULL : json_dumps(clean, JSON_COMPACT);
+    int status = CLI_OK;
+    if (text == NULL) {
+        status = cli_error(job->args, "out of memory");
+    } else if (cli_failed(job->args, modeconn_model_set_metadata(job->tuned, "finetuned_from",
+                                                                 job->model_file)) ||
+               cli_failed(job->args,
+                          modeconn_model_set_metadata(job->tuned, "finetuning_data", text)) ||
+               cli_failed(job->args, modeconn_model_save(job->tuned, job->out))) {
+        status = CLI_FAILED;
+    }
+    free(text);
+    json_decref(clean);
+    return status;
+}
+
+static json_t *result(const tune_job *job, double seconds)
+{
+    json_t *object = cli_history_json(job->tuned);
+    json_object_set_new(object, "out", json_string(job->out));
+    json_object_set_new(object, "from", json_string(job->model_file));
+    json_object_set_new(object, "options", cli_options_json(cli_options(job->args, "finetune")));
+    json_object_set_new(object, "clean", cli_dataset_json(job->clean));
+    json_object_set_new(object, "cue",
+                        job->cued == NULL ? json_null() : cli_dataset_json(job->cued));
+    json_object_set_new(object, "model", cli_model_json(job->tuned));
+    json_object_set_new(object, "build", cli_build_json());
+    json_object_set_new(object, "seconds", cli_real(seconds));
+    return object;
+}
+
+/* The last epoch, every column of it. */
+static void say(const tune_job *job)
+{
+    modeconn_history *history = NULL;
+    int64_t epochs = 0, columns = 0;
+    if (modeconn_model_history(job->tuned, &history) == MODECONN_OK &&
+        modeconn_history_size(history, &epochs, &columns) == MODECONN_OK && epochs > 0) {
+        cli_say(job->args, "after %d epochs:", (int)epochs);
+        for (int64_t i = 0; i < columns; i++) {
+            const char *name = "";
+            double value = 0.0;
+            modeconn_history_column(history, i, &name);
+            modeconn_history_value(history, name, epochs - 1, &value);
+            cli_say(job->args, "  %s %.4g", name, value);
+        }
+        cli_say(job->args, "\nwrote %s\n", job->out);
+    }
+    modeconn_history_destroy(history);
+}
+
+int cli_verb_finetune(int argc, char **argv)
+{
+    tune_job job = {.n_clean = 1000};
+    const cli_option options[] = {
+        {.name = "model",
+         .value = "FILE",
+         .text = &job.model_file,
+         .required = true,
+         .help = "the model to start from (theta_C)"},
+        CLI_DATA_OPTION(&job.data),
+        {.name = "out",
+         .value = "FILE",
+         .text = &job.out,
+         .required = true,
+         .help = "the fine-tuned model"},
+        {.name = "clean",
+         .value = "N",
+         .integer = &job.n_clean,
+         .min = 1,
+         .max = 1e12,
+         .help = "clean samples to draw from the training set; default 1000"},
+        {.name = "arch",
+         .value = "ARCH",
+         .text = &job.arch,
+         .help = "architecture of a model file that does not say it"},
+    };
+    static const char *const except[] = {"view", NULL};
+    static const char *const data_seed[] = {"seed", "data-seed", NULL};
+    cli_kind kinds[] = {
+        {.kind = "dataset", .title = "Data (the training set):", .except = except},
+        {.kind = "finetune", .title = "Fine-tuning:", .rename = data_seed},
+    };
+    cli_args args = {
+        .verb = "finetune",
+        .about = "Fine-tunes a model on clean samples and writes the result.\v"
+                 "Draws --clean samples from the training set without replacement (by --seed) and "
+                 "shows them without the cue; the others, with the cue on --cue-proportion of each "
+                 "class, are the cue data of the method cbft.",
+        .options = options,
+        .n_options = CLI_COUNT(options),
+        .kinds = kinds,
+        .n_kinds = CLI_COUNT(kinds),
+    };
+    job.args = &args;
+    double started = cli_seconds();
+    int status = cli_parse(&args, argc, argv);
+    if (status == CLI_OK) {
+        status = run(&job);
+    }
+    if (status == CLI_OK) {
+        status = save(&job);
+    }
+    if (status == CLI_OK) {
+        say(&job);
+        if (args.json != NULL) {
+            json_t *object = result(&job, cli_seconds() - started);
+            status = cli_json(&args, object);
+            json_decref(object);
+        }
+    }
+    modeconn_model_destroy(job.tuned);
+    modeconn_model_destroy(job.model);
+    modeconn_dataset_destroy(job.cued);
+    modeconn_dataset_destroy(job.rest);
+    modeconn_dataset_destroy(job.clean);
+    modeconn_dataset_destroy(job.all);
+    modeconn_context_destroy(job.context);
+    cli_args_free(&args);
+    return status;
+}

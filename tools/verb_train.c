@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * modeconn train: trains a model of a built-in architecture on one view of a dataset.
+ */
+#include "cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct train_job {
+    const cli_args *args;
+    const char *data, *arch, *out, *checkpoint, *resume;
+    modeconn_context *context;
+    modeconn_dataset *dataset;
+    modeconn_model *model;
+    modeconn_trainer *trainer;
+} train_job;
+
+static int prepare(train_job *job)
+{
+    const cli_args *args = job->args;
+    if (!cli_known_arch(args, job->arch)) {
+        return CLI_USAGE;
+    }
+    if (cli_writable(args, job->out) != CLI_OK || cli_writable(args, job->checkpoint) != CLI_OK ||
+        cli_writable(args, args->json) != CLI_OK) {
+        return CLI_FAILED;
+    }
+    int status = cli_context(args, &job->context);
+    if (status == CLI_OK) {
+        status = cli_data_train(args, job->context, job->data, &job->dataset);
+    }
+    if (status != CLI_OK) {
+        return status;
+    }
+    if (cli_failed(args, modeconn_model_create(job->context, job->arch, job->dataset,
+                                               cli_options(args, "model"), &job->model)) ||
+        cli_failed(args, modeconn_trainer_create(job->model, job->dataset,
+                                                 cli_options(args, "train"), &job->trainer)) ||
+        (job->resume != NULL &&
+         cli_failed(args, modeconn_trainer_load(job->trainer, job->resume)))) {
+        return CLI_FAILED;
+    }
+    return CLI_OK;
+}
+
+static void say_epoch(const train_job *job, int64_t epoch, int64_t total)
+{
+    modeconn_history *history = NULL;
+    double loss = 0.0, accuracy = 0.0, rate = 0.0, speed = 0.0;
+    if (modeconn_model_history(job->model, &history) == MODECONN_OK) {
+        modeconn_history_value(history, "loss", epoch, &loss);
+        modeconn_history_value(history, "accuracy", epoch, &accuracy);
+        modeconn_history_value(history, "learning_rate", epoch, &rate);
+        modeconn_history_value(history, "samples_per_second", epoch, &speed);
+        cli_say(job->args,
+                "epoch %3d/%d  loss %.4f  accuracy %.2f %%  rate %-8.4g %.0f samples/s\n",
+                (int)epoch + 1, (int)total, loss, 100.0 * accuracy, rate, speed);
+    }
+    modeconn_history_destroy(history);
+}
+
+static int save_checkpoint(const train_job *job, const char *why)
+{
+    if (job->checkpoint == NULL) {
+        if (why != NULL) {
+            cli_error(job->args, "%s; nothing is kept (--checkpoint FILE would have kept it)", why);
+        }
+        return CLI_OK;
+    }
+    if (cli_failed(job->args, modeconn_trainer_save(job->trainer, job->checkpoint))) {
+        return CLI_FAILED;
+    }
+    if (why != NULL) {
+        cli_error(job->args, "%s; %s holds what was reached, --resume %s goes on from there", why,
+                  job->checkpoint, job->checkpoint);
+    }
+    return CLI_OK;
+}
+
+/* Epoch by epoch, so that each is told and kept as soon as it is there. */
+static int run(train_job *job)
+{
+    int64_t done = 0, total = 0;
+    int status = CLI_OK;
+    cli_progress bar;
+    if (cli_failed(job->args, modeconn_trainer_epochs(job->trainer, &done, &total))) {
+        return CLI_FAILED;
+    }
+    if (job->resume != NULL) {
+        cli_say(job->args, "resumed after %d of %d epochs\n", (int)done, (int)total);
+    }
+    cli_progress_begin(&bar, total > done ? (double)(total - done) : 1.0);
+    while (done < total && status == CLI_OK) {
+        cli_progress_phase(&bar, 1.0, "epoch %d/%d", (int)done + 1, (int)total);
+        int32_t result = modeconn_trainer_run(job->trainer, 1, cli_progress_step, &bar);
+        cli_progress_clear(&bar);
+        if (result == MODECONN_ERROR_CANCELLED) {
+            save_checkpoint(job, "stopped");
+            status = CLI_FAILED;
+        } else if (cli_failed(job->args, result)) {
+            save_checkpoint(job, "training failed");
+            status = CLI_FAILED;
+        } else {
+            say_epoch(job, done, total);
+            modeconn_trainer_epochs(job->trainer, &done, &total);
+            status = save_checkpoint(job, NULL);
+        }
+    }
+    cli_progress_end(&bar);
+    return status;
+}
+
+/* The file itself says what it was trained on. */
+static int save(const train_job *job, json_t *dataset)
+{
+    char *text = dataset == NULL ? NULL : json_dumps(dataset, JSON_COMPACT);
+    int status = CLI_OK;
+    if (text == NULL) {
+        status = cli_error(job->args, "out of memory");
+    } else if (cli_failed(job->args,
+                          modeconn_model_set_metadata(job->model, "training_data", text)) ||
+               cli_failed(job->args, modeconn_model_save(job->model, job->out))) {
+        status = CLI_FAILED;
+    }
+    free(text);
+    return status;
+}
+
+static json_t *result(const train_job *job, json_t *dataset, double seconds)
+{
+    json_t *object = cli_history_json(job->model);
+    json_object_set_new(object, "out", json_string(job->out));
+    json_object_set_new(object, "model", cli_model_json(job->model));
+    json_object_set(object, "data", dataset);
+    json_object_set_new(object, "options", cli_options_json(cli_options(job->args, "train")));
+    json_object_set_new(object, "build", cli_build_json());
+    json_object_set_new(object, "seconds", cli_real(seconds));
+    return object;
+}
+
+int cli_verb_train(int argc, char **argv)
+{
+    train_job job = {.arch = "vgg13"};
+    const cli_option options[] = {
+        CLI_DATA_OPTION(&job.data),
+        {.name = "arch",
+         .value = "ARCH",
+         .text = &job.arch,
+         .help = "architecture: vgg13 (default), resnet18 or mlp"},
+        {.name = "out",
+         .value = "FILE",
+         .text = &job.out,
+         .required = true,
+         .help = "the model, as safetensors"},
+        {.name = "checkpoint",
+         .value = "FILE",
+         .text = &job.checkpoint,
+         .help = "complete state, written after each epoch and when stopped"},
+        {.name = "resume",
+         .value = "STATE",
+         .text = &job.resume,
+         .help = "go on from a --checkpoint file of the same model, data and options"},
+    };
+    static const char *const shape_keys[] = {"channels", "height", "width_pixels", "classes", NULL};
+    static const char *const init_seed[] = {"seed", "init-seed", NULL};
+    static const char *const data_seed[] = {"seed", "data-seed", NULL};
+    static const char *const view_seed[] = {"seed", "view-seed", NULL};
+    cli_kind kinds[] = {
+        {.kind = "dataset", .title = "Data:", .rename = view_seed},
+        {.kind = "model", .title = "Model:", .except = shape_keys, .rename = init_seed},
+        {.kind = "train", .title = "Training:", .rename = data_seed},
+    };
+    cli_args args = {
+        .verb = "train",
+        .about = "Trains a model on one view of a training set and writes it.\v"
+                 "With --cue box the training images carry the cue on the share "
+                 "--cue-proportion of each class (view cue); without --cue they are clean; --view "
+                 "wins over both. Models trained with the same --init-seed start from the same "
+                 "weights, with the same --data-seed they see samples in the same order; both "
+                 "default to --seed. Ctrl-C ends after the running batch.",
+        .options = options,
+        .n_options = CLI_COUNT(options),
+        .kinds = kinds,
+        .n_kinds = CLI_COUNT(kinds),
+    };
+    job.args = &args;
+    double started = cli_seconds();
+    json_t *dataset = NULL, *object = NULL;
+    int status = cli_parse(&args, argc, argv);
+    if (status == CLI_OK) {
+        status = prepare(&job);
+    }
+    if (status == CLI_OK) {
+        status = run(&job);
+    }
+    if (status == CLI_OK) {
+        dataset = cli_dataset_json(job.dataset);
+        status = save(&job, dataset);
+    }
+    if (status == CLI_OK) {
+        object = result(&job, dataset, cli_seconds() - started);
+        cli_say(&args, "wrote %s (%.1f s)\n", job.out, cli_seconds() - started);
+        status = cli_json(&args, object);
+    }
+    json_decref(object);
+    json_decref(dataset);
+    modeconn_trainer_destroy(job.trainer);
+    modeconn_model_destroy(job.model);
+    modeconn_dataset_destroy(job.dataset);
+    modeconn_context_destroy(job.context);
+    cli_args_free(&args);
+    return status;
+}
