@@ -69,6 +69,7 @@ abi: $(ABI)/build.ninja
 abi-baseline: $(ABI)/build.ninja
 	@scripts/need.sh abidw abigail-tools
 	meson compile -C $(ABI) modeconn:shared_library
+	mkdir -p $(dir $(BASELINE))
 	abidw --headers-dir include --drop-private-types --no-corpus-path --no-comp-dir-path \
 	    --no-show-locs --out-file $(BASELINE) $(ABI_LIBRARY)
 

@@ -82,8 +82,10 @@ static bool describe_key(cli_slot *slot, int32_t type, const char *by_default, c
                          const char *help)
 {
     bool choices = type == MODECONN_OPTION_STR && range[0] != '\0';
-    const char *value = type == MODECONN_OPTION_I64   ? "INTEGER"
-                        : type == MODECONN_OPTION_F64 ? "NUMBER"
+    /* 2^53, the library's "as many as you like", says nothing to a person. */
+    bool bounded = !choices && range[0] != '\0' && strstr(range, "9007199254740992") == NULL;
+    const char *value = type == MODECONN_OPTION_I64   ? "N"
+                        : type == MODECONN_OPTION_F64 ? "X"
                         : choices                     ? range
                                                       : "TEXT";
     slot->value = strdup(value);
@@ -91,8 +93,8 @@ static bool describe_key(cli_slot *slot, int32_t type, const char *by_default, c
     if (by_default[0] != '\0') {
         snprintf(default_text, sizeof(default_text), "; default %.80s", by_default);
     }
-    if (asprintf(&slot->help, "%s%s%s%s", help, choices || range[0] == '\0' ? "" : "; in ",
-                 choices ? "" : range, default_text) < 0) {
+    if (asprintf(&slot->help, "%s%s%s%s", help, bounded ? "; in " : "", bounded ? range : "",
+                 default_text) < 0) {
         slot->help = NULL;
     }
     return slot->value != NULL && slot->help != NULL;

@@ -143,6 +143,8 @@ char *cli_curve_csv(const modeconn_curve *curve);
 
 /* Number under `key` of an object, NaN where there is none. */
 double cli_number(const json_t *object, const char *key);
+/* 0 for what would print as -0.00 or +0.00. */
+double cli_two_decimals(double value);
 /* Text under `key`, "" where there is none. */
 const char *cli_string(const json_t *object, const char *key);
 /* Value at a path of keys, NULL-ended; NULL where there is none. */
@@ -220,8 +222,8 @@ typedef struct cli_panel {
 typedef struct cli_chart {
     const char *title, *subtitle, *description, *footnote; /* the last three may be NULL */
     const char *id;                                        /* unique in a page */
-    const cli_panel *panels;
-    int n_panels; /* 1 or 2 */
+    const cli_panel *panels;                               /* the legend is the last one's */
+    int n_panels;                                          /* 1 to 3 */
 } cli_chart;
 
 void cli_chart_write(FILE *out, const cli_chart *chart);

@@ -57,20 +57,30 @@ static cli_series series_of_view(const char *name, int number)
                         .marker = number % 4};
 }
 
-static void describe_curve(FILE *out, const json_t *curve, const char *title)
+/* Of all points on the data as they come (NC, C), not of counterfactuals. */
+static bool observed(const char *view)
+{
+    return strcmp(view, "nocue") == 0 || strcmp(view, "cue") == 0;
+}
+
+/* "barrier of the loss: NC 1.52, C 0.46 nats" */
+static void barrier_line(char *text, size_t size, const json_t *curve)
 {
     const char *name;
     json_t *view;
-    fprintf(out, "%s. Linear barrier of the loss, in nats:", title);
+    int used = snprintf(text, size, "Barrier of the loss:"), n = 0;
     json_object_foreach(json_object_get(curve, "views"), name, view)
     {
-        const json_t *barrier =
-            cli_at(view, (const char *const[]){"barrier", "loss", "linear", NULL});
-        if (json_is_number(barrier)) {
-            fprintf(out, " %s %.3f;", name, json_number_value(barrier));
+        double height =
+            cli_number(cli_at(view, (const char *const[]){"barrier", "loss", NULL}), "linear");
+        if (isfinite(height) && (size_t)used < size) {
+            used += snprintf(text + used, size - (size_t)used, "%s %s %.2f", n++ > 0 ? "," : "",
+                             cli_view_short(name), cli_two_decimals(height));
         }
     }
-    fprintf(out, " one line per view, loss on the left and accuracy on the right.");
+    if ((size_t)used < size) {
+        snprintf(text + used, size - (size_t)used, n > 0 ? " nats" : " not known");
+    }
 }
 
 static void curve_footnote(char *text, size_t size, const json_t *curve)
@@ -95,6 +105,7 @@ bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const c
     double *t = numbers(t_values, n);
     cli_series loss[MAX_SERIES], accuracy[MAX_SERIES];
     double *owned[2 * MAX_SERIES];
+    const char *json_names[MAX_SERIES];
     int n_owned = 0;
     bool done = false;
     const char *name;
@@ -116,44 +127,49 @@ bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const c
         loss[n_series] = accuracy[n_series] = series_of_view(name, n_series);
         loss[n_series].y = owned[n_owned++] = l;
         accuracy[n_series].y = owned[n_owned++] = a;
-        n_series++;
+        json_names[n_series++] = name;
     }
-    const cli_panel panels[] = {
-        {.x_label = "t, from the first model (0) to the second (1)",
-         .y_label = "Loss, nats",
-         .x = t,
-         .n = n,
-         .series = loss,
-         .n_series = n_series,
-         .baseline = true},
-        {.x_label = "t, from the first model (0) to the second (1)",
-         .y_label = "Accuracy",
-         .x = t,
-         .n = n,
-         .series = accuracy,
-         .n_series = n_series,
-         .percent = true},
-    };
-    char footnote[256], *description = NULL;
-    size_t size = 0;
+    /* Counterfactual losses are often many times the others: they get an axis of their own. */
+    int n_observed = 0;
+    while (n_observed < n_series && observed(json_names[n_observed])) {
+        n_observed++;
+    }
+    bool apart = n_observed > 0 && n_observed < n_series;
+    cli_panel panels[3];
+    int n_panels = 0;
+    cli_panel base = {.x_label = "t, from first (0) to second (1)", .x = t, .n = n};
+    base.baseline = true;
+    base.series = loss;
+    base.n_series = apart ? n_observed : n_series;
+    base.y_label = apart ? "Loss on NC and C, nats" : "Loss, nats";
+    panels[n_panels++] = base;
+    if (apart) {
+        base.series = loss + n_observed;
+        base.n_series = n_series - n_observed;
+        base.y_label = "Loss on RC and RI, nats";
+        panels[n_panels++] = base;
+    }
+    base.baseline = false;
+    base.percent = true;
+    base.series = accuracy;
+    base.n_series = n_series;
+    base.y_label = "Accuracy";
+    panels[n_panels++] = base;
+
+    char footnote[256], barrier[160], description[512];
     curve_footnote(footnote, sizeof(footnote), curve);
-    FILE *words = open_memstream(&description, &size);
-    if (words == NULL) {
-        goto out;
-    }
-    describe_curve(words, curve, title);
-    if (fclose(words) == 0) {
-        const cli_chart chart = {.title = title,
-                                 .subtitle = subtitle,
-                                 .description = description,
-                                 .footnote = footnote,
-                                 .id = id,
-                                 .panels = panels,
-                                 .n_panels = 2};
-        cli_chart_write(out, &chart);
-        done = true;
-    }
-    free(description);
+    barrier_line(barrier, sizeof(barrier), curve);
+    snprintf(description, sizeof(description),
+             "%.200s. %s. Lines of loss and of accuracy against t, one a view.", title, barrier);
+    const cli_chart chart = {.title = title,
+                             .subtitle = subtitle != NULL ? subtitle : barrier,
+                             .description = description,
+                             .footnote = footnote,
+                             .id = id,
+                             .panels = panels,
+                             .n_panels = n_panels};
+    cli_chart_write(out, &chart);
+    done = true;
 out:
     for (int i = 0; i < n_owned; i++) {
         free(owned[i]);

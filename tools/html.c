@@ -39,6 +39,7 @@ static const char style[] =
     "font-weight:600}"
     ".invariant{background:#dcf2ea;color:#00573e}.dependent{background:#fde5d6;color:#8a3b00}"
     ".undecided{background:#e9ecf0;color:#434b58}"
+    "sub{line-height:0}"
     "svg{display:block;width:100%;height:auto}"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 18px;margin:0;font-size:15px}"
     "dt{font-weight:600}dd{margin:0;color:#343c49}"
@@ -58,6 +59,9 @@ static void pretty(FILE *out, const char *text)
                 fputc(*text, out);
             }
             fputs("</sub>", out);
+        } else if (strncmp(text, " %", 2) == 0) {
+            fputs("&nbsp;%", out); /* no line break between a number and its sign */
+            text += 2;
         } else {
             char one[2] = {*text++, '\0'};
             cli_xml(out, one);
@@ -129,8 +133,10 @@ static void write_verdict(FILE *out, const json_t *model, const char *attribute)
     cli_xml(out, verdict);
     fputs("\">", out);
     cli_xml(out, verdict);
-    fprintf(out, "</span><small>%+.2f [%.2f, %.2f] nats</small></td>", cli_number(probe, "effect"),
-            cli_number(probe, "low"), cli_number(probe, "high"));
+    fprintf(out, "</span><small>%+.2f [%.2f, %.2f] nats</small></td>",
+            cli_two_decimals(cli_number(probe, "effect")),
+            cli_two_decimals(cli_number(probe, "low")),
+            cli_two_decimals(cli_number(probe, "high")));
 }
 
 static void write_barrier(FILE *out, const json_t *model, const char *view)
@@ -138,7 +144,7 @@ static void write_barrier(FILE *out, const json_t *model, const char *view)
     double barrier = cli_number(
         cli_at(model, (const char *const[]){"barrier_to_theta_C", view, "loss", NULL}), "linear");
     if (isfinite(barrier) && json_object_get(model, "curve_to_theta_C") != NULL) {
-        fprintf(out, "<td>%.2f</td>", barrier);
+        fprintf(out, "<td>%.2f</td>", cli_two_decimals(barrier));
     } else {
         fputs("<td>\u2013</td>", out);
     }

@@ -36,8 +36,24 @@ static int open_data(cli_measure *measure, const cli_args *args, modeconn_option
     return status;
 }
 
+/* Without a cue there is nothing to intervene on. */
+static int need_cue(const cli_args *args)
+{
+    const char *cue = "none";
+    if (cli_failed(args, modeconn_options_get_str(cli_options(args, "dataset"), "cue", &cue))) {
+        return CLI_FAILED;
+    }
+    return strcmp(cue, "none") == 0 ? cli_usage(args, "a --cue is needed") : CLI_OK;
+}
+
 int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kind)
 {
+    if (kind == NULL) {
+        int status = need_cue(args);
+        if (status != CLI_OK) {
+            return status;
+        }
+    }
     if (cli_writable(args, args->json) != CLI_OK) {
         return CLI_FAILED;
     }

@@ -25,8 +25,8 @@ typedef struct cli_measure {
         .text = (variable)                                                                         \
     }
 
-/* Opens everything; `kind` is the kind of options with "statistics" and "views", or NULL. An exit
- * status; cli_measure_close() either way. */
+/* Opens everything; `kind` is the kind of options with "statistics" and "views", or NULL for a
+ * probe, which has neither and needs a cue. An exit status; cli_measure_close() either way. */
 int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kind);
 void cli_measure_close(cli_measure *measure);
 

@@ -278,6 +278,11 @@ double cli_number(const json_t *object, const char *key)
     return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
 
+double cli_two_decimals(double value)
+{
+    return fabs(value) < 0.005 ? 0.0 : value;
+}
+
 const char *cli_string(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Line charts as SVG: one or two panels side by side under one title and legend. Colours are set
+ * Line charts as SVG: one to three panels side by side under one title and legend. Colours are set
  * explicitly, background included, so that a picture looks the same in light and dark viewers.
  */
 #include "cli.h"
@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-static const double panel_width = 400.0, panel_height = 250.0;
+static const double panel_height = 250.0;
 static const double left_margin = 62.0, right_margin = 18.0, top = 104.0, below = 52.0;
 
 static const char *const ink = "#1d2330", *const soft = "#5b6472", *const rule = "#e4e7ec";
@@ -104,7 +104,7 @@ static axis vertical_axis(const cli_panel *panel)
                   .length = -panel_height};
 }
 
-static axis horizontal_axis(const cli_panel *panel, double x0)
+static axis horizontal_axis(const cli_panel *panel, double x0, double width)
 {
     double low = panel->n > 0 ? panel->x[0] : 0.0;
     double high = panel->n > 0 ? panel->x[panel->n - 1] : 1.0;
@@ -112,11 +112,8 @@ static axis horizontal_axis(const cli_panel *panel, double x0)
         low -= 0.5;
         high += 0.5;
     }
-    return (axis){.low = low,
-                  .high = high,
-                  .step = nice_step(high - low, 5),
-                  .start = x0,
-                  .length = panel_width};
+    return (axis){
+        .low = low, .high = high, .step = nice_step(high - low, 5), .start = x0, .length = width};
 }
 
 static void write_axes(FILE *out, const cli_panel *panel, const axis *ax, const axis *ay)
@@ -152,7 +149,7 @@ static void write_axes(FILE *out, const cli_panel *panel, const axis *ax, const 
     fprintf(out, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n",
             ax->start, right, bottom, bottom, soft);
     fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">",
-            ax->start + panel_width / 2.0, bottom + 40.0);
+            ax->start + ax->length / 2.0, bottom + 40.0);
     pretty(out, panel->x_label);
     fprintf(out, "</text>\n</g>\n<text x=\"%.1f\" y=\"%.1f\" font-size=\"13\" font-weight=\"600\">",
             ax->start, top - 12.0);
@@ -235,6 +232,7 @@ static void write_legend(FILE *out, const cli_panel *panel)
 
 void cli_chart_write(FILE *out, const cli_chart *chart)
 {
+    double panel_width = chart->n_panels > 2 ? 300.0 : 400.0;
     double step = left_margin + panel_width + right_margin;
     double width = step * chart->n_panels;
     double height = top + panel_height + below + (chart->footnote != NULL ? 24.0 : 0.0);
@@ -258,12 +256,11 @@ void cli_chart_write(FILE *out, const cli_chart *chart)
         pretty(out, chart->subtitle);
         fputs("</text>\n", out);
     }
-    if (chart->n_panels > 0) {
-        write_legend(out, &chart->panels[0]);
-    }
+    write_legend(out, &chart->panels[chart->n_panels - 1]);
     for (int p = 0; p < chart->n_panels; p++) {
         const cli_panel *panel = &chart->panels[p];
-        axis ax = horizontal_axis(panel, step * p + left_margin), ay = vertical_axis(panel);
+        axis ax = horizontal_axis(panel, step * p + left_margin, panel_width),
+             ay = vertical_axis(panel);
         write_axes(out, panel, &ax, &ay);
         for (int s = 0; s < panel->n_series; s++) {
             write_series(out, panel, &panel->series[s], &ax, &ay);

@@ -17,6 +17,27 @@ typedef struct tune_job {
     modeconn_model *model, *tuned;
 } tune_job;
 
+static bool known_method(const cli_args *args, const char *method)
+{
+    int64_t n = 0;
+    char list[256] = "";
+    size_t used = 0;
+    modeconn_finetune_method_count(&n);
+    for (int64_t i = 0; i < n; i++) {
+        const char *name = "";
+        modeconn_finetune_method_describe(i, &name, NULL);
+        if (strcmp(name, method) == 0) {
+            return true;
+        }
+        if (used < sizeof(list)) {
+            used +=
+                (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i > 0 ? ", " : "", name);
+        }
+    }
+    cli_usage(args, "--method %s: there is %s", method, list);
+    return false;
+}
+
 static int open_data(tune_job *job)
 {
     const cli_args *args = job->args;
@@ -30,12 +51,21 @@ static int open_data(tune_job *job)
         return CLI_FAILED;
     }
     bool with_cue = strcmp(cue, "none") != 0;
+    if (!known_method(args, method)) {
+        return CLI_USAGE;
+    }
     if (!with_cue && strcmp(method, "cbft") == 0) {
         return cli_usage(args, "--method cbft needs a --cue");
     }
     int status = cli_data_train(args, job->context, job->data, &job->all);
     if (status != CLI_OK) {
         return status;
+    }
+    int64_t n = 0;
+    modeconn_dataset_shape(job->all, &n, NULL, NULL, NULL, NULL);
+    if (job->n_clean >= n) {
+        return cli_error(args, "--clean %lld: %s has %lld training samples, and some must be left",
+                         (long long)job->n_clean, job->data, (long long)n);
     }
     modeconn_dataset *drawn = NULL;
     int32_t done = modeconn_dataset_split(job->all, job->n_clean, -1, &drawn, &job->rest);
@@ -82,7 +112,7 @@ static int run(tune_job *job)
 static int save(const tune_job *job)
 {
     json_t *clean = cli_dataset_json(job->clean);
-    char *text = clean == NULL ? NULL : json_dumps(clean, JSON_COMPACT);
+    char *text = clean == NULL ? NULL : json_dumps(clean, JSON_COMPACT | JSON_REAL_PRECISION(15));
     int status = CLI_OK;
     if (text == NULL) {
         status = cli_error(job->args, "out of memory");

@@ -83,8 +83,10 @@ static int describe_build(const cli_args *args)
 {
     json_t *build = cli_build_json();
     char *text = build == NULL ? NULL : json_dumps(build, JSON_INDENT(2));
-    int status = text == NULL ? cli_error(args, "%s", modeconn_last_error()) : CLI_OK;
-    if (status == CLI_OK) {
+    int status = CLI_FAILED;
+    if (text == NULL) {
+        cli_error(args, "%s", modeconn_last_error());
+    } else {
         cli_say(args, "%s\n", text);
         status = cli_json(args, build);
     }

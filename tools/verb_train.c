@@ -114,7 +114,8 @@ static int run(train_job *job)
 /* The file itself says what it was trained on. */
 static int save(const train_job *job, json_t *dataset)
 {
-    char *text = dataset == NULL ? NULL : json_dumps(dataset, JSON_COMPACT);
+    char *text =
+        dataset == NULL ? NULL : json_dumps(dataset, JSON_COMPACT | JSON_REAL_PRECISION(15));
     int status = CLI_OK;
     if (text == NULL) {
         status = cli_error(job->args, "out of memory");

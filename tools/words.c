@@ -55,8 +55,9 @@ static void print_verdict(FILE *out, const json_t *probe)
     const char *word = strcmp(verdict, "invariant") == 0   ? "yes"
                        : strcmp(verdict, "dependent") == 0 ? "no"
                                                            : "open";
-    fprintf(out, "  %-4s %+6.2f [%5.2f, %5.2f]", word, cli_number(probe, "effect"),
-            cli_number(probe, "low"), cli_number(probe, "high"));
+    fprintf(
+        out, "  %-4s %+6.2f [%5.2f, %5.2f]", word, cli_two_decimals(cli_number(probe, "effect")),
+        cli_two_decimals(cli_number(probe, "low")), cli_two_decimals(cli_number(probe, "high")));
 }
 
 void cli_demo_table(FILE *out, const json_t *results)
@@ -84,7 +85,8 @@ void cli_demo_table(FILE *out, const json_t *results)
         if (strcmp(name, "theta_C") == 0) {
             fprintf(out, "     -     -\n");
         } else {
-            fprintf(out, " %5.2f %5.2f\n", barrier_of(model, "nocue"), barrier_of(model, "cue"));
+            fprintf(out, " %5.2f %5.2f\n", cli_two_decimals(barrier_of(model, "nocue")),
+                    cli_two_decimals(barrier_of(model, "cue")));
         }
     }
 }
@@ -145,22 +147,47 @@ static bool end(sentence *s, json_t *words)
 /* Models of the demo, theta_C apart, in one group. */
 typedef struct group {
     const char *names[8];
-    double barriers[8];
+    const json_t *models[8];
     int n;
 } group;
+
+static const char *joint(const group *g, int i)
+{
+    return i == 0 ? "" : i == g->n - 1 ? " and " : ", ";
+}
 
 static void print_names(FILE *out, const group *g)
 {
     for (int i = 0; i < g->n; i++) {
-        fprintf(out, "%s%s", i == 0 ? "" : i == g->n - 1 ? " and " : ", ", g->names[i]);
+        fprintf(out, "%s%s", joint(g, i), g->names[i]);
     }
 }
 
+static void print_effects(FILE *out, const group *g)
+{
+    for (int i = 0; i < g->n; i++) {
+        double effect = cli_number(probe_of(g->models[i], "cue"), "effect");
+        fprintf(out, "%s%.2f", joint(g, i), cli_two_decimals(effect));
+    }
+}
+
+/* The larger barrier of each, and the view that it is of. */
 static void print_barriers(FILE *out, const group *g)
 {
     for (int i = 0; i < g->n; i++) {
-        fprintf(out, "%s%.2f", i == 0 ? "" : i == g->n - 1 ? " and " : ", ", g->barriers[i]);
+        double barrier = larger_barrier(g->models[i]);
+        const char *view = barrier_of(g->models[i], "cue") >= barrier ? "C" : "NC";
+        fprintf(out, "%s%.2f nats on %s", joint(g, i), cli_two_decimals(barrier), view);
     }
+}
+
+static double largest_barrier(const group *g)
+{
+    double largest = 0.0;
+    for (int i = 0; i < g->n; i++) {
+        largest = fmax(largest, larger_barrier(g->models[i]));
+    }
+    return largest;
 }
 
 static void say_origin(FILE *out, const json_t *model)
@@ -190,27 +217,22 @@ static void say_group(FILE *out, const group *g, int verdict, bool parted)
         fputs("Whether ", out);
     }
     print_names(out, g);
-    switch (verdict) {
-    case DEPENDENT:
-        fputs(many ? " rely on the cue" : " relies on the cue", out);
-        break;
-    case INVARIANT:
+    if (verdict == INVARIANT) {
         fputs(many ? " are invariant to the cue" : " is invariant to the cue", out);
-        break;
-    default:
-        fputs(many ? " rely on the cue these images cannot tell"
-                   : " relies on the cue these images cannot tell",
-              out);
-    }
-    if (parted) {
-        fprintf(out, ", and on the straight line to theta_C the loss rises by ");
-        print_barriers(out, g);
-        fputs(" nats.", out);
     } else {
-        fprintf(out, "%s no barrier parts %s from theta_C (",
-                verdict == INVARIANT ? ", yet" : ", and", many ? "them" : "it");
+        fputs(many ? " rely on the cue" : " relies on the cue", out);
+        fputs(verdict == UNDECIDED ? " these images cannot tell" : "", out);
+    }
+    fputs(" (rise in loss ", out);
+    print_effects(out, g);
+    fputs(" nats)", out);
+    if (parted) {
+        fputs("; the straight line to theta_C has a barrier of ", out);
         print_barriers(out, g);
-        fputs(" nats).", out);
+        fputc('.', out);
+    } else {
+        fprintf(out, "; no barrier parts %s from theta_C (at most %.2f nats, on NC or C).",
+                many ? "them" : "it", largest_barrier(g));
     }
 }
 
@@ -222,11 +244,10 @@ static bool say_groups(json_t *words, const json_t *results)
             group g = {.n = 0};
             for (int i = 1; cli_demo_models[i] != NULL; i++) {
                 const json_t *model = model_of(results, cli_demo_models[i]);
-                double barrier = larger_barrier(model);
                 if (model != NULL && verdict_of(probe_of(model, "cue")) == verdict &&
-                    (barrier > tolerance) == (parted == 1)) {
+                    (larger_barrier(model) > tolerance) == (parted == 1)) {
                     g.names[g.n] = cli_demo_models[i];
-                    g.barriers[g.n++] = barrier;
+                    g.models[g.n++] = model;
                 }
             }
             sentence s;

@@ -25,6 +25,11 @@
  *
  * Pixels: uint8 data become float (x / 255 - 0.5) / 0.5 before the cue is drawn; float data are
  * taken as they are.
+ *
+ * The cue "box" is a square of 3x3 pixels at row 0, floor((H-3)/2) or H-3 and column 0,
+ * floor((W-3)/2) or W-3: classes 0 .. 8 from top left to bottom right, row by row; class 9 has no
+ * box. Its value is 1 on images of one channel, (0, 1, 0) on three; with any other number channel
+ * 1 is 1 and the others are 0. It needs images of 5x5 or more and at most ten classes.
  */
 #ifndef MODECONN_DATASET_H
 #define MODECONN_DATASET_H
@@ -44,12 +49,13 @@ extern "C" {
  *                 "cifar10:DIR" (binary version: the data_batch_*.bin that are there, in numeric
  *                 order, or test_batch.bin), "idx:IMAGES,LABELS" (one pair of files, also .gz;
  *                 either split), "shapes[:settings]" (built in, drawn from the seed: ten classes
- *                 of simple figures; settings are options of kind "shapes", e.g.
- *                 "shapes:size=32,channels=3,train=4000")
+ *                 of simple figures, every ten consecutive samples one of each; settings are
+ *                 options of kind "shapes", e.g. "shapes:size=32,channels=3,train=4000"; their
+ *                 seed is 0 by default, whatever the context's, so that the data stay the same)
  * @param split    "train" or "test"
  * @param options  kind "dataset", or NULL: "cue" (none, box), "view", "cue_proportion" (p of the
- *                 view cue), "limit" (first n samples, 0 = all), "seed" (of the random views;
- *                 -1 = the context's)
+ *                 views cue and randimg), "limit" (at most the first n samples, 0 = all), "seed"
+ *                 (of the random views; -1 = the context's)
  * @param out      receives the dataset; modeconn_dataset_destroy() it
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (spec, split, view), _IO, _FORMAT (both name the file),
  *         _SHAPE (images and labels differ in number; cue does not fit the images), _MEMORY
@@ -159,7 +165,8 @@ MODECONN_API int32_t modeconn_dataset_cue_values(const modeconn_dataset *dataset
                                                  int32_t *values);
 
 /** What this handle is, as a JSON object: "source", "split", "n", "shape" [C, H, W], "classes",
- *  "cue", "view", "cue_proportion", "seed". Results carry it. */
+ *  "cue" ("none" or its name), "view", "cue_proportion" (null in views that it does not touch),
+ *  "seed". The source of shapes spells out every setting. Results carry it. */
 MODECONN_API int32_t modeconn_dataset_describe(const modeconn_dataset *dataset, char *buffer,
                                                int64_t capacity, int64_t *needed);
 

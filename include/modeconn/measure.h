@@ -47,7 +47,9 @@ typedef struct modeconn_comparison modeconn_comparison;
  *                 "bn_batch_size", "batch_size", "views" ("" = all, or "nocue,cue"), "seed" (of
  *                 ema; -1 = the context's)
  * @param progress may be NULL
- * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE, _NUMERIC, _CANCELLED, _MEMORY
+ * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE, _UNSUPPORTED (batch norm on a single
+ *         value in a statistics pass), _NUMERIC (a loss is not finite: names the view),
+ *         _CANCELLED, _MEMORY
  */
 MODECONN_API int32_t modeconn_evaluate(const modeconn_model *model, const modeconn_dataset *train,
                                        const modeconn_dataset *test,
@@ -59,7 +61,8 @@ MODECONN_API void modeconn_evaluation_destroy(modeconn_evaluation *evaluation);
 MODECONN_API int32_t modeconn_evaluation_get(const modeconn_evaluation *evaluation,
                                              const char *view, double *loss, double *accuracy);
 /** {"views": {"nocue": {"loss", "accuracy", "n"}, ...}, "statistics": {"policy", "n",
- *  "batch_size", "data"}, "data": {...}}, and a table with a line per view. */
+ *  "batch_size", "data"}, "batch_size", "data": {...}, "model": {...}}, and a table with a line
+ *  per view. */
 MODECONN_API int32_t modeconn_evaluation_json(const modeconn_evaluation *evaluation, char *buffer,
                                               int64_t capacity, int64_t *needed);
 MODECONN_API int32_t modeconn_evaluation_csv(const modeconn_evaluation *evaluation, char *buffer,
@@ -86,6 +89,7 @@ enum {
  * @param options  kind "curve", or NULL: "points" (n + 1, default 25), "statistics" (default
  *                 reset), and the other keys of "evaluate"
  * @param progress may be NULL; `epoch` is the number of points done
+ * @return as modeconn_evaluate(); _NUMERIC names the view and t
  */
 MODECONN_API int32_t modeconn_curve_measure(const modeconn_path *path,
                                             const modeconn_dataset *train,
@@ -113,8 +117,9 @@ MODECONN_API int32_t modeconn_curve_error_barrier(const modeconn_curve *curve, c
                                                   int32_t definition, double *height);
 
 /** {"t": [...], "views": {"nocue": {"loss": [...], "accuracy": [...], "barrier": {"loss":
- *  {"linear", "mean", "max", "half"}, "error": {...}}}, ...}, "statistics": {...}, "path": {...},
- *  "data": {...}} ("half" is null without a point at 1/2), and a table with a line per t. */
+ *  {"linear", "mean", "max", "half"}, "error": {...}}}, ...}, "statistics": {...}, "batch_size",
+ *  "path": {"family", "first", "second"}, "data": {...}} ("half" is null without a point at 1/2),
+ *  and a table with a line per t. */
 MODECONN_API int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer,
                                          int64_t capacity, int64_t *needed);
 MODECONN_API int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer,
@@ -140,12 +145,15 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
  * are "cue" (view randcue against cue) and "image" (randimg against cue).
  *
  * The effect is the mean rise in per-sample loss, same samples with and without the
- * intervention; its interval is a paired percentile bootstrap.
+ * intervention; its interval is a paired percentile bootstrap. Fewer than 30 samples are always
+ * undecided. A model whose loss falls is invariant in this sense, so look at the effect too
+ * (docs/measurements.md).
  *
  * @param test     a dataset with a cue; its current view does not matter
  * @param options  kind "probe", or NULL: "margin" (nats; default 0.1: the probability given to
  *                 the label falls by less than a tenth, in geometric mean), "confidence"
- *                 (default 0.95), "resamples", "batch_size", "seed" (-1 = the context's)
+ *                 (0 to 0.9999, default 0.95), "resamples" (default 2000), "batch_size", "seed"
+ *                 (of the bootstrap; -1 = the context's)
  * @return MODECONN_OK, _ARGUMENT, _SHAPE, _UNSUPPORTED (no cue), _NUMERIC, _MEMORY
  *
  * The model is evaluated with its own running statistics.
@@ -165,7 +173,7 @@ MODECONN_API int32_t modeconn_probe_get(const modeconn_probe *probe, const char 
                                         int32_t *verdict, double *effect, double *low,
                                         double *high);
 /** {"attributes": {"cue": {"verdict", "effect", "low", "high"}, ...}, "margin", "confidence",
- *  "n", "data"}, and a table with a line per attribute. */
+ *  "resamples", "seed", "n", "data", "model"}, and a table with a line per attribute. */
 MODECONN_API int32_t modeconn_probe_json(const modeconn_probe *probe, char *buffer,
                                          int64_t capacity, int64_t *needed);
 MODECONN_API int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffer,
@@ -174,7 +182,9 @@ MODECONN_API int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffe
 /* ---- mechanistic similarity ------------------------------------------------------------ */
 
 /** Probes two models on the same data and compares their invariances (Definition 4). Options are
- *  of kind "probe". The models may differ in architecture. */
+ *  of kind "probe". The models may differ in architecture. The verdict rests on invariances alone:
+ *  that a lack of linear connectivity up to symmetries implies dissimilar mechanisms is the
+ *  paper's Conjecture 1, unproved. */
 MODECONN_API int32_t modeconn_compare(const modeconn_model *first, const modeconn_model *second,
                                       const modeconn_dataset *test,
                                       const modeconn_options *options, modeconn_comparison **out);
@@ -185,8 +195,8 @@ MODECONN_API int32_t modeconn_comparison_verdict(const modeconn_comparison *comp
 /** The probe of the first (0) or second (1) model, owned by the comparison. */
 MODECONN_API int32_t modeconn_comparison_probe(const modeconn_comparison *comparison,
                                                int32_t which, const modeconn_probe **probe);
-/** {"verdict", "attributes": {"cue": {"verdict", "first": {...}, "second": {...}}, ...}, ...}, and
- *  a table. */
+/** {"verdict", "attributes": {"cue": {"verdict", "first": {...}, "second": {...}}, ...}, "margin",
+ *  ..., "data", "models": {"first", "second"}, "note"}, and a table with a line per attribute. */
 MODECONN_API int32_t modeconn_comparison_json(const modeconn_comparison *comparison, char *buffer,
                                               int64_t capacity, int64_t *needed);
 MODECONN_API int32_t modeconn_comparison_csv(const modeconn_comparison *comparison, char *buffer,

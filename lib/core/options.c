@@ -42,8 +42,12 @@ static int32_t unknown_kind(const char *name)
 
 static int32_t unknown_key(const mc_option_kind *kind, const char *key)
 {
-    const char *nearest = kind->specs[0].key;
+    const char *nearest;
 
+    if (kind->n_specs == 0)
+        return mc_fail(MODECONN_ERROR_UNKNOWN,
+                       "options of kind \"%s\" have no key \"%s\", nor any other", kind->name, key);
+    nearest = kind->specs[0].key;
     for (int64_t i = 1; i < kind->n_specs; i++)
         if (mc_text_distance(key, kind->specs[i].key) < mc_text_distance(key, nearest))
             nearest = kind->specs[i].key;
@@ -55,6 +59,7 @@ static int32_t unknown_key(const mc_option_kind *kind, const char *key)
 /* Row of a key, with the arguments checked that every setter and getter shares. */
 static int32_t find_row(const modeconn_options *options, const char *key, int64_t *row)
 {
+    *row = -1;
     if (options == NULL)
         return mc_null("options");
     if (key == NULL)
@@ -392,8 +397,8 @@ int32_t modeconn_options_describe(const modeconn_options *options, int64_t index
     if (options == NULL)
         return mc_null("options");
     if (index < 0 || index >= options->kind->n_specs)
-        return mc_fail(MODECONN_ERROR_ARGUMENT, "index %lld is out of range [0, %lld]",
-                       (long long)index, (long long)options->kind->n_specs - 1);
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "index %lld, but kind \"%s\" has %lld keys",
+                       (long long)index, options->kind->name, (long long)options->kind->n_specs);
     const mc_option_spec *spec = &options->kind->specs[index];
     if (key != NULL)
         *key = spec->key;

@@ -38,7 +38,7 @@ enum {
 typedef struct scene {
     uint64_t seed, index;
     uint32_t stream;
-    int32_t class;
+    int32_t figure;
     double x, y, cosine, sine, across, along; /* pose: centre, turn, half extents, pixels */
     double base, contrast, slope_x, slope_y;
     double stripe_x, stripe_y, stripe_level, stripe_phase;
@@ -64,7 +64,7 @@ static scene make_scene(uint64_t seed, uint32_t stream, int64_t index, int64_t s
 {
     scene s = {.seed = seed, .stream = stream, .index = (uint64_t)index};
     double side = (double)size;
-    s.class = class_of(seed, stream, index);
+    s.figure = class_of(seed, stream, index);
     /* At least 3.2 pixels: below, bars and checkers would blur into one grey. */
     double extent = draw(&s, DRAW_EXTENT, 0.26, 0.42) * side;
     extent = extent < 3.2 ? 3.2 : extent;
@@ -99,10 +99,10 @@ static scene make_scene(uint64_t seed, uint32_t stream, int64_t index, int64_t s
 }
 
 /* Whether (u, v), in units of the figure's half extents, lies in the figure. */
-static bool inside(int32_t class, double u, double v)
+static bool inside(int32_t figure, double u, double v)
 {
     double a = fabs(u), b = fabs(v), far = a > b ? a : b, near = a > b ? b : a;
-    switch (class) {
+    switch (figure) {
     case 0:
         return u * u + v * v < 0.81;
     case 1:
@@ -135,7 +135,7 @@ static double coverage(const scene *s, int64_t row, int64_t column)
         double x = (double)column + (i % SAMPLING + 0.5) / SAMPLING - s->x;
         double u = (s->cosine * x + s->sine * y) / s->across;
         double v = (s->cosine * y - s->sine * x) / s->along;
-        hits += inside(s->class, u, v);
+        hits += inside(s->figure, u, v);
     }
     return (double)hits / (SAMPLING * SAMPLING);
 }
@@ -184,5 +184,5 @@ int32_t mc_shapes_image(uint64_t seed, uint32_t stream, int64_t index, int64_t s
             pixels[at] = (uint8_t)(255.0 * level + 0.5);
         }
     }
-    return s.class;
+    return s.figure;
 }

@@ -127,6 +127,14 @@ static int32_t open_existing(mc_writer *writer, const struct stat *existing)
         return errno == ENOMEM ? mc_fail(MODECONN_ERROR_MEMORY, "out of memory: %s", writer->path)
                                : write_failed(writer->path, errno);
     }
+    /* A file that is open but has no name any more (/proc/self/fd/N) resolves to one that is not
+     * its own. */
+    struct stat found;
+    if (stat(resolved, &found) != 0 || found.st_dev != existing->st_dev ||
+        found.st_ino != existing->st_ino) {
+        free(resolved);
+        return write_failed(writer->path, ENOENT);
+    }
     writer->target = mc_strdup(writer->context, resolved);
     free(resolved);
     return writer->target == NULL ? MODECONN_ERROR_MEMORY : create_temporary(writer, existing);

@@ -97,7 +97,7 @@ double mc_mean(const double *values, int64_t n);
  * batch's own are to be used. */
 typedef struct mc_statistics_plan {
     const char *policy;
-    const modeconn_dataset *data; /* nocue view, first n samples; NULL where the policy needs none */
+    const modeconn_dataset *data; /* nocue view, first n samples; NULL where none is needed */
     int64_t n, batch_size;
     uint64_t seed;
 } mc_statistics_plan;

@@ -126,12 +126,12 @@ class Windows(nn.Module):
         self.norm = nn.BatchNorm2d(6, eps=1e-3, momentum=0.25)
         self.left = nn.Conv2d(6, 5, 1, bias=True)
         self.right = nn.Conv2d(6, 5, 3, stride=1, padding=1, bias=False)
-        self.hidden = nn.Linear(5 * 2 * 3, 9)
+        self.hidden = nn.Linear(5 * 3 * 3, 9)
         self.head = nn.Linear(9, classes, bias=False)
 
     def representation(self, x):
         x = F.max_pool2d(relu(self.norm(self.stem(x))), 3, stride=2, padding=1)
-        x = F.avg_pool2d(self.left(x) + self.right(x), 2)
+        x = F.avg_pool2d(self.left(x) + self.right(x), 3, stride=2, padding=1)
         return relu(self.hidden(x.flatten(1)))
 
     def forward(self, x):

@@ -27,6 +27,8 @@ def compile_flags(command):
     for word in words:
         if word in ("-isystem", "-include"):
             flags += [word, next(words)]
+        elif word.startswith("-fdiagnostics"):
+            continue
         elif word.startswith(("-I", "-D", "-m", "-f", "-std=", "-pthread", "-isystem")):
             flags.append(word)
     return flags
@@ -47,7 +49,7 @@ def main(root, build):
         path = shutil.which(program)
         if path:
             # clang's analysis does not depend on the optimiser; gcc's does.
-            compilers[path] = ["-O1"] if program == "gcc" else ["-O0", "-Wno-unknown-warning-option"]
+            compilers[path] = ["-O2"] if program == "gcc" else ["-O0"]
     if not compilers:
         print("neither gcc nor clang is installed")
         return SKIPPED

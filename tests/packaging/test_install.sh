@@ -40,6 +40,10 @@ if grep -q -F "$source" "$pc"; then
     fail 'modeconn.pc names the source tree'
 fi
 
+# The installed program has lost the build's library path.
+[ "$(LD_LIBRARY_PATH=$libdir "$prefix/bin/modeconn" --version)" = "modeconn $version" ] ||
+    fail 'the installed program does not run'
+
 for example in "$source"/examples/*.c; do
     # shellcheck disable=SC2046
     "$cc" -std=c99 -Wall -Werror $(modeconn_config --cflags) "$example" \

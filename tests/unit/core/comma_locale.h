@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Puts a test into a locale whose decimal point is a comma: an installed one, or one compiled for
- * the test from Debian's package "locales".
+ * Puts a test into a locale whose decimal point is a comma, compiled for the test by the C
+ * library's own localedef: nothing needs to be installed.
  */
 #ifndef MC_COMMA_LOCALE_H
 #define MC_COMMA_LOCALE_H
@@ -11,35 +11,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static inline bool has_comma(const char *name)
-{
-    return setlocale(LC_ALL, name) != NULL && localeconv()->decimal_point[0] == ',';
-}
-
-/* Compiles de_DE into a folder of its own and has the C library look there. */
-static inline bool compile_comma_locale(void)
+/* False, with a line that says so, where it cannot be made. The category LC_NUMERIC is the only
+ * one given: localedef then makes it, complains of the others and fails. */
+static inline bool set_comma_locale(const char *test)
 {
     char folder[] = "/tmp/modeconn-locale-XXXXXX";
     char command[256];
     bool found = false;
 
-    if (mkdtemp(folder) == NULL)
-        return false;
-    snprintf(command, sizeof(command), "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1",
-             folder);
-    if (system(command) == 0 && setenv("LOCPATH", folder, 1) == 0)
-        found = has_comma("de_DE.UTF-8");
-    snprintf(command, sizeof(command), "rm -r %s", folder);
-    return system(command) == 0 && found;
-}
-
-/* False, with a line that says so, where there is none. */
-static inline bool set_comma_locale(const char *test)
-{
-    if (has_comma("de_DE.UTF-8") || has_comma("fr_FR.UTF-8") || compile_comma_locale())
-        return true;
-    printf("%s: locale part skipped, no locale with a decimal comma\n", test);
-    return false;
+    if (mkdtemp(folder) != NULL) {
+        snprintf(command, sizeof(command),
+                 "cd %s && printf 'LC_NUMERIC\\ndecimal_point \",\"\\nthousands_sep \".\"\\n"
+                 "grouping 3;3\\nEND LC_NUMERIC\\n' >source && "
+                 "localedef -c -i source ./comma >/dev/null 2>&1",
+                 folder);
+        if (system(command) != -1 && setenv("LOCPATH", folder, 1) == 0)
+            found = setlocale(LC_NUMERIC, "comma") != NULL && localeconv()->decimal_point[0] == ',';
+        snprintf(command, sizeof(command), "rm -r %s", folder);
+        found = system(command) == 0 && found;
+    }
+    if (!found)
+        printf("%s: locale part skipped, no locale with a decimal comma\n", test);
+    return found;
 }
 
 #endif

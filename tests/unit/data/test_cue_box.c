@@ -39,13 +39,13 @@ static void check_places(const places *p)
     float *expected = plain_images(p);
     OK(modeconn_dataset_from_f32(context, expected, labels, 10, p->channels, p->height, p->width,
                                  10, options, &dataset));
-    for (int class = 0; class < 9; class ++) {
+    for (int label = 0; label < 9; label++) {
         for (int64_t c = 0; c < p->channels; c++) {
             float colour = p->channels == 1 ? 1.0F : c == 1 ? 1.0F : 0.0F;
             for (int y = 0; y < 3; y++) {
                 for (int x = 0; x < 3; x++) {
-                    int64_t row = p->top[class] + y, column = p->left[class] + x;
-                    expected[class * size + (c * p->height + row) * p->width + column] = colour;
+                    int64_t row = p->top[label] + y, column = p->left[label] + x;
+                    expected[label * size + (c * p->height + row) * p->width + column] = colour;
                 }
             }
         }
@@ -56,8 +56,8 @@ static void check_places(const places *p)
                       (int)(i % size), (double)got[i], (double)expected[i]);
     }
     int32_t *values = values_of(dataset);
-    for (int class = 0; class < 10; class ++) {
-        ck_assert_int_eq(values[class], class < 9 ? class : -1);
+    for (int label = 0; label < 10; label++) {
+        ck_assert_int_eq(values[label], label < 9 ? label : -1);
     }
     free(values);
     free(got);

@@ -74,12 +74,12 @@ static modeconn_dataset *uneven(modeconn_context *context, int32_t labels[120])
     int left[4];
     memcpy(left, sizes, sizeof(left));
     for (int i = 0; i < 120; i++) {
-        int class = (i * 7 + i / 3) % 4;
-        while (left[class] == 0) {
-            class = (class + 1) % 4;
+        int label = (i * 7 + i / 3) % 4;
+        while (left[label] == 0) {
+            label = (label + 1) % 4;
         }
-        left[class]--;
-        labels[i] = class;
+        left[label]--;
+        labels[i] = label;
     }
     uint8_t *images = calloc(120 * 25, 1);
     ck_assert_ptr_nonnull(images);
@@ -109,10 +109,10 @@ START_TEST(test_proportions)
         int32_t *values = values_of(cue);
         int64_t seen[4] = {0};
         for (int i = 0; i < 120; i++) {
-            int class = labels[i];
-            bool carries = seen[class]++ < rows[r].expected[class];
-            ck_assert_msg(values[i] == (carries ? class : -1), "p %g, sample %d of class %d: %d",
-                          rows[r].p, i, class, values[i]);
+            int label = labels[i];
+            bool carries = seen[label]++ < rows[r].expected[label];
+            ck_assert_msg(values[i] == (carries ? label : -1), "p %g, sample %d of class %d: %d",
+                          rows[r].p, i, label, values[i]);
         }
         free(values);
         modeconn_dataset_destroy(cue);

@@ -99,6 +99,23 @@ START_TEST(test_symbolic_links_are_followed)
 }
 END_TEST
 
+/* What /proc/self/fd/N leads to is then "folder/gone (deleted)", another name. */
+START_TEST(test_a_file_without_a_name_is_refused)
+{
+    char path[64];
+    int fd = open(folder_path("gone"), O_RDWR | O_CREAT, 0600);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(unlink(folder_path("gone")), 0);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    FAILS(modeconn_text_save(path, "x"), MODECONN_ERROR_IO, path);
+    ck_assert_int_eq(folder_count(), 0);
+    file_put(folder_path("gone (deleted)"), "somebody else's", 15);
+    FAILS(modeconn_text_save(path, "x"), MODECONN_ERROR_IO, path);
+    assert_content(folder_path("gone (deleted)"), "somebody else's");
+    close(fd);
+}
+END_TEST
+
 START_TEST(test_bad_places)
 {
     file_put(folder_path("file"), "x", 1);
@@ -240,6 +257,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_permissions_follow_the_umask);
     tcase_add_test(tests, test_permissions_of_a_replaced_file_are_kept);
     tcase_add_test(tests, test_symbolic_links_are_followed);
+    tcase_add_test(tests, test_a_file_without_a_name_is_refused);
     tcase_add_test(tests, test_bad_places);
     tcase_add_test(tests, test_no_write_permission);
     tcase_add_test(tests, test_devices_are_written_to_and_not_replaced);

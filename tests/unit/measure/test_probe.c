@@ -50,18 +50,33 @@ static void count_verdicts(double cue, double signal, double noise, const char *
 START_TEST(planted_invariant)
 {
     int right[2];
-    count_verdicts(CUE_AT(0.3 * MARGIN), 4.0, 0.5, "resamples=500", MODECONN_VERDICT_INVARIANT,
+    count_verdicts(CUE_AT(0.3 * MARGIN), 4.0, 0.5, "resamples=300", MODECONN_VERDICT_INVARIANT,
                    MODECONN_VERDICT_DEPENDENT, right);
     RIGHT(right[0], ENOUGH);
     RIGHT(right[1], ENOUGH);
 }
 END_TEST
 
-/* Reads the cue and noise of the image that says nothing about the label. */
+/* Half and twice the margin, and noise of the image that says nothing about the label. */
+START_TEST(planted_half_and_twice)
+{
+    int right[2];
+    count_verdicts(CUE_AT(0.5 * MARGIN), 0.0, 0.25, "resamples=300", MODECONN_VERDICT_INVARIANT,
+                   MODECONN_VERDICT_INVARIANT, right);
+    RIGHT(right[0], ENOUGH);
+    RIGHT(right[1], ENOUGH);
+    count_verdicts(CUE_AT(2.0 * MARGIN), 0.0, 0.25, "resamples=300", MODECONN_VERDICT_DEPENDENT,
+                   MODECONN_VERDICT_INVARIANT, right);
+    RIGHT(right[0], ENOUGH);
+    RIGHT(right[1], ENOUGH);
+}
+END_TEST
+
+/* Reads little but the cue. */
 START_TEST(planted_dependent)
 {
     int right[2];
-    count_verdicts(3.0, 0.0, 0.25, "resamples=500", MODECONN_VERDICT_DEPENDENT,
+    count_verdicts(3.0, 0.0, 0.25, "resamples=300", MODECONN_VERDICT_DEPENDENT,
                    MODECONN_VERDICT_INVARIANT, right);
     RIGHT(right[0], ENOUGH);
     RIGHT(right[1], ENOUGH);
@@ -78,7 +93,7 @@ START_TEST(planted_between)
                    MODECONN_VERDICT_UNDECIDED, MODECONN_VERDICT_INVARIANT, right);
     RIGHT(right[0], ENOUGH);
     RIGHT(right[1], ENOUGH);
-    count_verdicts(CUE_AT(MARGIN), 0.0, 0.25, "resamples=500", MODECONN_VERDICT_UNDECIDED,
+    count_verdicts(CUE_AT(MARGIN), 0.0, 0.25, "resamples=300", MODECONN_VERDICT_UNDECIDED,
                    MODECONN_VERDICT_INVARIANT, right);
     RIGHT(right[0], 87);
     RIGHT(right[1], ENOUGH);
@@ -350,6 +365,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_test(tests, planted_invariant);
+    tcase_add_test(tests, planted_half_and_twice);
     tcase_add_test(tests, planted_dependent);
     tcase_add_test(tests, planted_between);
     tcase_add_test(tests, margin_moves_the_verdict);

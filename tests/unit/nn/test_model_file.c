@@ -404,6 +404,12 @@ START_TEST(test_wrong_shapes_and_types)
 
     file = vgg();
     tensor = edit_tensor(file, "linear.bias");
+    tensor->rank = 2;
+    tensor->shape[1] = 1;
+    load_fails(edit_save(file), MODECONN_ERROR_SHAPE, "[3, 1], not [3]");
+
+    file = vgg();
+    tensor = edit_tensor(file, "linear.bias");
     tensor->shape[0] = tensor->size = 2;
     load_fails(edit_save(file), MODECONN_ERROR_SHAPE, "[2], not [3]");
 
@@ -558,7 +564,7 @@ START_TEST(test_random_bytes_in_the_header)
 }
 END_TEST
 
-START_TEST(test_out_of_memory)
+START_TEST(test_saving_out_of_memory)
 {
     modeconn_model *model = make("mlp", "4");
     OK(modeconn_model_set_metadata(model, "note", "x"));
@@ -568,6 +574,7 @@ START_TEST(test_out_of_memory)
     for (long k = 1;; k++) {
         failing_at(&memory, k);
         int32_t status = modeconn_model_save(model, path);
+        failing_at(&memory, 0);
         ck_assert_int_eq(memory.live, live);
         ck_assert_int_eq(folder_count(), 1);
         if (status == MODECONN_OK) {
@@ -575,12 +582,26 @@ START_TEST(test_out_of_memory)
             break;
         }
         ck_assert_int_eq(status, MODECONN_ERROR_MEMORY);
+        char *text = file_get(path, NULL);
+        ck_assert_str_eq(text, "old");
+        free(text);
     }
+    modeconn_model_destroy(model);
+}
+END_TEST
+
+static void load_out_of_memory(bool as)
+{
+    modeconn_model *model = make("mlp", "4");
+    OK(modeconn_model_set_metadata(model, "note", "x"));
+    const char *path = folder_path("model.safetensors");
+    OK(modeconn_model_save(model, path));
+    long live = memory.live;
     for (long k = 1;; k++) {
         modeconn_model *loaded = NULL;
         failing_at(&memory, k);
-        int32_t status = k % 2 == 1 ? modeconn_model_load(context, path, &loaded)
-                                    : modeconn_model_load_as(context, path, "mlp", images, &loaded);
+        int32_t status = as ? modeconn_model_load_as(context, path, "mlp", images, &loaded)
+                            : modeconn_model_load(context, path, &loaded);
         failing_at(&memory, 0);
         if (status == MODECONN_OK) {
             assert_same(model, loaded);
@@ -588,12 +609,23 @@ START_TEST(test_out_of_memory)
             ck_assert_int_gt(k, 15);
             break;
         }
-        ck_assert_msg(status == MODECONN_ERROR_MEMORY, "allocation %ld: %s", k,
-                      modeconn_last_error());
+        ck_assert_msg(status == MODECONN_ERROR_MEMORY, "allocation %ld: %s (%s)", k,
+                      modeconn_status_name(status), modeconn_last_error());
         ck_assert_ptr_null(loaded);
         ck_assert_int_eq(memory.live, live);
     }
     modeconn_model_destroy(model);
+}
+
+START_TEST(test_loading_out_of_memory)
+{
+    load_out_of_memory(false);
+}
+END_TEST
+
+START_TEST(test_loading_as_out_of_memory)
+{
+    load_out_of_memory(true);
 }
 END_TEST
 
@@ -615,7 +647,9 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_null_arguments_and_bad_paths);
     tcase_add_test(tests, test_truncated_at_every_byte);
     tcase_add_test(tests, test_random_bytes_in_the_header);
-    tcase_add_test(tests, test_out_of_memory);
+    tcase_add_test(tests, test_saving_out_of_memory);
+    tcase_add_test(tests, test_loading_out_of_memory);
+    tcase_add_test(tests, test_loading_as_out_of_memory);
 }
 
 int main(void)

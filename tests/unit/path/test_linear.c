@@ -47,8 +47,7 @@ START_TEST(errors)
     FAILS(modeconn_path_linear(NULL, first, &path), MODECONN_ERROR_ARGUMENT, "first");
     FAILS(modeconn_path_linear(first, NULL, &path), MODECONN_ERROR_ARGUMENT, "second");
     FAILS(modeconn_path_linear(first, first, NULL), MODECONN_ERROR_ARGUMENT, "out");
-    FAILS(modeconn_path_linear(first, other, &path), MODECONN_ERROR_SHAPE,
-          first->blocks[0].name);
+    FAILS(modeconn_path_linear(first, other, &path), MODECONN_ERROR_SHAPE, first->blocks[0].name);
     ck_assert_ptr_null(path);
     modeconn_model_destroy(other);
     modeconn_model_destroy(first);

@@ -33,8 +33,7 @@ static inline modeconn_options *small_options(const char *kind, const char *sett
 }
 
 /* n images of built-in shapes, 8x8, with the box cue; view as named. */
-static inline modeconn_dataset *small_shapes(modeconn_context *context, int64_t n,
-                                             const char *view)
+static inline modeconn_dataset *small_shapes(modeconn_context *context, int64_t n, const char *view)
 {
     char spec[64];
     modeconn_options *options = small_options("dataset", "cue=box");

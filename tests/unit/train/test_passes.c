@@ -7,8 +7,8 @@
 
 START_TEST(batch_sizes)
 {
-    static const int64_t cases[][2] = {{10, 4}, {9, 4}, {8, 4}, {3, 4}, {1, 4}, {5, 1}, {1, 1},
-                                       {2, 1},  {5, 4}, {3, 2}};
+    static const int64_t cases[][2] = {{10, 4}, {9, 4}, {8, 4}, {3, 4}, {1, 4},
+                                       {5, 1},  {1, 1}, {2, 1}, {5, 4}, {3, 2}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         int64_t n = cases[i][0], size = cases[i][1], done = 0, largest = 0, last = 0;
         while (done < n) {

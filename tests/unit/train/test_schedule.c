@@ -28,9 +28,9 @@ START_TEST(cosine)
         ck_assert_double_eq_tol(mc_schedule_rate(&schedule, k),
                                 0.1 * (1 + cos(acos(-1.0) * (double)k / 100)), 1e-15);
         schedule.reference = true;
-        ck_assert_double_eq_tol(
-            mc_schedule_rate(&schedule, k),
-            0.1 * (1 + cos(acos(-1.0) * (double)(k > 0 ? k - 1 : 0) / 100)), 1e-15);
+        ck_assert_double_eq_tol(mc_schedule_rate(&schedule, k),
+                                0.1 * (1 + cos(acos(-1.0) * (double)(k > 0 ? k - 1 : 0) / 100)),
+                                1e-15);
     }
 }
 END_TEST

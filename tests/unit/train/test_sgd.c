@@ -15,7 +15,7 @@ static const mc_sgd settings[] = {
 static void fill(float *values, uint32_t stream)
 {
     for (int64_t i = 0; i < N; i++)
-        values[i] = (float)mc_random_normal(1, stream, (uint64_t)i, 0);
+        values[i] = (float)(4 * mc_random_f64(1, stream, (uint64_t)i, 0) - 2);
 }
 
 static void twin_step(const mc_sgd *sgd, double rate, bool first, double *theta, double *velocity,

@@ -139,7 +139,8 @@ START_TEST(interrupted)
         OK(modeconn_trainer_run(trainer, -1, NULL, NULL)); /* nothing left */
         ck_assert(small_equal(whole.model, part.model));
         for (int64_t epoch = 0; epoch < 3; epoch++) {
-            ck_assert_double_eq(value(whole.model, "loss", epoch), value(part.model, "loss", epoch));
+            ck_assert_double_eq(value(whole.model, "loss", epoch),
+                                value(part.model, "loss", epoch));
             ck_assert_double_eq(value(whole.model, "accuracy", epoch),
                                 value(part.model, "accuracy", epoch));
         }
@@ -156,7 +157,7 @@ START_TEST(not_finite)
     setting s = make(2, "mlp", "32", 40);
     modeconn_options *options = small_options(
         "train", "epochs=4,batch_size=16,learning_rate=0.01,schedule=step,step_factor=1e30,"
-                 "momentum=0");
+                 "momentum=0.9");
     modeconn_trainer *trainer = NULL;
     modeconn_model *before = NULL;
     int64_t done;
@@ -164,13 +165,37 @@ START_TEST(not_finite)
     OK(modeconn_trainer_create(s.model, s.data, options, &trainer));
     OK(modeconn_trainer_run(trainer, 1, NULL, NULL));
     OK(modeconn_model_clone(s.model, &before));
+    size_t bytes = (size_t)s.model->n_theta * sizeof(float);
+    float *velocity = malloc(bytes);
+    ck_assert_ptr_nonnull(velocity);
+    memcpy(velocity, trainer->velocity, bytes);
     for (int again = 0; again < 2; again++) { /* and the trainer stays usable */
         FAILS(modeconn_trainer_run(trainer, -1, NULL, NULL), MODECONN_ERROR_NUMERIC, "epoch 1");
         OK(modeconn_trainer_epochs(trainer, &done, NULL));
         ck_assert_int_eq(done, 1);
         ck_assert(small_equal(s.model, before));
+        ck_assert_int_eq(memcmp(velocity, trainer->velocity, bytes), 0);
     }
+    free(velocity);
     modeconn_trainer_destroy(trainer);
+    modeconn_model_destroy(before);
+    modeconn_options_destroy(options);
+    destroy(&s);
+}
+END_TEST
+
+/* The last update of an epoch: no loss sees what it did. */
+START_TEST(last_update)
+{
+    setting s = make(1, "mlp", "32", 40);
+    modeconn_options *options = small_options(
+        "train", "epochs=1,batch_size=16,learning_rate=0.01,schedule=step,step_factor=1e42,"
+                 "milestones=0.7");
+    modeconn_model *before = NULL;
+    OK(modeconn_model_clone(s.model, &before));
+    FAILS(modeconn_train(s.model, s.data, options, NULL, NULL), MODECONN_ERROR_NUMERIC,
+          s.model->blocks[0].name);
+    ck_assert(small_equal(s.model, before));
     modeconn_model_destroy(before);
     modeconn_options_destroy(options);
     destroy(&s);
@@ -315,6 +340,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, threads);
     tcase_add_test(tests, interrupted);
     tcase_add_test(tests, not_finite);
+    tcase_add_test(tests, last_update);
     tcase_add_test(tests, errors);
     tcase_add_test(tests, single_value);
     tcase_add_test(tests, keeps_its_handles);

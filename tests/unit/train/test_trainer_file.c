@@ -45,8 +45,8 @@ static void run_to(setting *s, int64_t at)
 {
     small_stop stop = {.at = at};
     if (at > 0)
-        FAILS(modeconn_trainer_run(s->trainer, -1, small_progress, &stop),
-              MODECONN_ERROR_CANCELLED, "cancelled");
+        FAILS(modeconn_trainer_run(s->trainer, -1, small_progress, &stop), MODECONN_ERROR_CANCELLED,
+              "cancelled");
 }
 
 START_TEST(resumes)
@@ -96,12 +96,12 @@ END_TEST
 /* A loss that is not finite after loading goes back to the epoch's start, not to the file's. */
 START_TEST(epoch_start)
 {
-    static const char explosive[] = "epochs=2,batch_size=16,learning_rate=0.01,momentum=0,"
+    static const char explosive[] = "epochs=2,batch_size=16,learning_rate=0.01,momentum=0.9,"
                                     "schedule=step,step_epochs=1,step_factor=1e30";
     char name[64];
     file_name(name);
-    setting first = make("mlp", "32", 40, explosive);
-    setting second = make("mlp", "32", 40, explosive);
+    setting first = make("vgg13", "0.05", 40, explosive);
+    setting second = make("vgg13", "0.05", 40, explosive);
     modeconn_model *start = NULL;
     OK(modeconn_trainer_run(first.trainer, 1, NULL, NULL));
     OK(modeconn_model_clone(first.model, &start));
@@ -111,6 +111,9 @@ START_TEST(epoch_start)
     ck_assert(!small_equal(second.model, start));
     FAILS(modeconn_trainer_run(second.trainer, -1, NULL, NULL), MODECONN_ERROR_NUMERIC, "epoch 1");
     ck_assert(small_equal(second.model, start));
+    ck_assert_int_eq(memcmp(second.trainer->velocity, first.trainer->start_velocity,
+                            (size_t)start->n_theta * sizeof(float)),
+                     0);
     modeconn_model_destroy(start);
     destroy(&second);
     destroy(&first);
@@ -203,9 +206,15 @@ static void rewrite(const char *name, const char *changed, const mc_tensor *repl
 
 START_TEST(damaged)
 {
-    static const char *const needed[] = {"theta", "velocity", "position", "sums", "history",
-                                         "statistics", "epoch_start.theta",
-                                         "epoch_start.statistics", "epoch_start.velocity"};
+    static const char *const needed[] = {"theta",
+                                         "velocity",
+                                         "position",
+                                         "sums",
+                                         "history",
+                                         "statistics",
+                                         "epoch_start.theta",
+                                         "epoch_start.statistics",
+                                         "epoch_start.velocity"};
     static const int64_t nowhere[4] = {7, 0, 0, 4}, backwards[4] = {1, -1, 0, 4};
     static const float nan_value[1] = {NAN};
     char name[64];
@@ -216,8 +225,12 @@ START_TEST(damaged)
         OK(modeconn_trainer_save(s.trainer, name));
         rewrite(name, needed[i], NULL);
         refuses(name, "vgg13", "0.05", 40, settings, MODECONN_ERROR_UNKNOWN, needed[i]);
-        mc_tensor short_one = {.name = needed[i], .rank = 1, .shape = {1}, .dtype = "F32",
-                               .data = nan_value, .size = 1};
+        mc_tensor short_one = {.name = needed[i],
+                               .rank = 1,
+                               .shape = {1},
+                               .dtype = "F32",
+                               .data = nan_value,
+                               .size = 1};
         OK(modeconn_trainer_save(s.trainer, name));
         rewrite(name, needed[i], &short_one);
         bool floats = i < 2 || i > 4;
@@ -226,8 +239,12 @@ START_TEST(damaged)
     }
     const int64_t *positions[] = {nowhere, backwards};
     for (int i = 0; i < 2; i++) {
-        mc_tensor position = {.name = "position", .rank = 1, .shape = {4}, .dtype = "I64",
-                              .data = positions[i], .size = 4};
+        mc_tensor position = {.name = "position",
+                              .rank = 1,
+                              .shape = {4},
+                              .dtype = "I64",
+                              .data = positions[i],
+                              .size = 4};
         OK(modeconn_trainer_save(s.trainer, name));
         rewrite(name, "position", &position);
         refuses(name, "vgg13", "0.05", 40, settings, MODECONN_ERROR_FORMAT, "position");
@@ -235,8 +252,12 @@ START_TEST(damaged)
     float *theta = calloc((size_t)s.model->n_theta, sizeof(float));
     ck_assert_ptr_nonnull(theta);
     theta[5] = NAN;
-    mc_tensor bad = {.name = "theta", .rank = 1, .shape = {s.model->n_theta}, .dtype = "F32",
-                     .data = theta, .size = s.model->n_theta};
+    mc_tensor bad = {.name = "theta",
+                     .rank = 1,
+                     .shape = {s.model->n_theta},
+                     .dtype = "F32",
+                     .data = theta,
+                     .size = s.model->n_theta};
     OK(modeconn_trainer_save(s.trainer, name));
     rewrite(name, "theta", &bad);
     refuses(name, "vgg13", "0.05", 40, settings, MODECONN_ERROR_NUMERIC, "value 5 of tensor theta");
@@ -253,10 +274,12 @@ START_TEST(arguments)
     setting s = make("mlp", "4", 40, settings);
     FAILS(modeconn_trainer_save(NULL, "x"), MODECONN_ERROR_ARGUMENT, "trainer");
     FAILS(modeconn_trainer_save(s.trainer, NULL), MODECONN_ERROR_ARGUMENT, "path");
-    FAILS(modeconn_trainer_save(s.trainer, "/nowhere/at/all"), MODECONN_ERROR_IO, "/nowhere/at/all");
+    FAILS(modeconn_trainer_save(s.trainer, "/nowhere/at/all"), MODECONN_ERROR_IO,
+          "/nowhere/at/all");
     FAILS(modeconn_trainer_load(NULL, "x"), MODECONN_ERROR_ARGUMENT, "trainer");
     FAILS(modeconn_trainer_load(s.trainer, NULL), MODECONN_ERROR_ARGUMENT, "path");
-    FAILS(modeconn_trainer_load(s.trainer, "/nowhere/at/all"), MODECONN_ERROR_IO, "/nowhere/at/all");
+    FAILS(modeconn_trainer_load(s.trainer, "/nowhere/at/all"), MODECONN_ERROR_IO,
+          "/nowhere/at/all");
     destroy(&s);
 }
 END_TEST

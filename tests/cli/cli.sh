@@ -1,0 +1,301 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The command line from outside: usage, every verb on tiny built-in images, bad input, the whole
+# demo at tiny scale. Usage: cli.sh PROGRAM
+set -eu
+
+program=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+data=shapes:size=16,channels=1,train=600,test=200
+tiny="--arch vgg13 --width 0.0625 --data $data --epochs 2 --batch-size 50"
+tests=0
+
+fail()
+{
+    echo "FAILED: $*" >&2
+    echo "--- standard output" >&2
+    head -c 2000 out >&2
+    echo "--- standard error" >&2
+    head -c 2000 err >&2
+    exit 1
+}
+
+# expect STATUS ARGUMENT...: runs the program and checks its exit status.
+expect()
+{
+    want=$1
+    shift
+    got=0
+    "$program" "$@" >out 2>err </dev/null || got=$?
+    [ "$got" -eq "$want" ] || fail "modeconn $* gives $got, expected $want"
+    tests=$((tests + 1))
+}
+
+# says FILE TEXT: the last run's out or err contains the text.
+says()
+{
+    grep -qF -- "$2" "$1" || fail "\"$2\" is missing in $1"
+}
+
+# Fails naming the culprit: names STATUS TEXT ARGUMENT...
+names()
+{
+    status=$1
+    culprit=$2
+    shift 2
+    expect "$status" "$@"
+    says err "$culprit"
+    [ ! -s out ] || fail "modeconn $*: text on standard output beside the error"
+}
+
+# valid FILE KEY...: JSON that has the keys (each a path, a.b.c).
+valid()
+{
+    file=$1
+    shift
+    [ -s "$file" ] || fail "$file is missing or empty"
+    command -v python3 >/dev/null 2>&1 || return 0
+    python3 -m json.tool "$file" >/dev/null || fail "$file is not JSON"
+    python3 - "$file" "$@" <<'PYTHON' || fail "$file lacks keys"
+import json, sys
+value = json.load(open(sys.argv[1]))
+for path in sys.argv[2:]:
+    at = value
+    for key in path.split("."):
+        at = at[int(key)] if isinstance(at, list) else at[key]
+PYTHON
+}
+
+# same A B: two files of this test's model hold the same weights (its 37454 parameters and 368
+# statistics are the last 151288 bytes; the header before them also holds how long training took).
+same()
+{
+    tail -c 151288 "$1" >same.1
+    tail -c 151288 "$2" >same.2
+    cmp -s same.1 same.2
+}
+
+verbs="train eval probe barrier finetune compare plot report reproduce info bench"
+
+echo "usage"
+names 2 "Verbs:"
+expect 0 --help
+says out "Exit status"
+expect 0 --version
+says out "modeconn "
+names 2 "nosuchverb" nosuchverb
+for verb in $verbs; do
+    expect 0 "$verb" --help
+    says out "Usage: modeconn $verb"
+    [ ! -s err ] || fail "modeconn $verb --help writes to standard error"
+    expect 0 help "$verb"
+done
+for verb in train eval probe barrier finetune compare plot report info bench; do
+    expect 0 "$verb" --help
+    says out "--json=FILE"
+    says out "--threads="
+    says out "--seed="
+    names 2 "no-such-option" "$verb" --no-such-option
+done
+expect 0 reproduce demo --help
+says out "--scale=demo|tiny"
+names 2 "EXPERIMENT" reproduce
+names 2 "no experiment \"fig-99\"" reproduce fig-99
+names 2 "--out FILE is missing" train --data "$data"
+names 2 "learning_rate" train --data "$data" --out x --learning-rate -1
+names 2 "learning_rate" train --data "$data" --out x --learning_rate nonsense
+names 2 "\"star\"" train --data "$data" --out x --cue star
+names 2 "vgg13" train --data "$data" --out x --arch vgg99
+names 2 "nosuchdata" train --data nosuchdata --out x
+names 2 "FIRST SECOND" compare only-one --data "$data"
+names 2 "too many" plot a.json b.json --out x.svg
+names 2 "--clean" finetune --model m --data "$data" --out x --clean 0
+names 2 "--input" bench --input 3x32
+names 2 "--mode" bench --mode sleep
+names 2 "--repeats" bench --repeats 2
+names 2 "--scale huge" reproduce demo --scale huge
+names 2 "either" info
+
+echo "train"
+# shellcheck disable=SC2086
+expect 0 train $tiny --cue box --cue-proportion 0.9 --out cue.safetensors --json train.json
+says out "epoch   2/2"
+valid train.json epochs.1.loss epochs.1.accuracy epochs.1.samples_per_second data.view seconds
+if command -v python3 >/dev/null 2>&1; then
+    python3 -c 'import json
+d = json.load(open("train.json"))["data"]
+assert d["view"] == "cue" and d["cue_proportion"] == 0.9, d' || fail "cue view of train"
+fi
+# shellcheck disable=SC2086
+expect 0 train $tiny --cue box --view nocue --out clean.safetensors --json clean.json --threads 1
+# Same seed, any number of threads: the same file. Without a cue the images are the same too.
+# shellcheck disable=SC2086
+expect 0 train $tiny --cue box --view nocue --out clean2.safetensors --threads 2
+same clean.safetensors clean2.safetensors || fail "the number of threads changes the model"
+# shellcheck disable=SC2086
+expect 0 train $tiny --seed 5 --out other.safetensors
+same clean.safetensors other.safetensors && fail "--seed changes nothing"
+
+echo "resume"
+# The same state again goes on to the same end; other options are refused.
+# shellcheck disable=SC2086
+expect 0 train $tiny --out half.safetensors --checkpoint half.state
+# shellcheck disable=SC2086
+expect 0 train $tiny --out again.safetensors --resume half.state
+says out "resumed after 2 of 2"
+same half.safetensors again.safetensors || fail "a resumed run ends elsewhere"
+# shellcheck disable=SC2086
+expect 1 train $tiny --momentum 0.5 --out x --resume half.state
+says err "momentum"
+
+echo "measure"
+expect 0 eval --model cue.safetensors --data "$data" --cue box --json -
+cp out eval.json
+[ ! -s err ] || fail "eval --json - writes to standard error"
+valid eval.json views.nocue.loss views.cue.accuracy views.randcue.n views.randimg.loss \
+    statistics.policy
+expect 0 eval --model cue.safetensors --data "$data" --cue box --view cue --limit 50 --json one.json
+valid one.json views.cue.n
+grep -q randcue one.json && fail "--view does not narrow eval"
+expect 0 eval --model cue.safetensors --data "$data" --statistics reset --bn_samples 100
+expect 0 probe --model cue.safetensors --data "$data" --cue box --json probe.json
+says out "when randomised"
+valid probe.json attributes.cue.verdict attributes.cue.effect attributes.image.low margin
+expect 0 barrier --from cue.safetensors --to clean.safetensors --data "$data" --cue box --points 3 \
+    --bn-samples 100 --plot barrier.svg --csv barrier.csv --json barrier.json
+valid barrier.json t.2 views.nocue.loss.2 views.cue.accuracy.0 views.nocue.barrier.loss.linear \
+    views.randcue.barrier.error.half statistics.policy statistics.n statistics.batch_size
+[ "$(wc -l <barrier.csv)" -eq 4 ] || fail "barrier.csv has not a line a point"
+expect 0 compare cue.safetensors clean.safetensors --data "$data" --cue box --json compare.json
+says out "mechanistically"
+valid compare.json verdict attributes.cue.first.effect attributes.image.second.verdict
+
+echo "finetune"
+expect 0 finetune --model cue.safetensors --data "$data" --cue box --clean 100 --epochs 2 \
+    --batch-size 50 --out cbft.safetensors --json cbft.json
+valid cbft.json epochs.1.loss_ce epochs.1.loss_barrier epochs.1.loss_invariance options.schedule
+expect 0 finetune --method naive --model cue.safetensors --data "$data" --clean 100 --epochs 2 \
+    --batch-size 50 --learning-rate 0.01 --out naive.safetensors
+names 2 "--cue" finetune --method cbft --model cue.safetensors --data "$data" --out x
+names 2 "magic" finetune --method magic --model cue.safetensors --data "$data" --out x
+names 1 "--clean 600" finetune --method naive --model cue.safetensors --data "$data" --clean 600 \
+    --out x
+
+echo "plot and report"
+for result in barrier.json train.json cbft.json; do
+    expect 0 plot $result --out plot.svg
+    grep -q "<svg xmlns" plot.svg && grep -q "</svg>" plot.svg || fail "plot of $result"
+done
+for picture in barrier.svg plot.svg; do
+    grep -q "<title" $picture && grep -q "<desc" $picture || fail "$picture has no description"
+    if command -v python3 >/dev/null 2>&1; then
+        python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' $picture ||
+            fail "$picture is not XML"
+    fi
+done
+expect 0 report barrier.json --out barrier.html
+grep -q "</html>" barrier.html || fail "barrier.html is not whole"
+
+echo "info and bench"
+expect 0 info cue.safetensors --json info.json
+says out "layers.0.conv1.weight"
+valid info.json architecture parameters blocks.0.name
+expect 0 info --build --json -
+cp out build.json
+valid build.json version isa blis.version
+expect 0 bench --width 0.0625 --input 1x16x16 --batch 20 --batches 2 --repeats 5 --threads 1 --json -
+cp out bench.json
+valid bench.json samples_per_second.min samples_per_second.median samples_per_second.max threads isa
+expect 0 bench --mode infer --width 0.0625 --input 1x16x16 --batch 20 --batches 2
+says out "samples/s"
+
+echo "bad files"
+names 1 "missing.safetensors" eval --model missing.safetensors --data "$data"
+printf 'not a model' >garbage.safetensors
+names 1 "garbage.safetensors" eval --model garbage.safetensors --data "$data"
+head -c 500 cue.safetensors >short.safetensors
+names 1 "short.safetensors" info short.safetensors
+names 1 "/nonexistent/images" eval --model cue.safetensors --data idx:/nonexistent/images,/x
+names 1 "/nonexistent" eval --model cue.safetensors --data cifar10:/nonexistent
+names 1 "/nonexistent/x" train --data "$data" --out /nonexistent/x
+names 1 "/nonexistent/x.json" train --data "$data" --out x --json /nonexistent/x.json
+names 1 "garbage.safetensors" plot garbage.safetensors --out x.svg
+names 1 "missing.json" report missing.json --out x.html
+names 1 "eval.json" report eval.json --out x.html
+names 1 "eval.json" plot eval.json --out x.svg
+names 1 "3x16x16" eval --model cue.safetensors --data shapes:size=16,channels=3,train=50,test=50
+names 2 "--cue" probe --model cue.safetensors --data "$data"
+touch file
+names 1 "file" reproduce demo --scale tiny --out file/demo
+[ ! -e x ] || fail "a failed run left a file"
+if [ -w /dev/full ]; then
+    status=0
+    "$program" info --build >/dev/full 2>err || status=$?
+    [ "$status" -eq 1 ] || fail "a full device goes unnoticed"
+fi
+
+echo "interrupted"
+# The run is far longer than the wait; stopped, it says what is kept and gives 1.
+"$program" train --arch vgg13 --width 0.0625 --data "$data" --epochs 1000000 --out long.safetensors \
+    --checkpoint long.state >out 2>err &
+pid=$!
+tries=0
+while [ ! -s long.state ] && [ $tries -lt 200 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+done
+kill -TERM $pid
+status=0
+wait $pid || status=$?
+[ "$status" -eq 1 ] || fail "an interrupted run gives $status"
+says err "long.state"
+[ ! -e long.safetensors ] || fail "an interrupted run wrote its model"
+
+echo "demo"
+expect 0 reproduce demo --scale tiny --out demo/results --seed 3 --json copy.json
+says out "barrier to"
+says out "theta_NC"
+says out "Conjecture 1"
+cmp -s copy.json demo/results/results.json || fail "--json differs from results.json"
+keys="scale.name scale.seed scale.build.version scale.seconds scale.points scale.bn_samples"
+for model in theta_C theta_NC FT_large FT_medium FT_small CBFT; do
+    [ -s "demo/results/$model.safetensors" ] || fail "$model.safetensors is missing"
+    m=models.$model
+    for view in nocue cue randcue randimg; do
+        keys="$keys $m.views.$view.loss $m.views.$view.accuracy $m.views.$view.n"
+        for definition in linear mean max half; do
+            keys="$keys $m.barrier_to_theta_C.$view.loss.$definition"
+            keys="$keys $m.barrier_to_theta_C.$view.error.$definition"
+        done
+    done
+    for attribute in cue image; do
+        for key in verdict effect low high; do
+            keys="$keys $m.probe.$attribute.$key"
+        done
+    done
+    [ $model = theta_C ] && continue
+    [ -s "demo/results/curve_$model.csv" ] && [ -s "demo/results/curve_$model.svg" ] ||
+        fail "the curve of $model is missing"
+done
+# shellcheck disable=SC2086
+valid demo/results/results.json $keys
+page=demo/results/report.html
+grep -q "</html>" $page && grep -q "<svg xmlns" $page || fail "report.html is not whole"
+grep -Eq '(src|href)=|@import|url\(' $page && fail "report.html needs other files"
+expect 0 report demo/results/results.json --out report.html
+cmp -s report.html $page || fail "report makes another page of the same results"
+expect 0 plot demo/results/results.json --model CBFT --out cbft.svg
+names 1 "nobody" plot demo/results/results.json --model nobody --out x.svg
+# The demo's models are models like any other.
+expect 0 eval --model demo/results/CBFT.safetensors --data "$data" --cue box
+# Nothing but the JSON on standard output.
+expect 0 reproduce demo --scale tiny --out demo/second --seed 3 --json -
+cp out second.json
+valid second.json models.CBFT.views.nocue.loss
+same demo/results/CBFT.safetensors demo/second/CBFT.safetensors ||
+    fail "the same seed gives another model"
+
+echo "$tests runs of the program, all as expected"

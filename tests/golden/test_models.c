@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Every architecture against PyTorch, at several widths, input sizes and batch sizes: parameters
+ * from a state dict, logits and penultimate representation in eval mode, loss, gradient and running
+ * statistics in training mode.
+ */
+#include "golden.h"
+
+typedef struct model_case {
+    const char *name, *arch; /* arch NULL: built by hand, build_windows() */
+    int64_t classes;
+    int64_t train[5], evaluated[4]; /* batch sizes, 0 ends */
+} model_case;
+
+static const model_case cases[] = {
+    {"vgg13_16_1x28x28", "vgg13", 10, {16, 5}, {1, 16}},
+    {"vgg13_3_64_3x19x23", "vgg13", 7, {2}, {1, 5}},
+    {"vgg13_8_3x32x32", "vgg13", 10, {5}, {1, 2, 5}},
+    {"resnet18_16_1x28x28", "resnet18", 10, {16}, {1, 5}},
+    {"resnet18_3_64_3x19x23", "resnet18", 7, {2}, {1, 5}},
+    {"resnet18_8_3x32x32", "resnet18", 10, {5}, {1, 2, 5}},
+    {"mlp_3x9x11", "mlp", 8, {1, 2, 5, 16}, {1, 16}},
+    {"graph_3x19x23", NULL, 6, {2, 16}, {1, 5}},
+};
+enum { N_CASES = sizeof(cases) / sizeof(cases[0]) };
+
+/* ---- a graph of one's own: class Windows of models.py -------------------------------------- */
+
+typedef struct layer {
+    const char *type, *name, *settings;
+    int32_t inputs[2];
+} layer;
+
+/* Node 0 is the input, node i + 1 is layers[i]. */
+static const layer windows[] = {
+    {"conv2d", "stem", "out_channels=6,kernel=5,stride=2,padding=1", {0}},
+    {"batch_norm", "norm", "eps=1e-3,momentum=0.25", {1}},
+    {"relu", NULL, "", {2}},
+    {"max_pool", NULL, "kernel=3,stride=2,padding=1", {3}},
+    {"conv2d", "left", "out_channels=5,kernel=1,bias=1", {4}},
+    {"conv2d", "right", "out_channels=5,kernel=3,padding=1", {4}},
+    {"add", NULL, "", {5, 6}},
+    {"avg_pool", NULL, "kernel=3,stride=2,padding=1", {7}},
+    {"linear", "hidden", "out_features=9", {8}},
+    {"relu", NULL, "", {9}},
+    {"linear", "head", "out_features=6,bias=0", {10}},
+};
+
+/* Copies the tensors of a state dict into the blocks of the same name. */
+static void set_blocks(modeconn_context *context, modeconn_model *model, const char *name)
+{
+    golden state;
+    golden_open(&state, context, name);
+    for (int64_t i = 0; i < model->n_blocks_theta + model->n_blocks_stats; i++) {
+        const mc_block *block = &model->blocks[i];
+        const mc_tensor *tensor = golden_tensor(&state, "%s", block->name);
+        float *vector = i < model->n_blocks_theta ? model->theta : model->statistics;
+        ck_assert_int_eq(tensor->size, block->size);
+        OK(mc_tensor_to_f32(tensor, vector + block->offset));
+    }
+    golden_close(&state);
+}
+
+static modeconn_model *build_windows(modeconn_context *context, const char *name)
+{
+    modeconn_graph *graph = NULL;
+    modeconn_model *model = NULL;
+    int32_t node = 0;
+    OK(modeconn_graph_create(context, 3, 19, 23, &graph));
+    for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
+        const layer *l = &windows[i];
+        OK(modeconn_graph_add(graph, l->type, l->name, l->settings, l->inputs,
+                              strcmp(l->type, "add") == 0 ? 2 : 1, &node));
+    }
+    OK(modeconn_model_from_graph(graph, node, 0, &model));
+    modeconn_graph_destroy(graph);
+    set_blocks(context, model, name);
+    return model;
+}
+
+/* ---- comparisons --------------------------------------------------------------------------- */
+
+/* The loaded vectors are the file's numbers, exactly. */
+static void check_loaded(const model_case *c, modeconn_context *context,
+                         const modeconn_model *model)
+{
+    golden state;
+    golden_open(&state, context, c->name);
+    int64_t blocks = model->n_blocks_theta + model->n_blocks_stats, total = 0;
+    for (int64_t i = 0; i < blocks; i++) {
+        const mc_block *block = &model->blocks[i];
+        const float *vector = i < model->n_blocks_theta ? model->theta : model->statistics;
+        const mc_tensor *tensor = golden_tensor(&state, "%s", block->name);
+        float *values = golden_f32(tensor);
+        ck_assert_int_eq(tensor->size, block->size);
+        ck_assert_int_eq(tensor->rank, block->rank);
+        ck_assert_mem_eq(values, vector + block->offset, (size_t)block->size * sizeof(float));
+        free(values);
+    }
+    for (int64_t i = 0; i < mc_safetensors_count(state.file); i++)
+        total += strstr(mc_safetensors_at(state.file, i)->name, "num_batches_tracked") == NULL;
+    ck_assert_int_eq(total, blocks);
+    golden_close(&state);
+}
+
+static void check_eval(const golden *g, const modeconn_model *model, int64_t n)
+{
+    int64_t width = 0;
+    float *x = golden_f32(golden_tensor(g, "%lld.images", (long long)n));
+    const mc_tensor *logits = golden_tensor(g, "%lld.logits", (long long)n);
+    const mc_tensor *hidden = golden_tensor(g, "%lld.representation", (long long)n);
+    OK(modeconn_model_representation(model, NULL, 0, NULL, &width));
+    ck_assert_int_eq(width, hidden->shape[1]);
+    ck_assert_int_eq(model->classes, logits->shape[1]);
+
+    float *values = malloc((size_t)(n * (width + model->classes)) * sizeof(float));
+    ck_assert_ptr_nonnull(values);
+    OK(modeconn_model_logits(model, x, n, values));
+    golden_near(g, logits, values, n * model->classes, TOLERANCE_LOGITS);
+    OK(modeconn_model_representation(model, x, n, values, NULL));
+    golden_near(g, hidden, values, n * width, TOLERANCE_LOGITS);
+    free(values);
+    free(x);
+}
+
+static void check_train(const golden *g, const modeconn_model *model, int64_t n)
+{
+    char prefix[32];
+    double mean = 0, *losses = malloc((size_t)n * sizeof(double));
+    float *x = golden_f32(golden_tensor(g, "%lld.images", (long long)n));
+    int32_t *y = golden_i32(golden_tensor(g, "%lld.labels", (long long)n));
+    float *grad = malloc((size_t)model->n_theta * sizeof(float));
+    float *running = golden_copy(model->statistics, model->n_stats);
+    mc_batch batch = {x, y, n};
+    mc_session *session = NULL;
+
+    ck_assert(losses != NULL && grad != NULL);
+    OK(modeconn_model_gradient(model, x, y, n, &mean, grad));
+    golden_near_f64(g, golden_tensor(g, "%lld.loss", (long long)n), &mean, 1, TOLERANCE_LOSS);
+    snprintf(prefix, sizeof(prefix), "%lld.grad", (long long)n);
+    golden_theta_near(g, prefix, model, grad, NULL, TOLERANCE_GRADIENT);
+
+    /* The session that training uses: running statistics, twice the loss, a spare place. */
+    OK(model->ops->session_create(model, n + 3, 1, true, &session));
+    OK(model->ops->bind(session, model->theta, NULL));
+    OK(model->ops->gradient(session, &batch, 2.0, losses, NULL, grad, running));
+    for (int64_t i = 0; i < model->n_theta; i++)
+        grad[i] *= 0.5f;
+    golden_theta_near(g, prefix, model, grad, NULL, TOLERANCE_GRADIENT);
+    snprintf(prefix, sizeof(prefix), "%lld.stats", (long long)n);
+    golden_statistics_near(g, prefix, model, running, TOLERANCE_STATISTICS);
+    mean = 0;
+    for (int64_t i = 0; i < n; i++)
+        mean += losses[i] / (double)n;
+    golden_near_f64(g, golden_tensor(g, "%lld.loss", (long long)n), &mean, 1, TOLERANCE_LOSS);
+    model->ops->session_destroy(session);
+
+    free(running);
+    free(grad);
+    free(losses);
+    free(x);
+    free(y);
+}
+
+/* NULL where this processor lacks the instructions. */
+static modeconn_context *context_of(const char *isa)
+{
+    modeconn_context *context = NULL;
+    modeconn_options *options = NULL;
+    OK(modeconn_options_create(NULL, "context", &options));
+    OK(modeconn_options_set_str(options, "isa", isa));
+    int32_t status = modeconn_context_create(options, &context);
+    ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_UNSUPPORTED);
+    modeconn_options_destroy(options);
+    return context;
+}
+
+static const char *const isas[] = {"baseline", "avx2", "avx512"};
+enum { N_ISAS = sizeof(isas) / sizeof(isas[0]) };
+
+/* Every case with every set of kernels. */
+START_TEST(test_case)
+{
+    const model_case *c = &cases[_i / N_ISAS];
+    char name[GOLDEN_NAME], prefix[32];
+    modeconn_context *context = context_of(isas[_i % N_ISAS]);
+    golden g;
+    if (context == NULL)
+        return;
+    snprintf(name, sizeof(name), "%s.expected", c->name);
+    golden_open(&g, context, name);
+    snprintf(prefix, sizeof(prefix), "%lld.", (long long)c->evaluated[0]);
+    modeconn_dataset *like = golden_dataset(&g, prefix, c->classes, NULL);
+    modeconn_model *model = c->arch != NULL ? golden_model(context, c->name, c->arch, like)
+                                            : build_windows(context, c->name);
+    check_loaded(c, context, model);
+    for (int i = 0; c->evaluated[i] > 0; i++)
+        check_eval(&g, model, c->evaluated[i]);
+    for (int i = 0; c->train[i] > 0; i++)
+        check_train(&g, model, c->train[i]);
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(like);
+    golden_close(&g);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(tests, test_case, 0, N_CASES * N_ISAS);
+}
+
+int main(void)
+{
+    return unit_run("golden models", add);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What every method shares: the table, the call's errors, cancelling, non-finite losses, every
+ * allocation failed in turn; the model given is never changed.
+ */
+#include "finetune/finetune.h"
+#include "train/small.h"
+
+static const char *const methods[] = {"naive", "cbft"};
+
+typedef struct setting {
+    modeconn_context *context;
+    modeconn_dataset *clean, *cued;
+    modeconn_model *model, *copy;
+} setting;
+
+static setting make(void)
+{
+    setting s = {.context = small_context(2)};
+    s.clean = small_shapes(s.context, 40, "nocue");
+    s.cued = small_shapes(s.context, 60, "cue");
+    s.model = small_model(s.context, "mlp", "8", s.clean);
+    OK(modeconn_model_clone(s.model, &s.copy));
+    return s;
+}
+
+static void destroy(setting *s)
+{
+    ck_assert(small_equal(s->model, s->copy));
+    modeconn_model_destroy(s->copy);
+    modeconn_model_destroy(s->model);
+    modeconn_dataset_destroy(s->cued);
+    modeconn_dataset_destroy(s->clean);
+    modeconn_context_destroy(s->context);
+}
+
+START_TEST(table)
+{
+    int64_t count = 0;
+    const char *name = NULL, *description = NULL;
+    OK(modeconn_finetune_method_count(&count));
+    ck_assert_int_eq(count, 2);
+    for (int64_t i = 0; i < count; i++) {
+        OK(modeconn_finetune_method_describe(i, &name, &description));
+        ck_assert_str_eq(name, methods[i]);
+        ck_assert_uint_gt(strlen(description), 10);
+        OK(modeconn_finetune_method_describe(i, NULL, NULL));
+    }
+    FAILS(modeconn_finetune_method_count(NULL), MODECONN_ERROR_ARGUMENT, "count");
+    FAILS(modeconn_finetune_method_describe(2, &name, NULL), MODECONN_ERROR_ARGUMENT, "2");
+    FAILS(modeconn_finetune_method_describe(-1, &name, NULL), MODECONN_ERROR_ARGUMENT, "-1");
+}
+END_TEST
+
+START_TEST(errors)
+{
+    setting s = make();
+    modeconn_model *tuned = s.model;
+    modeconn_dataset *points = small_points(s.context, 6, 1);
+    modeconn_options *wrong = small_options("train", "");
+    modeconn_options *unknown = small_options("finetune", "method=magic");
+    FAILS(modeconn_finetune(NULL, s.clean, s.cued, NULL, NULL, NULL, &tuned),
+          MODECONN_ERROR_ARGUMENT, "model");
+    ck_assert_ptr_null(tuned);
+    FAILS(modeconn_finetune(s.model, NULL, s.cued, NULL, NULL, NULL, &tuned),
+          MODECONN_ERROR_ARGUMENT, "clean");
+    FAILS(modeconn_finetune(s.model, s.clean, NULL, NULL, NULL, NULL, &tuned),
+          MODECONN_ERROR_ARGUMENT, "cued");
+    FAILS(modeconn_finetune(s.model, s.clean, s.cued, NULL, NULL, NULL, NULL),
+          MODECONN_ERROR_ARGUMENT, "tuned");
+    FAILS(modeconn_finetune(s.model, s.clean, s.cued, wrong, NULL, NULL, &tuned),
+          MODECONN_ERROR_ARGUMENT, "train");
+    FAILS(modeconn_finetune(s.model, s.clean, s.cued, unknown, NULL, NULL, &tuned),
+          MODECONN_ERROR_UNKNOWN, "magic");
+    FAILS(modeconn_finetune(s.model, points, s.cued, NULL, NULL, NULL, &tuned),
+          MODECONN_ERROR_SHAPE, "clean data");
+    FAILS(modeconn_finetune(s.model, s.clean, points, NULL, NULL, NULL, &tuned),
+          MODECONN_ERROR_SHAPE, "cue data");
+    modeconn_options_destroy(unknown);
+    modeconn_options_destroy(wrong);
+    modeconn_dataset_destroy(points);
+    destroy(&s);
+}
+END_TEST
+
+START_TEST(cancelled)
+{
+    setting s = make();
+    modeconn_options *options = small_options("finetune", "epochs=2,batch_size=16");
+    modeconn_model *tuned = NULL;
+    small_stop stop = {.at = 4};
+    OK(modeconn_options_set_str(options, "method", methods[_i]));
+    FAILS(modeconn_finetune(s.model, s.clean, s.cued, options, small_progress, &stop, &tuned),
+          MODECONN_ERROR_CANCELLED, "step 4 of 6");
+    ck_assert_ptr_null(tuned);
+    ck_assert_int_eq(stop.calls, 4);
+    stop = (small_stop){0};
+    OK(modeconn_finetune(s.model, s.clean, s.cued, options, small_progress, &stop, &tuned));
+    ck_assert_int_eq(stop.calls, 6);
+    ck_assert_int_eq(stop.last_epoch, 2);
+    ck_assert_double_gt(stop.last_loss, 0);
+    ck_assert(stop.last_accuracy >= 0 && stop.last_accuracy <= 1);
+    ck_assert_double_gt(stop.last_rate, 0);
+    modeconn_model_destroy(tuned);
+    modeconn_options_destroy(options);
+    destroy(&s);
+}
+END_TEST
+
+START_TEST(not_finite)
+{
+    setting s = make();
+    modeconn_options *options =
+        small_options("finetune", "epochs=2,batch_size=16,learning_rate=1e30");
+    modeconn_model *tuned = NULL;
+    OK(modeconn_options_set_str(options, "method", methods[_i]));
+    FAILS(modeconn_finetune(s.model, s.clean, s.cued, options, NULL, NULL, &tuned),
+          MODECONN_ERROR_NUMERIC, "learning rate ");
+    ck_assert_ptr_null(tuned);
+    modeconn_options_destroy(options);
+    destroy(&s);
+}
+END_TEST
+
+START_TEST(out_of_memory)
+{
+    small_allocator allocator = {0};
+    modeconn_context *context = small_failing_context(&allocator);
+    modeconn_dataset *clean = small_points(context, 9, 1), *cued = small_points(context, 12, 2);
+    modeconn_model *model = small_model(context, "mlp", "5", clean), *expected = NULL;
+    modeconn_options *options = small_options("finetune", "epochs=1,batch_size=4");
+    OK(modeconn_options_set_str(options, "method", methods[_i]));
+    OK(modeconn_finetune(model, clean, cued, options, NULL, NULL, &expected));
+    for (long long k = 1;; k++) {
+        modeconn_model *tuned = NULL;
+        long long alive = atomic_load(&allocator.alive);
+        small_fail_at(&allocator, k);
+        int32_t status = modeconn_finetune(model, clean, cued, options, NULL, NULL, &tuned);
+        small_fail_at(&allocator, 0);
+        if (status == MODECONN_OK) {
+            ck_assert_int_gt(k, 15);
+            ck_assert(small_equal(tuned, expected));
+            modeconn_model_destroy(tuned);
+            break;
+        }
+        ck_assert_int_eq(status, MODECONN_ERROR_MEMORY);
+        ck_assert_ptr_null(tuned);
+        ck_assert_int_eq(atomic_load(&allocator.alive), alive);
+    }
+    modeconn_options_destroy(options);
+    modeconn_model_destroy(expected);
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(cued);
+    modeconn_dataset_destroy(clean);
+    modeconn_context_destroy(context);
+    ck_assert_int_eq(atomic_load(&allocator.alive), 0);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_test(tests, table);
+    tcase_add_test(tests, errors);
+    tcase_add_loop_test(tests, cancelled, 0, 2);
+    tcase_add_loop_test(tests, not_finite, 0, 2);
+    tcase_add_loop_test(tests, out_of_memory, 0, 2);
+}
+
+int main(void)
+{
+    return unit_run("finetune/finetune", add);
+}

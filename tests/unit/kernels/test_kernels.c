@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The kernel table of every instruction set that this processor has, against double twins
+ * written here from the formulas in kernels.h.
+ */
+#include "kernels/kernels.h"
+#include "unit.h"
+#include <math.h>
+
+static const char *const isas[] = {"baseline", "avx2", "avx512"};
+enum { ISAS = 3 };
+
+/* The table under test; NULL where the processor lacks it (then the test has nothing to do). */
+static const mc_kernels *kernels_of(int which)
+{
+    const mc_kernels *kernels = NULL;
+    int32_t status = mc_kernels_select(isas[which], &kernels);
+    ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_UNSUPPORTED);
+    if (status == MODECONN_OK) {
+        ck_assert_str_eq(mc_kernels_isa(kernels), isas[which]);
+    }
+    return kernels;
+}
+
+static double value(uint64_t seed, int64_t i)
+{
+    return 2.0 * mc_random_f64(seed, 1000, (uint64_t)i, 0) - 1.0;
+}
+
+static float *values(int64_t n, uint64_t seed)
+{
+    float *v = malloc((size_t)(n + 1) * sizeof *v);
+    for (int64_t i = 0; i < n; i++) {
+        v[i] = (float)value(seed, i);
+    }
+    return v;
+}
+
+static void near(double a, double b, double scale)
+{
+    ck_assert_msg(fabs(a - b) <= 2e-6 * (scale + fabs(b)), "%.9g is not %.9g", a, b);
+}
+
+static const mc_window windows[] = {
+    {1, 28, 28, 28, 28, 3, 1, 1}, {3, 7, 5, 4, 3, 3, 2, 1}, {17, 2, 2, 2, 2, 3, 1, 1},
+    {2, 9, 8, 3, 2, 5, 2, 0},     {4, 1, 1, 1, 1, 3, 1, 1}, {33, 4, 6, 4, 6, 1, 1, 0},
+};
+enum { WINDOWS = 6 };
+
+/* Index in x of tap t, channel i of output row r, or -1 outside the image. */
+static int64_t source(const mc_window *p, int64_t r, int64_t t, int64_t i)
+{
+    int64_t image = r / (p->oh * p->ow), pixel = r % (p->oh * p->ow);
+    int64_t y = pixel / p->ow * p->stride - p->padding + t / p->kernel;
+    int64_t x = pixel % p->ow * p->stride - p->padding + t % p->kernel;
+    bool inside = y >= 0 && y < p->h && x >= 0 && x < p->w;
+    return inside ? ((image * p->h + y) * p->w + x) * p->c + i : -1;
+}
+
+START_TEST(test_patches)
+{
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_window *p = &windows[_i / ISAS];
+    if (k == NULL) {
+        return;
+    }
+    int64_t n = 3, all = p->kernel * p->kernel, rows = n * p->oh * p->ow;
+    int64_t size = n * p->h * p->w * p->c;
+    float *x = values(size, 5), *col = malloc((size_t)(rows * all * p->c) * sizeof *col);
+    for (int64_t tap = 0; tap < all; tap++) {
+        for (int64_t taps = 1; tap + taps <= all; taps++) {
+            int64_t first = rows > 2 ? 1 : 0, width = taps * p->c;
+            k->patches(p, x, first, rows - first, tap, taps, col);
+            for (int64_t at = 0; at < (rows - first) * width; at++) {
+                int64_t from = source(p, first + at / width, tap + at % width / p->c, at % p->c);
+                ck_assert(col[at] == (from < 0 ? 0.0f : x[from]));
+            }
+        }
+    }
+    free(x);
+    free(col);
+}
+END_TEST
+
+/* <patches(x), col> = <x, patches_add(col)>. */
+START_TEST(test_patches_add)
+{
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_window *p = &windows[_i / ISAS];
+    if (k == NULL) {
+        return;
+    }
+    int64_t n = 2, all = p->kernel * p->kernel * p->c, rows = n * p->oh * p->ow;
+    int64_t size = n * p->h * p->w * p->c;
+    float *x = calloc((size_t)size, sizeof *x), *col = values(rows * all, 6);
+    double *exact = calloc((size_t)size, sizeof *exact);
+    k->patches_add(p, col, 0, rows, x);
+    for (int64_t at = 0; at < rows * all; at++) {
+        int64_t to = source(p, at / all, at % all / p->c, at % p->c);
+        if (to >= 0) {
+            exact[to] += (double)col[at];
+        }
+    }
+    for (int64_t i = 0; i < size; i++) {
+        near((double)x[i], exact[i], 1.0);
+    }
+    free(x);
+    free(col);
+    free(exact);
+}
+END_TEST
+
+static const int64_t shapes[][2] = {{1, 1}, {5, 3}, {33, 16}, {100, 17}, {64, 64}, {7, 100}};
+enum { SHAPES = 6 };
+
+START_TEST(test_norm)
+{
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    int64_t rows = shapes[_i / ISAS][0], c = shapes[_i / ISAS][1], n = rows * c;
+    if (k == NULL) {
+        return;
+    }
+    float *x = values(n, 1), *y = values(n, 2), *dy = values(n, 3), *a = values(c, 4);
+    float *p = values(c, 5), *q = values(c, 6), *shift = values(c, 7), *out = values(n, 8);
+    double *sum = calloc((size_t)(4 * c), sizeof *sum), *square = sum + c;
+    double *gsum = sum + 2 * c, *product = sum + 3 * c;
+
+    k->moments(x, rows, c, shift, sum, square);
+    k->norm_reduce(x, y, dy, rows, c, shift, gsum, product);
+    for (int64_t i = 0; i < c; i++) {
+        double s = 0.0, s2 = 0.0, g = 0.0, gx = 0.0;
+        for (int64_t r = 0; r < rows; r++) {
+            double d = (double)x[r * c + i] - (double)shift[i];
+            double masked = y[r * c + i] > 0.0f ? (double)dy[r * c + i] : 0.0;
+            s += d;
+            s2 += d * d;
+            g += masked;
+            gx += masked * d;
+        }
+        near(sum[i], s, (double)rows);
+        near(square[i], s2, (double)rows);
+        near(gsum[i], g, (double)rows);
+        near(product[i], gx, (double)rows);
+    }
+    for (int relu = 0; relu < 2; relu++) {
+        k->affine(x, rows, c, a, q, relu, out);
+        for (int64_t i = 0; i < n; i++) {
+            double e = (double)x[i] * (double)a[i % c] + (double)q[i % c];
+            near((double)out[i], relu && e < 0.0 ? 0.0 : e, 1.0);
+        }
+    }
+    for (int mode = 0; mode < 4; mode++) {
+        bool masked = mode & 1, accumulate = mode & 2;
+        for (int64_t i = 0; i < n; i++) {
+            out[i] = accumulate ? 0.5f : dy[i];
+        }
+        /* Without accumulation dx is dy itself: the in-place use. */
+        k->norm_apply(x, masked ? y : NULL, accumulate ? dy : out, rows, c, a, p, q, accumulate,
+                      out);
+        for (int64_t i = 0; i < n; i++) {
+            double g = !masked || y[i] > 0.0f ? (double)dy[i] : 0.0;
+            double e = g * (double)a[i % c] + (double)x[i] * (double)p[i % c] + (double)q[i % c];
+            near((double)out[i], e + (accumulate ? 0.5 : 0.0), 1.0);
+        }
+    }
+    free(x);
+    free(y);
+    free(dy);
+    free(a);
+    free(p);
+    free(q);
+    free(shift);
+    free(out);
+    free(sum);
+}
+END_TEST
+
+START_TEST(test_elementwise)
+{
+    const mc_kernels *k = kernels_of(_i);
+    enum { N = 77, HW = 7, C = 11 };
+    if (k == NULL) {
+        return;
+    }
+    float *a = values(N, 1), *b = values(N, 2), y[N], dx[N], few[C] = {0};
+    double sum[C] = {0.0};
+    for (int mode = 0; mode < 4; mode++) {
+        bool relu = mode & 1, two = mode & 2;
+        k->add(a, two ? b : NULL, N, relu, y);
+        for (int i = 0; i < N; i++) {
+            float e = two ? a[i] + b[i] : a[i];
+            ck_assert(y[i] == (relu && e < 0.0f ? 0.0f : e));
+            dx[i] = 0.25f;
+        }
+        k->pass_back(relu ? y : NULL, b, N, two, dx);
+        for (int i = 0; i < N; i++) {
+            float g = !relu || y[i] > 0.0f ? b[i] : 0.0f;
+            ck_assert(dx[i] == (two ? 0.25f + g : g));
+        }
+    }
+    /* NaN is not rectified away: a diverging model must be seen to diverge. */
+    a[3] = NAN;
+    k->add(a, NULL, N, true, y);
+    ck_assert(isnan(y[3]));
+    a[3] = 0.0f;
+
+    k->mean_rows(a, 1, HW, C, few);
+    k->sum_rows(a, HW, C, sum);
+    for (int i = 0; i < C; i++) {
+        near((double)few[i], sum[i] / HW, 1.0);
+    }
+    k->mean_rows_back(few, 1, HW, C, false, dx);
+    k->fill_rows(few, HW, C, y);
+    for (int i = 0; i < N; i++) {
+        near((double)dx[i], (double)few[i % C] / HW, 1.0);
+        ck_assert(y[i] == few[i % C]);
+    }
+    k->mean_rows_back(few, 1, HW, C, true, dx);
+    near((double)dx[5], 2.0 * (double)few[5] / HW, 1.0);
+    free(a);
+    free(b);
+}
+END_TEST
+
+START_TEST(test_dispatch)
+{
+    const mc_kernels *kernels = NULL;
+    OK(mc_kernels_select("auto", &kernels));
+    ck_assert_ptr_nonnull(kernels);
+    FAILS(mc_kernels_select("neon9", &kernels), MODECONN_ERROR_UNSUPPORTED, "neon9");
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_loop_test(tests, test_patches, 0, WINDOWS * ISAS);
+    tcase_add_loop_test(tests, test_patches_add, 0, WINDOWS * ISAS);
+    tcase_add_loop_test(tests, test_norm, 0, SHAPES * ISAS);
+    tcase_add_loop_test(tests, test_elementwise, 0, ISAS);
+    tcase_add_test(tests, test_dispatch);
+}
+
+int main(void)
+{
+    return unit_run("kernels table", add);
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Model handles: architectures, blocks, vectors, metadata, running on arrays, allocation failures.
+ */
+#include "failing.h"
+#include "nn/graph.h"
+#include "unit.h"
+#include <math.h>
+
+static modeconn_context *ctx;
+static modeconn_model *model;
+
+static modeconn_model *create(modeconn_context *context, const char *arch, const char *settings)
+{
+    modeconn_options *options;
+    modeconn_model *made;
+    OK(modeconn_options_create(context, "model", &options));
+    OK(modeconn_options_parse(options, settings));
+    OK(modeconn_model_create(context, arch, NULL, options, &made));
+    modeconn_options_destroy(options);
+    return made;
+}
+
+static const char small[] = "width=0.05,channels=2,height=9,width_pixels=8,classes=4,seed=9";
+
+static void setup(void)
+{
+    OK(modeconn_context_create(NULL, &ctx));
+    model = create(ctx, "vgg13", small);
+}
+
+static void teardown(void)
+{
+    modeconn_model_destroy(model);
+    modeconn_context_destroy(ctx);
+}
+
+/* The paper's parameter counts for 3 channels and 10 classes. */
+START_TEST(test_parameter_counts)
+{
+    static const struct {
+        const char *arch;
+        int64_t count;
+    } known[] = {{"vgg13", 9413066}, {"resnet18", 11173962}};
+    for (int i = 0; i < 2; i++) {
+        modeconn_model *full =
+            create(ctx, known[i].arch, "channels=3,height=32,width_pixels=32,classes=10");
+        int64_t count;
+        OK(modeconn_model_parameter_count(full, &count));
+        ck_assert_int_eq(count, known[i].count);
+        modeconn_model_destroy(full);
+    }
+}
+END_TEST
+
+START_TEST(test_names)
+{
+    static const char *const expected[] = {
+        "conv1.weight",           "bn1.weight",         "bn1.bias",
+        "layer1.0.conv1.weight",  "layer1.0.bn1.weight", "layer1.0.bn1.bias",
+        "layer1.0.conv2.weight",  "layer1.0.bn2.weight", "layer1.0.bn2.bias"};
+    modeconn_model *resnet =
+        create(ctx, "resnet18", "width=0.1,channels=3,height=8,width_pixels=8,classes=10");
+    const char *name;
+    int64_t offset, size, parameters, statistics, next = 0, shape[4];
+    int32_t rank;
+    OK(modeconn_model_block_count(resnet, &parameters, &statistics));
+    ck_assert_int_eq(parameters, 62);
+    ck_assert_int_eq(statistics, 40);
+    for (int64_t i = 0; i < parameters; i++) {
+        OK(modeconn_model_block(resnet, i, &name, &offset, &size, &rank, shape));
+        ck_assert_int_eq(offset, next);
+        ck_assert_int_eq(size, shape[0] * shape[1] * shape[2] * shape[3]);
+        next += size;
+        if (i < 9) {
+            ck_assert_str_eq(name, expected[i]);
+        }
+    }
+    ck_assert_int_eq(next, resnet->n_theta);
+    OK(modeconn_model_block(resnet, parameters, &name, &offset, NULL, &rank, NULL));
+    ck_assert_str_eq(name, "bn1.running_mean");
+    ck_assert_int_eq(offset, 0);
+    FAILS(modeconn_model_block(resnet, parameters + statistics, &name, NULL, NULL, NULL, NULL),
+          MODECONN_ERROR_ARGUMENT, "block 102");
+    modeconn_model_destroy(resnet);
+}
+END_TEST
+
+START_TEST(test_initialisation)
+{
+    modeconn_model *same = create(ctx, "vgg13", small), *other = NULL;
+    ck_assert_mem_eq(model->theta, same->theta, (size_t)model->n_theta * sizeof(float));
+    other = create(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=8,classes=4,seed=8");
+    ck_assert_mem_ne(model->theta, other->theta, (size_t)model->n_theta * sizeof(float));
+    /* Uniform with bound 1/sqrt(fan_in): inside it, and with its variance. */
+    modeconn_model *wide =
+        create(ctx, "mlp", "hidden=400,channels=1,height=10,width_pixels=10,classes=4");
+    double bound = 0.1, squares = 0.0;
+    const mc_block *weight = &wide->blocks[0];
+    for (int64_t i = 0; i < weight->size; i++) {
+        double w = (double)wide->theta[i];
+        ck_assert(fabs(w) <= bound);
+        squares += w * w;
+    }
+    ck_assert_double_eq_tol(squares / (double)weight->size, bound * bound / 3.0, 1e-4);
+    modeconn_model_destroy(wide);
+    modeconn_model_destroy(same);
+    modeconn_model_destroy(other);
+}
+END_TEST
+
+START_TEST(test_create_errors)
+{
+    modeconn_options *options, *wrong;
+    modeconn_model *made = (modeconn_model *)1;
+    OK(modeconn_options_create(ctx, "model", &options));
+    OK(modeconn_options_create(ctx, "train", &wrong));
+    FAILS(modeconn_model_create(ctx, "vgg99", NULL, options, &made), MODECONN_ERROR_UNKNOWN,
+          "vgg99");
+    ck_assert_ptr_null(made);
+    FAILS(modeconn_model_create(ctx, "vgg13", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+          "channels");
+    FAILS(modeconn_model_create(ctx, "vgg13", NULL, wrong, &made), MODECONN_ERROR_ARGUMENT,
+          "train");
+    FAILS(modeconn_model_create(NULL, "vgg13", NULL, NULL, &made), MODECONN_ERROR_ARGUMENT,
+          "context");
+    FAILS(modeconn_model_create(ctx, NULL, NULL, NULL, &made), MODECONN_ERROR_ARGUMENT, "arch");
+    FAILS(modeconn_model_create(ctx, "vgg13", NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT, "out");
+    OK(modeconn_options_parse(options, "channels=1,height=4,width_pixels=4,classes=2,widths=1,2"));
+    FAILS(modeconn_model_create(ctx, "vgg13", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+          "widths");
+    OK(modeconn_options_parse(options, "hidden=3,x"));
+    FAILS(modeconn_model_create(ctx, "mlp", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+          "hidden");
+    modeconn_options_destroy(options);
+    modeconn_options_destroy(wrong);
+}
+END_TEST
+
+START_TEST(test_architectures_listed)
+{
+    int64_t count;
+    const char *name, *description;
+    OK(modeconn_architecture_count(&count));
+    ck_assert_int_eq(count, 3);
+    OK(modeconn_architecture_describe(0, &name, &description));
+    ck_assert_str_eq(name, "vgg13");
+    FAILS(modeconn_architecture_describe(count, &name, NULL), MODECONN_ERROR_ARGUMENT,
+          "architecture 3");
+    FAILS(modeconn_architecture_count(NULL), MODECONN_ERROR_ARGUMENT, "count");
+}
+END_TEST
+
+START_TEST(test_vectors)
+{
+    int64_t n, k;
+    OK(modeconn_model_parameter_count(model, &n));
+    OK(modeconn_model_statistics_count(model, &k));
+    float *theta = malloc((size_t)n * sizeof *theta), *stats = malloc((size_t)k * sizeof *stats);
+    OK(modeconn_model_get_parameters(model, theta, n));
+    OK(modeconn_model_get_statistics(model, stats, k));
+    FAILS(modeconn_model_get_parameters(model, theta, n - 1), MODECONN_ERROR_SHAPE, "vector");
+    FAILS(modeconn_model_set_parameters(model, NULL, n), MODECONN_ERROR_ARGUMENT, "values");
+    float kept = theta[5];
+    theta[5] = NAN;
+    FAILS(modeconn_model_set_parameters(model, theta, n), MODECONN_ERROR_NUMERIC,
+          "value 5 of layers.0.conv1.weight");
+    theta[5] = 2.5f;
+    OK(modeconn_model_set_parameters(model, theta, n));
+    ck_assert(model->theta[5] == 2.5f && kept != 2.5f);
+    stats[k - 1] = -1.0f;
+    FAILS(modeconn_model_set_statistics(model, stats, k), MODECONN_ERROR_NUMERIC, "running_var");
+    stats[k - 1] = 3.0f;
+    OK(modeconn_model_set_statistics(model, stats, k));
+    free(theta);
+    free(stats);
+}
+END_TEST
+
+START_TEST(test_clone)
+{
+    modeconn_model *copy;
+    const char *value;
+    OK(modeconn_model_set_metadata(model, "who", "me"));
+    OK(modeconn_model_clone(model, &copy));
+    model->theta[0] += 1.0f;
+    ck_assert(copy->theta[0] != model->theta[0]);
+    OK(modeconn_model_get_metadata(copy, "who", &value));
+    ck_assert_str_eq(value, "me");
+    OK(mc_model_same_shape(model, copy));
+    modeconn_model_destroy(copy);
+    copy = create(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=8,classes=5");
+    FAILS(mc_model_same_shape(model, copy), MODECONN_ERROR_SHAPE, "linear.weight");
+    modeconn_model_destroy(copy);
+    copy = create(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=9,classes=4");
+    FAILS(mc_model_same_shape(model, copy), MODECONN_ERROR_SHAPE, "2x9x9");
+    modeconn_model_destroy(copy);
+    FAILS(modeconn_model_clone(NULL, &copy), MODECONN_ERROR_ARGUMENT, "model");
+}
+END_TEST
+
+START_TEST(test_metadata)
+{
+    const char *value;
+    int64_t needed;
+    OK(modeconn_model_set_metadata(model, "a", "1"));
+    OK(modeconn_model_set_metadata(model, "b", "2"));
+    OK(modeconn_model_set_metadata(model, "a", "3"));
+    OK(modeconn_model_get_metadata(model, "a", &value));
+    ck_assert_str_eq(value, "3");
+    OK(modeconn_model_set_metadata(model, "a", NULL));
+    FAILS(modeconn_model_get_metadata(model, "a", &value), MODECONN_ERROR_UNKNOWN, "\"a\"");
+    OK(modeconn_model_get_metadata(model, "b", &value));
+    ck_assert_str_eq(value, "2");
+    FAILS(modeconn_model_set_metadata(model, "modeconn.x", "1"), MODECONN_ERROR_ARGUMENT,
+          "modeconn.x");
+    FAILS(modeconn_model_set_metadata(model, "", "1"), MODECONN_ERROR_ARGUMENT, "empty");
+    OK(modeconn_model_describe(model, NULL, 0, &needed));
+    char *text = malloc((size_t)needed);
+    FAILS(modeconn_model_describe(model, text, needed - 1, NULL), MODECONN_ERROR_BUFFER, "");
+    OK(modeconn_model_describe(model, text, needed, NULL));
+    ck_assert_ptr_nonnull(strstr(text, "\"vgg13\""));
+    free(text);
+}
+END_TEST
+
+START_TEST(test_running)
+{
+    float images[300 * 2 * 9 * 8], logits[300 * 4], one[4];
+    int64_t width;
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+        images[i] = (float)(mc_random_f64(1, 1000, i, 0) - 0.5);
+    }
+    /* More images than one pass takes, and each alone: the same logits. */
+    OK(modeconn_model_logits(model, images, 300, logits));
+    for (int i = 0; i < 300; i += 97) {
+        OK(modeconn_model_logits(model, images + i * 144, 1, one));
+        for (int j = 0; j < 4; j++) {
+            ck_assert_float_eq_tol(one[j], logits[i * 4 + j], 1e-5f);
+        }
+    }
+    OK(modeconn_model_representation(model, NULL, 0, NULL, &width));
+    ck_assert_int_eq(width, 26); /* round(512 * 0.05) */
+    FAILS(modeconn_model_logits(model, NULL, 1, logits), MODECONN_ERROR_ARGUMENT, "images");
+    FAILS(modeconn_model_logits(model, images, -1, logits), MODECONN_ERROR_ARGUMENT, "n is -1");
+    FAILS(modeconn_model_logits(NULL, images, 1, logits), MODECONN_ERROR_ARGUMENT, "model");
+}
+END_TEST
+
+START_TEST(test_gradient_errors)
+{
+    float images[2 * 144] = {0}, *gradient = malloc((size_t)model->n_theta * sizeof(float));
+    int32_t labels[2] = {0, 4};
+    double loss = -1.0;
+    FAILS(modeconn_model_gradient(model, images, labels, 2, &loss, gradient),
+          MODECONN_ERROR_ARGUMENT, "label 4 of sample 1");
+    labels[1] = 3;
+    FAILS(modeconn_model_gradient(model, images, labels, 1, &loss, gradient),
+          MODECONN_ERROR_UNSUPPORTED, "layers.7.bn1");
+    FAILS(modeconn_model_gradient(model, images, labels, 0, &loss, gradient),
+          MODECONN_ERROR_ARGUMENT, "n is 0");
+    FAILS(modeconn_model_gradient(model, images, NULL, 2, &loss, gradient),
+          MODECONN_ERROR_ARGUMENT, "labels");
+    ck_assert(loss == -1.0);
+    images[3] = NAN;
+    FAILS(modeconn_model_gradient(model, images, labels, 2, &loss, gradient),
+          MODECONN_ERROR_NUMERIC, "loss");
+    free(gradient);
+}
+END_TEST
+
+/* Create, run, differentiate, clone: each allocation fails once, in turn. */
+static int32_t whole_life(modeconn_context *context, float *gradient)
+{
+    modeconn_model *made = NULL, *copy = NULL;
+    modeconn_options *options = NULL;
+    float images[2 * 144] = {0}, logits[8];
+    int32_t labels[2] = {0, 1};
+    int32_t status = modeconn_options_create(context, "model", &options);
+    status = status < 0 ? status : modeconn_options_parse(options, small);
+    status = status < 0 ? status : modeconn_model_create(context, "vgg13", NULL, options, &made);
+    status = status < 0 ? status : modeconn_model_set_metadata(made, "k", "v");
+    status = status < 0 ? status : modeconn_model_logits(made, images, 2, logits);
+    status = status < 0 ? status
+                        : modeconn_model_gradient(made, images, labels, 2, NULL, gradient);
+    status = status < 0 ? status : modeconn_model_clone(made, &copy);
+    modeconn_model_destroy(copy);
+    modeconn_model_destroy(made);
+    modeconn_options_destroy(options);
+    return status;
+}
+
+START_TEST(test_allocation_failures)
+{
+    failing f = {0};
+    modeconn_context *context;
+    float *gradient = malloc((size_t)model->n_theta * sizeof(float));
+    OK(modeconn_context_create_with_allocator(NULL, failing_alloc, failing_free, &f, &context));
+    long live = f.live, k = 0;
+    int32_t status = MODECONN_ERROR_MEMORY;
+    while (status != MODECONN_OK) {
+        failing_at(&f, ++k);
+        status = whole_life(context, gradient);
+        ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_MEMORY);
+        ck_assert_int_eq(f.live, live);
+    }
+    ck_assert_int_gt(k, 100);
+    failing_at(&f, 0);
+    modeconn_context_destroy(context);
+    ck_assert_int_eq(f.live, 0);
+    free(gradient);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, test_parameter_counts);
+    tcase_add_test(tests, test_names);
+    tcase_add_test(tests, test_initialisation);
+    tcase_add_test(tests, test_create_errors);
+    tcase_add_test(tests, test_architectures_listed);
+    tcase_add_test(tests, test_vectors);
+    tcase_add_test(tests, test_clone);
+    tcase_add_test(tests, test_metadata);
+    tcase_add_test(tests, test_running);
+    tcase_add_test(tests, test_gradient_errors);
+    tcase_add_test(tests, test_allocation_failures);
+}
+
+int main(void)
+{
+    return unit_run("nn model", add);
+}
