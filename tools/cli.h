@@ -222,8 +222,8 @@ typedef struct cli_panel {
 typedef struct cli_chart {
     const char *title, *subtitle, *description, *footnote; /* the last three may be NULL */
     const char *id;                                        /* unique in a page */
-    const cli_panel *panels;                               /* the legend is the last one's */
-    int n_panels;                                          /* 1 to 3 */
+    const cli_panel *panels; /* the legend is that of the one with most series */
+    int n_panels;            /* 1 to 3 */
 } cli_chart;
 
 void cli_chart_write(FILE *out, const cli_chart *chart);

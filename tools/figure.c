@@ -194,7 +194,7 @@ bool cli_figure_history(FILE *out, const json_t *history, const char *title, con
     static const struct {
         const char *key, *legend, *color;
     } losses[] = {
-        {"loss", "loss", "#0072b2"},
+        {"loss", "whole loss", "#0072b2"},
         {"loss_ce", "cross-entropy, clean", "#56708c"},
         {"loss_barrier", "barrier term", "#d55e00"},
         {"loss_invariance", "invariance term", "#009e73"},
@@ -222,7 +222,7 @@ bool cli_figure_history(FILE *out, const json_t *history, const char *title, con
     }
     if (done) {
         const cli_series hits = {
-            .name = "accuracy", .color = losses[0].color, .marker = 0, .y = accuracy};
+            .name = "accuracy", .color = "#333333", .marker = 0, .y = accuracy};
         const cli_panel panels[] = {
             {.x_label = "epoch",
              .y_label = "Training loss, nats",

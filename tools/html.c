@@ -335,9 +335,20 @@ static bool write_one_curve(FILE *out, const json_t *curve)
     return done;
 }
 
+/* Results of the demo: its scale and at least one of its models. */
+static bool is_demo(const json_t *results)
+{
+    const json_t *models = json_object_get(results, "models");
+    bool any = false;
+    for (int i = 0; cli_demo_models[i] != NULL; i++) {
+        any = any || json_is_object(json_object_get(models, cli_demo_models[i]));
+    }
+    return any && json_is_object(json_object_get(results, "scale"));
+}
+
 bool cli_html_report(FILE *out, const json_t *results)
 {
-    if (json_is_object(json_object_get(results, "models"))) {
+    if (is_demo(results)) {
         write_demo(out, results);
         return true;
     }

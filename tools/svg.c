@@ -256,7 +256,15 @@ void cli_chart_write(FILE *out, const cli_chart *chart)
         pretty(out, chart->subtitle);
         fputs("</text>\n", out);
     }
-    write_legend(out, &chart->panels[chart->n_panels - 1]);
+    const cli_panel *fullest = &chart->panels[0];
+    for (int p = 1; p < chart->n_panels; p++) {
+        if (chart->panels[p].n_series > fullest->n_series) {
+            fullest = &chart->panels[p];
+        }
+    }
+    if (fullest->n_series > 1) { /* a single line is named by its axis */
+        write_legend(out, fullest);
+    }
     for (int p = 0; p < chart->n_panels; p++) {
         const cli_panel *panel = &chart->panels[p];
         axis ax = horizontal_axis(panel, step * p + left_margin, panel_width),

@@ -39,7 +39,8 @@ int cli_verb_report(int argc, char **argv)
         if (stream == NULL) {
             status = cli_error(&args, "out of memory");
         } else if (!cli_html_report(stream, results)) {
-            status = cli_error(&args, "%s: holds neither models nor a curve", args.operand[0]);
+            status = cli_error(&args, "%s: holds neither results of the demo nor a curve",
+                               args.operand[0]);
             fclose(stream);
             free(text);
         } else {

@@ -91,9 +91,9 @@ typedef void (*modeconn_release_fn)(void *user);
 /** Likewise, the arrays lent, not copied: they stay valid and unchanged until `release` (may be
  *  NULL) is called with `user`. It is not called when the creation fails. */
 MODECONN_API int32_t modeconn_dataset_borrow_f32(modeconn_context *context, const float *images,
-                                                 const int32_t *labels, int64_t n,
-                                                 int64_t channels, int64_t height, int64_t width,
-                                                 int64_t classes, const modeconn_options *options,
+                                                 const int32_t *labels, int64_t n, int64_t channels,
+                                                 int64_t height, int64_t width, int64_t classes,
+                                                 const modeconn_options *options,
                                                  modeconn_release_fn release, void *user,
                                                  modeconn_dataset **out);
 MODECONN_API int32_t modeconn_dataset_borrow_u8(modeconn_context *context, const uint8_t *images,

@@ -122,19 +122,19 @@ MODECONN_API int32_t modeconn_curve_error_barrier(const modeconn_curve *curve, c
  *  and a table with a line per t. */
 MODECONN_API int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer,
                                          int64_t capacity, int64_t *needed);
-MODECONN_API int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer,
-                                        int64_t capacity, int64_t *needed);
+MODECONN_API int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer, int64_t capacity,
+                                        int64_t *needed);
 
 /* ---- invariance ------------------------------------------------------------------------ */
 
 /** Verdicts, pinned. */
 enum {
-    MODECONN_VERDICT_UNDECIDED = 0,  /**< the data cannot tell */
-    MODECONN_VERDICT_INVARIANT = 1,  /**< the whole interval lies under the margin */
-    MODECONN_VERDICT_DEPENDENT = 2,  /**< the whole interval lies above the margin */
-    MODECONN_VERDICT_SIMILAR = 3,    /**< equal invariances, all decided (Definition 4) */
-    MODECONN_VERDICT_DISSIMILAR = 4  /**< an attribute that one model is invariant to and the
-                                          other depends on */
+    MODECONN_VERDICT_UNDECIDED = 0, /**< the data cannot tell */
+    MODECONN_VERDICT_INVARIANT = 1, /**< the whole interval lies under the margin */
+    MODECONN_VERDICT_DEPENDENT = 2, /**< the whole interval lies above the margin */
+    MODECONN_VERDICT_SIMILAR = 3,   /**< equal invariances, all decided (Definition 4) */
+    MODECONN_VERDICT_DISSIMILAR = 4 /**< an attribute that one model is invariant to and the
+                                         other depends on */
 };
 /** "undecided", "invariant", "dependent", "similar", "dissimilar"; "unknown verdict" otherwise. */
 MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
@@ -152,7 +152,7 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
  * @param test     a dataset with a cue; its current view does not matter
  * @param options  kind "probe", or NULL: "margin" (nats; default 0.1: the probability given to
  *                 the label falls by less than a tenth, in geometric mean), "confidence"
- *                 (0 to 0.9999, default 0.95), "resamples" (default 2000), "batch_size", "seed"
+ *                 (0 to 0.9999, default 0.99), "resamples" (default 2000), "batch_size", "seed"
  *                 (of the bootstrap; -1 = the context's)
  * @return MODECONN_OK, _ARGUMENT, _SHAPE, _UNSUPPORTED (no cue), _NUMERIC, _MEMORY
  *
@@ -160,8 +160,7 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
  */
 MODECONN_API int32_t modeconn_probe_measure(const modeconn_model *model,
                                             const modeconn_dataset *test,
-                                            const modeconn_options *options,
-                                            modeconn_probe **out);
+                                            const modeconn_options *options, modeconn_probe **out);
 MODECONN_API void modeconn_probe_destroy(modeconn_probe *probe);
 /** Number of attributes. */
 MODECONN_API int32_t modeconn_probe_size(const modeconn_probe *probe, int64_t *attributes);
@@ -176,8 +175,8 @@ MODECONN_API int32_t modeconn_probe_get(const modeconn_probe *probe, const char 
  *  "resamples", "seed", "n", "data", "model"}, and a table with a line per attribute. */
 MODECONN_API int32_t modeconn_probe_json(const modeconn_probe *probe, char *buffer,
                                          int64_t capacity, int64_t *needed);
-MODECONN_API int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffer,
-                                        int64_t capacity, int64_t *needed);
+MODECONN_API int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffer, int64_t capacity,
+                                        int64_t *needed);
 
 /* ---- mechanistic similarity ------------------------------------------------------------ */
 
@@ -186,15 +185,15 @@ MODECONN_API int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffe
  *  that a lack of linear connectivity up to symmetries implies dissimilar mechanisms is the
  *  paper's Conjecture 1, unproved. */
 MODECONN_API int32_t modeconn_compare(const modeconn_model *first, const modeconn_model *second,
-                                      const modeconn_dataset *test,
-                                      const modeconn_options *options, modeconn_comparison **out);
+                                      const modeconn_dataset *test, const modeconn_options *options,
+                                      modeconn_comparison **out);
 MODECONN_API void modeconn_comparison_destroy(modeconn_comparison *comparison);
 /** MODECONN_VERDICT_SIMILAR, _DISSIMILAR or _UNDECIDED. */
 MODECONN_API int32_t modeconn_comparison_verdict(const modeconn_comparison *comparison,
                                                  int32_t *verdict);
 /** The probe of the first (0) or second (1) model, owned by the comparison. */
-MODECONN_API int32_t modeconn_comparison_probe(const modeconn_comparison *comparison,
-                                               int32_t which, const modeconn_probe **probe);
+MODECONN_API int32_t modeconn_comparison_probe(const modeconn_comparison *comparison, int32_t which,
+                                               const modeconn_probe **probe);
 /** {"verdict", "attributes": {"cue": {"verdict", "first": {...}, "second": {...}}, ...}, "margin",
  *  ..., "data", "models": {"first", "second"}, "note"}, and a table with a line per attribute. */
 MODECONN_API int32_t modeconn_comparison_json(const modeconn_comparison *comparison, char *buffer,

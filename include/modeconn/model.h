@@ -47,8 +47,7 @@ MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **
  */
 MODECONN_API int32_t modeconn_model_create(modeconn_context *context, const char *arch,
                                            const modeconn_dataset *like,
-                                           const modeconn_options *options,
-                                           modeconn_model **out);
+                                           const modeconn_options *options, modeconn_model **out);
 
 /** An independent copy: parameters, statistics, metadata and history. */
 MODECONN_API int32_t modeconn_model_clone(const modeconn_model *model, modeconn_model **out);
@@ -102,7 +101,8 @@ MODECONN_API int32_t modeconn_model_save(const modeconn_model *model, const char
 /** Reads a file that modeconn_model_save() wrote.
  *  @return MODECONN_OK, _ARGUMENT, _IO, _FORMAT (not safetensors, truncated, or without our
  *          metadata: see modeconn_model_load_as()), _UNKNOWN (a tensor that is missing or not
- *          expected: named), _SHAPE, _NUMERIC (a value that is not finite: tensor named), _MEMORY */
+ *          expected: named), _SHAPE, _NUMERIC (a value that is not finite: tensor named), _MEMORY
+ */
 MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *path,
                                          modeconn_model **out);
 
@@ -181,9 +181,9 @@ MODECONN_API int32_t modeconn_model_logits(const modeconn_model *model, const fl
 
 /** Penultimate representation, [n][width], in eval mode; `width` may be asked for with
  *  images = NULL, n = 0, representation = NULL. */
-MODECONN_API int32_t modeconn_model_representation(const modeconn_model *model,
-                                                   const float *images, int64_t n,
-                                                   float *representation, int64_t *width);
+MODECONN_API int32_t modeconn_model_representation(const modeconn_model *model, const float *images,
+                                                   int64_t n, float *representation,
+                                                   int64_t *width);
 
 /** Mean cross-entropy of one batch in training mode (batch statistics; the model's running
  *  statistics stay as they are) and its gradient.

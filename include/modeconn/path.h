@@ -19,8 +19,8 @@ typedef struct modeconn_path modeconn_path;
  *  architecture. The path takes a snapshot of both: changing them later does not change it.
  *  @return MODECONN_OK, _ARGUMENT, _SHAPE (the models differ: names the first block that does),
  *          _MEMORY */
-MODECONN_API int32_t modeconn_path_linear(const modeconn_model *first,
-                                          const modeconn_model *second, modeconn_path **out);
+MODECONN_API int32_t modeconn_path_linear(const modeconn_model *first, const modeconn_model *second,
+                                          modeconn_path **out);
 
 MODECONN_API void modeconn_path_destroy(modeconn_path *path);
 
@@ -34,8 +34,7 @@ MODECONN_API int32_t modeconn_path_parameters(const modeconn_path *path, double 
 
 /** A model with the parameters at t and the statistics interpolated likewise; they seldom fit
  *  gamma(t): measure with a statistics policy (measure.h). */
-MODECONN_API int32_t modeconn_path_model(const modeconn_path *path, double t,
-                                         modeconn_model **out);
+MODECONN_API int32_t modeconn_path_model(const modeconn_path *path, double t, modeconn_model **out);
 
 /** Euclidean length of the path in parameter space. */
 MODECONN_API int32_t modeconn_path_length(const modeconn_path *path, double *length);

@@ -50,8 +50,7 @@ typedef struct modeconn_trainer modeconn_trainer;
  * @return MODECONN_OK, _ARGUMENT, _SHAPE (model and data do not fit), _UNSUPPORTED (batch norm on
  *         a single value: names the layer and the sizes), _MEMORY
  */
-MODECONN_API int32_t modeconn_trainer_create(modeconn_model *model,
-                                             const modeconn_dataset *dataset,
+MODECONN_API int32_t modeconn_trainer_create(modeconn_model *model, const modeconn_dataset *dataset,
                                              const modeconn_options *options,
                                              modeconn_trainer **out);
 MODECONN_API void modeconn_trainer_destroy(modeconn_trainer *trainer);

@@ -12,8 +12,9 @@ enum { ALIGNMENT = 64 };
 
 bool mc_mul(int64_t a, int64_t b, int64_t *product)
 {
-    if (a < 0 || b < 0)
+    if (a < 0 || b < 0) {
         return false;
+    }
     return !__builtin_mul_overflow(a, b, product);
 }
 
@@ -27,14 +28,17 @@ void *mc_alloc(const modeconn_context *context, int64_t count, size_t size)
         mc_fail(MODECONN_ERROR_MEMORY, "out of memory: %lld * %zu bytes", (long long)count, size);
         return NULL;
     }
-    if (bytes == 0)
+    if (bytes == 0) {
         bytes = 1;
-    if (context != NULL && context->alloc != NULL)
+    }
+    if (context != NULL && context->alloc != NULL) {
         pointer = context->alloc(context->alloc_user, (size_t)bytes, ALIGNMENT);
-    else if (posix_memalign(&pointer, ALIGNMENT, (size_t)bytes) != 0)
+    } else if (posix_memalign(&pointer, ALIGNMENT, (size_t)bytes) != 0) {
         pointer = NULL;
-    if (pointer == NULL)
+    }
+    if (pointer == NULL) {
         mc_fail(MODECONN_ERROR_MEMORY, "out of memory: %lld bytes", (long long)bytes);
+    }
     return pointer;
 }
 
@@ -42,19 +46,22 @@ void *mc_calloc(const modeconn_context *context, int64_t count, size_t size)
 {
     void *pointer = mc_alloc(context, count, size);
 
-    if (pointer != NULL)
+    if (pointer != NULL) {
         memset(pointer, 0, (size_t)count * size);
+    }
     return pointer;
 }
 
 void mc_free(const modeconn_context *context, void *pointer)
 {
-    if (pointer == NULL)
+    if (pointer == NULL) {
         return;
-    if (context != NULL && context->alloc != NULL)
+    }
+    if (context != NULL && context->alloc != NULL) {
         context->release(context->alloc_user, pointer);
-    else
+    } else {
         free(pointer);
+    }
 }
 
 char *mc_strdup(const modeconn_context *context, const char *text)
@@ -62,7 +69,8 @@ char *mc_strdup(const modeconn_context *context, const char *text)
     const size_t size = strlen(text) + 1;
     char *copy = mc_alloc(context, (int64_t)size, 1);
 
-    if (copy != NULL)
+    if (copy != NULL) {
         memcpy(copy, text, size);
+    }
     return copy;
 }

@@ -34,19 +34,23 @@ int32_t modeconn_context_create_with_allocator(const modeconn_options *options,
     modeconn_context *context;
     const modeconn_context hooks = {.alloc = alloc, .release = release, .alloc_user = user};
 
-    if (out == NULL)
+    if (out == NULL) {
         return mc_null("out");
+    }
     *out = NULL;
-    if ((alloc == NULL) != (release == NULL))
+    if ((alloc == NULL) != (release == NULL)) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "%s is NULL but the other hook is not",
                        alloc == NULL ? "alloc" : "release");
+    }
     status = mc_options_check(options, &mc_kind_context);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
 
     context = mc_calloc(&hooks, 1, sizeof(*context));
-    if (context == NULL)
+    if (context == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     mc_ref_init(&context->ref);
     context->alloc = alloc;
     context->release = release;
@@ -55,14 +59,16 @@ int32_t modeconn_context_create_with_allocator(const modeconn_options *options,
     status = mc_kernels_select(mc_option_str(options, &mc_kind_context, "isa"), &context->kernels);
     if (status == MODECONN_OK) {
         int threads = (int)mc_option_i64(options, &mc_kind_context, "threads");
-        if (threads == 0)
+        if (threads == 0) {
             threads = mc_available_cores();
+        }
         status = mc_pool_create(context, threads, &context->pool);
     }
-    if (status < 0)
+    if (status < 0) {
         mc_context_drop(context);
-    else
+    } else {
         *out = context;
+    }
     return status;
 }
 
@@ -73,18 +79,21 @@ void modeconn_context_destroy(modeconn_context *context)
 
 int32_t modeconn_context_threads(const modeconn_context *context, int32_t *threads)
 {
-    if (context == NULL)
+    if (context == NULL) {
         return mc_null("context");
-    if (threads == NULL)
+    }
+    if (threads == NULL) {
         return mc_null("threads");
+    }
     *threads = mc_pool_size(context->pool);
     return MODECONN_OK;
 }
 
 int32_t modeconn_context_set_log(modeconn_context *context, modeconn_log_fn log, void *user)
 {
-    if (context == NULL)
+    if (context == NULL) {
         return mc_null("context");
+    }
     context->log = log;
     context->log_user = user;
     return MODECONN_OK;
@@ -92,15 +101,17 @@ int32_t modeconn_context_set_log(modeconn_context *context, modeconn_log_fn log,
 
 modeconn_context *mc_context_take(modeconn_context *context)
 {
-    if (context != NULL)
+    if (context != NULL) {
         mc_ref_take(&context->ref);
+    }
     return context;
 }
 
 void mc_context_drop(modeconn_context *context)
 {
-    if (context == NULL || !mc_ref_drop(&context->ref))
+    if (context == NULL || !mc_ref_drop(&context->ref)) {
         return;
+    }
     const modeconn_context hooks = {
         .alloc = context->alloc, .release = context->release, .alloc_user = context->alloc_user};
     mc_pool_destroy(&hooks, context->pool);
@@ -112,13 +123,15 @@ void mc_log(const modeconn_context *context, const char *format, ...)
     char message[LOG_SIZE];
     va_list arguments;
 
-    if (context == NULL || context->log == NULL)
+    if (context == NULL || context->log == NULL) {
         return;
+    }
     va_start(arguments, format);
     const int length = mc_vformat(message, sizeof(message), format, arguments);
     va_end(arguments);
-    if (length >= 0)
+    if (length >= 0) {
         context->log(context->log_user, message);
+    }
 }
 
 uint64_t mc_seed(const modeconn_context *context, int64_t option)

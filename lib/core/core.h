@@ -112,13 +112,27 @@ typedef struct mc_option_kind {
 } mc_option_kind;
 
 /* Shorthands for the rows of a kind's table. */
-#define MC_OPT_I64(k, lo, hi, def, text) {k, MODECONN_OPTION_I64, lo, hi, false, NULL, def, text}
+#define MC_OPT_I64(k, lo, hi, def, text)                                                           \
+    {                                                                                              \
+        k, MODECONN_OPTION_I64, lo, hi, false, NULL, def, text                                     \
+    }
 #define MC_OPT_BOOL(k, def, text) MC_OPT_I64(k, 0, 1, def, text)
-#define MC_OPT_F64(k, lo, hi, def, text) {k, MODECONN_OPTION_F64, lo, hi, false, NULL, def, text}
-#define MC_OPT_POSITIVE(k, def, text)                                                            \
-    {k, MODECONN_OPTION_F64, 0, HUGE_VAL, true, NULL, def, text}
-#define MC_OPT_STR(k, choice, def, text) {k, MODECONN_OPTION_STR, 0, 0, false, choice, def, text}
-#define MC_OPTION_KIND(n, table) {n, table, (int64_t)(sizeof(table) / sizeof((table)[0]))}
+#define MC_OPT_F64(k, lo, hi, def, text)                                                           \
+    {                                                                                              \
+        k, MODECONN_OPTION_F64, lo, hi, false, NULL, def, text                                     \
+    }
+#define MC_OPT_POSITIVE(k, def, text)                                                              \
+    {                                                                                              \
+        k, MODECONN_OPTION_F64, 0, HUGE_VAL, true, NULL, def, text                                 \
+    }
+#define MC_OPT_STR(k, choice, def, text)                                                           \
+    {                                                                                              \
+        k, MODECONN_OPTION_STR, 0, 0, false, choice, def, text                                     \
+    }
+#define MC_OPTION_KIND(n, table)                                                                   \
+    {                                                                                              \
+        n, table, (int64_t)(sizeof(table) / sizeof((table)[0]))                                    \
+    }
 
 /* Every kind of the library; lib/tables.c defines it. */
 extern const mc_option_kind *const mc_option_kinds[];
@@ -148,8 +162,7 @@ int32_t mc_options_check(const modeconn_options *options, const mc_option_kind *
 
 /* Values for the library's own use: `options` was checked (or is NULL: defaults), `key` belongs
  * to `kind` (asserted). */
-int64_t mc_option_i64(const modeconn_options *options, const mc_option_kind *kind,
-                      const char *key);
+int64_t mc_option_i64(const modeconn_options *options, const mc_option_kind *kind, const char *key);
 double mc_option_f64(const modeconn_options *options, const mc_option_kind *kind, const char *key);
 const char *mc_option_str(const modeconn_options *options, const mc_option_kind *kind,
                           const char *key);
@@ -167,17 +180,17 @@ bool mc_parse_f64(const char *text, double *value);
 /* Philox4x32-10: a pure function of (seed, stream, index, draw), so draws do not depend on order
  * or thread. Streams are pinned: a number names one use and is never reused. */
 enum mc_stream {
-    MC_STREAM_INIT = 1,          /* index: parameter, draw 0 */
-    MC_STREAM_SHUFFLE = 2,       /* index: epoch, draw: position */
-    MC_STREAM_RANDCUE = 3,       /* index: sample */
-    MC_STREAM_RANDIMG = 4,       /* index: sample */
-    MC_STREAM_SPLIT = 5,         /* draw: position */
-    MC_STREAM_SHAPES_TRAIN = 6,  /* index: sample */
-    MC_STREAM_SHAPES_TEST = 7,   /* index: sample */
-    MC_STREAM_CBFT_T = 8,        /* index: step, draw: attempt */
-    MC_STREAM_CBFT_SHUFFLE = 9,  /* index: epoch, draw: position; of the cue data */
-    MC_STREAM_BOOTSTRAP = 10,    /* index: resample, draw: position */
-    MC_STREAM_EMA = 11           /* draw: position */
+    MC_STREAM_INIT = 1,         /* index: parameter, draw 0 */
+    MC_STREAM_SHUFFLE = 2,      /* index: epoch, draw: position */
+    MC_STREAM_RANDCUE = 3,      /* index: sample */
+    MC_STREAM_RANDIMG = 4,      /* index: sample */
+    MC_STREAM_SPLIT = 5,        /* draw: position */
+    MC_STREAM_SHAPES_TRAIN = 6, /* index: sample */
+    MC_STREAM_SHAPES_TEST = 7,  /* index: sample */
+    MC_STREAM_CBFT_T = 8,       /* index: step, draw: attempt */
+    MC_STREAM_CBFT_SHUFFLE = 9, /* index: epoch, draw: position; of the cue data */
+    MC_STREAM_BOOTSTRAP = 10,   /* index: resample, draw: position */
+    MC_STREAM_EMA = 11          /* draw: position */
 };
 
 /* The generator itself: ten rounds on a counter of four words under a key of two. */
@@ -206,8 +219,9 @@ int mc_pool_size(const mc_pool *pool);
 
 /* Runs tasks 0 .. n-1, the caller taking part, and returns when all are done. Tasks run in the
  * caller's floating-point mode on every thread, and leave the mode as they found it. A task must
- * compute the same whoever runs it: how work is cut depends on shapes, never on the thread count. Called
- * from inside a task, or while another thread has the pool, it runs all tasks on the caller. */
+ * compute the same whoever runs it: how work is cut depends on shapes, never on the thread count.
+ * Called from inside a task, or while another thread has the pool, it runs all tasks on the caller.
+ */
 void mc_pool_run(mc_pool *pool, int64_t n, mc_task_fn fn, void *arg);
 
 /* Tasks done so far by threads other than a caller (for tests). */

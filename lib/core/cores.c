@@ -15,19 +15,22 @@ enum { PATH_SIZE = 4096 };
 
 static int min_quota(int a, int b)
 {
-    if (a == 0 || b == 0)
+    if (a == 0 || b == 0) {
         return a + b;
+    }
     return a < b ? a : b;
 }
 
 /* Cores of a quota of `quota` in every `period`; 0: none. */
 static int quota_cores(long long quota, long long period)
 {
-    if (quota <= 0 || period <= 0)
+    if (quota <= 0 || period <= 0) {
         return 0;
+    }
     const long long cores = quota / period;
-    if (cores < 1)
+    if (cores < 1) {
         return 1;
+    }
     return cores < INT16_MAX ? (int)cores : INT16_MAX;
 }
 
@@ -40,10 +43,12 @@ static void read_start(const char *folder, const char *name, char *text, int siz
     text[0] = '\0';
     mc_format(path, sizeof(path), "%s/%s", folder, name);
     file = fopen(path, "re");
-    if (file == NULL)
+    if (file == NULL) {
         return;
-    if (fgets(text, size, file) == NULL)
+    }
+    if (fgets(text, size, file) == NULL) {
         text[0] = '\0';
+    }
     fclose(file);
 }
 
@@ -76,14 +81,16 @@ static int group_quota(const char *mount, const char *hierarchy, const char *gro
     const int root = mc_format(folder, sizeof(folder), "%s%s", mount, hierarchy);
     const int length = mc_format(folder, sizeof(folder), "%s%s%s", mount, hierarchy, group);
 
-    if (root < 0 || length < root || length >= PATH_SIZE)
+    if (root < 0 || length < root || length >= PATH_SIZE) {
         return 0;
+    }
     while (true) {
         char *slash;
         least = min_quota(least, folder_quota(folder));
         slash = strrchr(folder, '/');
-        if (slash == NULL || slash - folder < root)
+        if (slash == NULL || slash - folder < root) {
             return least;
+        }
         *slash = '\0';
     }
 }
@@ -93,10 +100,12 @@ static bool has_cpu(const char *controllers)
 {
     while (true) {
         const size_t length = strcspn(controllers, ",");
-        if (length == 3 && memcmp(controllers, "cpu", 3) == 0)
+        if (length == 3 && memcmp(controllers, "cpu", 3) == 0) {
             return true;
-        if (controllers[length] == '\0')
+        }
+        if (controllers[length] == '\0') {
             return false;
+        }
         controllers += length + 1;
     }
 }
@@ -110,15 +119,18 @@ static int line_quota(char *line, const char *mount)
     line[strcspn(line, "\n")] = '\0';
     controllers = strchr(line, ':');
     group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
-    if (group == NULL)
+    if (group == NULL) {
         return 0;
+    }
     *controllers++ = '\0';
     *group++ = '\0';
-    if (*controllers == '\0')
+    if (*controllers == '\0') {
         return min_quota(group_quota(mount, "", group, folder_quota_v2),
                          group_quota(mount, "/unified", group, folder_quota_v2));
-    if (!has_cpu(controllers) || strlen(controllers) + 2 > sizeof(hierarchy))
+    }
+    if (!has_cpu(controllers) || strlen(controllers) + 2 > sizeof(hierarchy)) {
         return 0;
+    }
     mc_format(hierarchy, sizeof(hierarchy), "/%s", controllers);
     return min_quota(group_quota(mount, hierarchy, group, folder_quota_v1),
                      group_quota(mount, "/cpu", group, folder_quota_v1));
@@ -130,10 +142,12 @@ int mc_cgroup_cores(const char *membership, const char *mount)
     int least = 0;
     FILE *file = fopen(membership, "re");
 
-    if (file == NULL)
+    if (file == NULL) {
         return 0;
-    while (fgets(line, sizeof(line), file) != NULL)
+    }
+    while (fgets(line, sizeof(line), file) != NULL) {
         least = min_quota(least, line_quota(line, mount));
+    }
     fclose(file);
     return least;
 }
@@ -148,13 +162,16 @@ static int affinity_cores(void)
         cpu_set_t *mask = CPU_ALLOC((size_t)cpus);
         const size_t size = CPU_ALLOC_SIZE((size_t)cpus);
         int count = 0;
-        if (mask == NULL)
+        if (mask == NULL) {
             return 1;
-        if (sched_getaffinity(0, size, mask) == 0)
+        }
+        if (sched_getaffinity(0, size, mask) == 0) {
             count = CPU_COUNT_S(size, mask);
+        }
         CPU_FREE(mask);
-        if (count > 0)
+        if (count > 0) {
             return count;
+        }
     }
     return 1;
 }

@@ -29,8 +29,9 @@ const char *modeconn_status_name(int32_t status)
     };
     const int32_t count = (int32_t)(sizeof(names) / sizeof(names[0]));
 
-    if (status > 0 || status <= -count)
+    if (status > 0 || status <= -count) {
         return "unknown status";
+    }
     return names[-status];
 }
 
@@ -44,14 +45,18 @@ int32_t modeconn_last_error_copy(char *buffer, int64_t capacity, int64_t *needed
 {
     const int64_t size = (int64_t)strlen(error_text) + 1;
 
-    if (capacity < 0 || (buffer == NULL && capacity > 0))
+    if (capacity < 0 || (buffer == NULL && capacity > 0)) {
         return MODECONN_ERROR_ARGUMENT;
-    if (needed != NULL)
+    }
+    if (needed != NULL) {
         *needed = size;
-    if (buffer == NULL)
+    }
+    if (buffer == NULL) {
         return MODECONN_OK;
-    if (capacity < size)
+    }
+    if (capacity < size) {
         return MODECONN_ERROR_BUFFER;
+    }
     memcpy(buffer, error_text, (size_t)size);
     return MODECONN_OK;
 }
@@ -61,8 +66,9 @@ static void end_cut_text(char *text, size_t size)
 {
     size_t end = size - sizeof("...");
 
-    while (end > 0 && ((unsigned char)text[end] & 0xC0U) == 0x80U)
+    while (end > 0 && ((unsigned char)text[end] & 0xC0U) == 0x80U) {
         end--;
+    }
     memcpy(text + end, "...", sizeof("..."));
 }
 
@@ -72,10 +78,11 @@ static void set_text(const char *format, va_list arguments)
     char text[ERROR_SIZE];
     const int length = mc_vformat(text, sizeof(text), format, arguments);
 
-    if (length < 0)
+    if (length < 0) {
         memcpy(text, "?", sizeof("?"));
-    else if (length >= ERROR_SIZE)
+    } else if (length >= ERROR_SIZE) {
         end_cut_text(text, sizeof(text));
+    }
     memcpy(error_text, text, strlen(text) + 1);
 }
 

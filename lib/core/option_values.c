@@ -10,18 +10,21 @@
 
 int32_t mc_options_check(const modeconn_options *options, const mc_option_kind *kind)
 {
-    if (options != NULL && options->kind != kind)
+    if (options != NULL && options->kind != kind) {
         return mc_fail(MODECONN_ERROR_ARGUMENT,
                        "options are of kind \"%s\", but this call takes kind \"%s\"",
                        options->kind->name, kind->name);
+    }
     return MODECONN_OK;
 }
 
 int64_t mc_option_find(const mc_option_kind *kind, const char *key)
 {
-    for (int64_t i = 0; i < kind->n_specs; i++)
-        if (strcmp(kind->specs[i].key, key) == 0)
+    for (int64_t i = 0; i < kind->n_specs; i++) {
+        if (strcmp(kind->specs[i].key, key) == 0) {
             return i;
+        }
+    }
     return -1;
 }
 
@@ -45,8 +48,9 @@ int64_t mc_option_i64(const modeconn_options *options, const mc_option_kind *kin
     const mc_option_value *value = find_value(options, kind, key, MODECONN_OPTION_I64, &spec);
     int64_t by_default = 0;
 
-    if (value != NULL)
+    if (value != NULL) {
         return value->i64;
+    }
     const bool parsed = mc_parse_i64(spec->by_default, &by_default);
     assert(parsed);
     (void)parsed;
@@ -59,8 +63,9 @@ double mc_option_f64(const modeconn_options *options, const mc_option_kind *kind
     const mc_option_value *value = find_value(options, kind, key, MODECONN_OPTION_F64, &spec);
     double by_default = 0;
 
-    if (value != NULL)
+    if (value != NULL) {
         return value->f64;
+    }
     const bool parsed = mc_parse_f64(spec->by_default, &by_default);
     assert(parsed);
     (void)parsed;
@@ -78,8 +83,9 @@ const char *mc_option_str(const modeconn_options *options, const mc_option_kind 
 
 bool mc_option_is_set(const modeconn_options *options, const char *key)
 {
-    if (options == NULL)
+    if (options == NULL) {
         return false;
+    }
     const int64_t row = mc_option_find(options->kind, key);
     return row >= 0 && options->values[row].is_set;
 }

@@ -23,12 +23,14 @@ bool mc_parse_i64(const char *text, int64_t *value)
     const size_t length = digits(number);
     long long parsed;
 
-    if (length == 0 || number[length] != '\0')
+    if (length == 0 || number[length] != '\0') {
         return false;
+    }
     errno = 0;
     parsed = strtoll(text, NULL, 10);
-    if (errno != 0)
+    if (errno != 0) {
         return false;
+    }
     *value = parsed;
     return true;
 }
@@ -44,13 +46,15 @@ static bool is_decimal(const char *text)
         fraction = digits(text + 1);
         text += 1 + fraction;
     }
-    if (whole + fraction == 0)
+    if (whole + fraction == 0) {
         return false;
+    }
     if (*text == 'e' || *text == 'E') {
         text++;
         text += *text == '-' || *text == '+';
-        if (digits(text) == 0)
+        if (digits(text) == 0) {
             return false;
+        }
         text += digits(text);
     }
     return *text == '\0';
@@ -67,18 +71,21 @@ bool mc_parse_f64(const char *text, double *value)
         *value = *text == '-' ? -HUGE_VAL : HUGE_VAL;
         return true;
     }
-    if (!is_decimal(number))
+    if (!is_decimal(number)) {
         return false;
+    }
     plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (plain == (locale_t)0)
+    if (plain == (locale_t)0) {
         return false;
+    }
     errno = 0;
     parsed = strtod_l(text, NULL, plain);
     error = errno;
     freelocale(plain);
     /* A subnormal result also sets errno, but is a number. */
-    if (error != 0 && (isinf(parsed) || parsed == 0))
+    if (error != 0 && (isinf(parsed) || parsed == 0)) {
         return false;
+    }
     *value = parsed;
     return true;
 }

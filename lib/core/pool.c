@@ -74,10 +74,12 @@ static int64_t claim(mc_pool *pool)
 
     while (true) {
         const int64_t task = (int64_t)(ticket & UINT32_MAX);
-        if (task >= atomic_load(&pool->n))
+        if (task >= atomic_load(&pool->n)) {
             return -1;
-        if (atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1))
+        }
+        if (atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1)) {
             return task;
+        }
     }
 }
 
@@ -87,8 +89,9 @@ static int64_t work_on(mc_pool *pool, int number, bool set_mode)
     int64_t count = 0;
 
     for (int64_t task = claim(pool); task >= 0; task = claim(pool)) {
-        if (set_mode && count == 0)
+        if (set_mode && count == 0) {
             fesetenv(&pool->mode);
+        }
         pool->fn(pool->arg, pool->first + task, number);
         count++;
     }
@@ -111,14 +114,16 @@ static bool has_job(mc_pool *pool, uint32_t seen, uint32_t *job)
 static bool wait_for_job(mc_pool *pool, uint32_t seen, uint32_t *job)
 {
     for (int turn = 0; turn < pool->spin; turn++) {
-        if (has_job(pool, seen, job) || atomic_load(&pool->stop))
+        if (has_job(pool, seen, job) || atomic_load(&pool->stop)) {
             return !atomic_load(&pool->stop);
+        }
         relax();
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (!has_job(pool, seen, job) && !atomic_load(&pool->stop))
+    while (!has_job(pool, seen, job) && !atomic_load(&pool->stop)) {
         pthread_cond_wait(&pool->work, &pool->mutex);
+    }
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->mutex);
     return !atomic_load(&pool->stop);
@@ -132,8 +137,9 @@ static void *worker_main(void *arg)
 
     while (wait_for_job(pool, job, &job)) {
         const int64_t count = work_on(pool, self->number, true);
-        if (count == 0)
+        if (count == 0) {
             continue;
+        }
         atomic_fetch_add(&pool->helped, count);
         if (atomic_fetch_sub(&pool->left, count) == count && atomic_load(&pool->caller_sleeps)) {
             pthread_mutex_lock(&pool->mutex);
@@ -157,13 +163,15 @@ static int32_t start_workers(mc_pool *pool)
         next->pool = pool;
         next->number = pool->started + 1;
         error = pthread_create(&next->thread, NULL, worker_main, next);
-        if (error == 0)
+        if (error == 0) {
             pool->started++;
+        }
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
+    if (error != 0) {
         return mc_fail(MODECONN_ERROR_SYSTEM, "cannot start thread %d of %d: %s", pool->started + 2,
                        pool->size, strerror(error));
+    }
     return MODECONN_OK;
 }
 
@@ -173,8 +181,9 @@ int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **o
     mc_pool *pool = mc_calloc(context, 1, sizeof(*pool));
 
     *out = NULL;
-    if (pool == NULL)
+    if (pool == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -182,23 +191,26 @@ int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **o
     pool->spin = threads <= mc_available_cores() ? SPIN_TURNS : 0;
     pool->workers = mc_calloc(context, threads - 1, sizeof(*pool->workers));
     status = pool->workers != NULL ? start_workers(pool) : MODECONN_ERROR_MEMORY;
-    if (status < 0)
+    if (status < 0) {
         mc_pool_destroy(context, pool);
-    else
+    } else {
         *out = pool;
+    }
     return status;
 }
 
 void mc_pool_destroy(const modeconn_context *context, mc_pool *pool)
 {
-    if (pool == NULL)
+    if (pool == NULL) {
         return;
+    }
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->stop, true);
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->mutex);
-    for (int i = 0; i < pool->started; i++)
+    for (int i = 0; i < pool->started; i++) {
         pthread_join(pool->workers[i].thread, NULL);
+    }
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
@@ -220,8 +232,9 @@ int64_t mc_pool_helped(const mc_pool *pool)
 
 static void run_alone(int64_t n, mc_task_fn fn, void *arg)
 {
-    for (int64_t task = 0; task < n; task++)
+    for (int64_t task = 0; task < n; task++) {
         fn(arg, task, 0);
+    }
 }
 
 /* Closes the ticket under the new job's number, writes the job, opens the ticket. */
@@ -240,28 +253,33 @@ static void publish(mc_pool *pool, int64_t first, int64_t n, mc_task_fn fn, void
     atomic_store(&pool->ticket, job);
 
     sleepers = atomic_load(&pool->sleepers);
-    if (sleepers == 0)
+    if (sleepers == 0) {
         return;
+    }
     pthread_mutex_lock(&pool->mutex);
-    if (n - 1 >= sleepers)
+    if (n - 1 >= sleepers) {
         pthread_cond_broadcast(&pool->work);
-    else
-        for (int64_t i = 0; i < n - 1; i++)
+    } else {
+        for (int64_t i = 0; i < n - 1; i++) {
             pthread_cond_signal(&pool->work);
+        }
+    }
     pthread_mutex_unlock(&pool->mutex);
 }
 
 static void wait_until_done(mc_pool *pool)
 {
     for (int turn = 0; turn < pool->spin; turn++) {
-        if (atomic_load(&pool->left) == 0)
+        if (atomic_load(&pool->left) == 0) {
             return;
+        }
         relax();
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->caller_sleeps, true);
-    while (atomic_load(&pool->left) != 0)
+    while (atomic_load(&pool->left) != 0) {
         pthread_cond_wait(&pool->done, &pool->mutex);
+    }
     atomic_store(&pool->caller_sleeps, false);
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -276,8 +294,9 @@ void mc_pool_run(mc_pool *pool, int64_t n, mc_task_fn fn, void *arg)
         const int64_t part = n - first < most_tasks ? n - first : most_tasks;
         publish(pool, first, part, fn, arg);
         const int64_t count = work_on(pool, 0, false);
-        if (atomic_fetch_sub(&pool->left, count) != count)
+        if (atomic_fetch_sub(&pool->left, count) != count) {
             wait_until_done(pool);
+        }
     }
     atomic_store(&pool->busy, false);
 }

@@ -68,8 +68,9 @@ double mc_random_normal(uint64_t seed, uint32_t stream, uint64_t index, uint32_t
 void mc_random_permutation(uint64_t seed, uint32_t stream, uint64_t index, int64_t n,
                            int64_t *order)
 {
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         order[i] = i;
+    }
     for (int64_t i = n - 1; i > 0; i--) {
         const int64_t j = mc_random_below(seed, stream, index, (uint32_t)i, i + 1);
         const int64_t swapped = order[i];

@@ -16,17 +16,22 @@ int32_t mc_text_out(const char *text, char *buffer, int64_t capacity, int64_t *n
 {
     const int64_t size = (int64_t)strlen(text) + 1;
 
-    if (capacity < 0)
+    if (capacity < 0) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "capacity %lld is negative", (long long)capacity);
-    if (buffer == NULL && capacity > 0)
+    }
+    if (buffer == NULL && capacity > 0) {
         return mc_null("buffer");
-    if (needed != NULL)
+    }
+    if (needed != NULL) {
         *needed = size;
-    if (buffer == NULL)
+    }
+    if (buffer == NULL) {
         return MODECONN_OK;
-    if (capacity < size)
+    }
+    if (capacity < size) {
         return mc_fail(MODECONN_ERROR_BUFFER, "buffer of %lld bytes is too small for %lld",
                        (long long)capacity, (long long)size);
+    }
     memcpy(buffer, text, (size_t)size);
     return MODECONN_OK;
 }
@@ -67,8 +72,9 @@ void mc_format_f64(char buffer[MC_F64_TEXT], double value)
     }
     for (; digits <= 17; digits++) {
         mc_format(buffer, MC_F64_TEXT, "%.*g", digits, value);
-        if (mc_parse_f64(buffer, &back) && back == value)
+        if (mc_parse_f64(buffer, &back) && back == value) {
             return;
+        }
     }
 }
 
@@ -78,8 +84,9 @@ int mc_text_distance(const char *a, const char *b)
     const int m = (int)strnlen(a, LONGEST), n = (int)strnlen(b, LONGEST);
     int row[LONGEST + 1]; /* row[j]: edits from the first i characters of a to the first j of b */
 
-    for (int j = 0; j <= n; j++)
+    for (int j = 0; j <= n; j++) {
         row[j] = j;
+    }
     for (int i = 1; i <= m; i++) {
         int diagonal = row[0];
         row[0] = i;
@@ -111,17 +118,20 @@ static bool reserve(mc_text *text, int64_t extra)
     int64_t capacity = text->capacity > 0 ? text->capacity : 256;
     char *data;
 
-    if (wanted <= text->capacity)
+    if (wanted <= text->capacity) {
         return true;
-    while (capacity < wanted)
+    }
+    while (capacity < wanted) {
         capacity *= 2;
+    }
     data = mc_alloc(text->context, capacity, 1);
     if (data == NULL) {
         text->failed = true;
         return false;
     }
-    if (text->size > 0)
+    if (text->size > 0) {
         memcpy(data, text->data, (size_t)text->size);
+    }
     data[text->size] = '\0';
     mc_free(text->context, text->data);
     text->data = data;
@@ -133,8 +143,9 @@ void mc_text_add(mc_text *text, const char *format, ...)
 {
     va_list arguments;
 
-    if (text->failed)
+    if (text->failed) {
         return;
+    }
     va_start(arguments, format);
     const int length = mc_vformat(NULL, 0, format, arguments);
     va_end(arguments);
@@ -143,8 +154,9 @@ void mc_text_add(mc_text *text, const char *format, ...)
         text->failed = true;
         return;
     }
-    if (!reserve(text, length))
+    if (!reserve(text, length)) {
         return;
+    }
     va_start(arguments, format);
     mc_vformat(text->data + text->size, (size_t)length + 1, format, arguments);
     va_end(arguments);

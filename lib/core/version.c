@@ -16,8 +16,9 @@ int32_t modeconn_version(void)
 static void add_string(mc_text *json, const char *value)
 {
     mc_text_add(json, "\"");
-    for (; *value != '\0'; value++)
+    for (; *value != '\0'; value++) {
         mc_text_add(json, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
+    }
     mc_text_add(json, "\"");
 }
 
@@ -29,8 +30,9 @@ int32_t modeconn_build_info(char *buffer, int64_t capacity, int64_t *needed)
     mc_text json;
     int32_t status = mc_kernels_select("auto", &kernels);
 
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     mc_blis_info(&blis_version, &blis_kernel, &single_threaded);
 
     mc_text_init(&json, NULL);

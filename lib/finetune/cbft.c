@@ -85,8 +85,9 @@ static int32_t configure_batches(cbft *run)
         int64_t n = run->data[which]->n, size = run->batch_size[which];
         int64_t left = n - (run->steps - 1) * size;
         int32_t status = mc_check_batch(run->job->tuned, left < size ? left : size, n, size);
-        if (status < 0)
+        if (status < 0) {
             return mc_fail_prefix(status, "%s", names[which]);
+        }
     }
     return MODECONN_OK;
 }
@@ -106,20 +107,23 @@ static int32_t configure(cbft *run)
     run->invariance_from = option_i64(job, "invariance_from");
     run->barrier_from = option_i64(job, "barrier_from");
     run->seed = mc_seed(run->context, option_i64(job, "seed"));
-    if (run->ops->pair_gradient == NULL || job->tuned->representation_width == 0)
+    if (run->ops->pair_gradient == NULL || job->tuned->representation_width == 0) {
         return mc_fail(MODECONN_ERROR_UNSUPPORTED,
                        "cbft: %s has no penultimate representation for the invariance term",
                        job->tuned->architecture);
+    }
     int32_t status = configure_batches(run);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
 
     run->schedule.rate = option_f64(job, "learning_rate");
     run->schedule.reference = option_i64(job, "reference") != 0;
     run->schedule.per_epoch = run->steps;
-    if (!mc_mul(run->epochs, run->steps, &run->schedule.total))
+    if (!mc_mul(run->epochs, run->steps, &run->schedule.total)) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "epochs: %lld of %lld steps are too many",
                        (long long)run->epochs, (long long)run->steps);
+    }
     return mc_schedule_find("cosine", &run->schedule);
 }
 
@@ -132,13 +136,16 @@ static int32_t allocate(cbft *run)
     for (int which = 0; which < 2; which++) {
         status =
             mc_batch_buffer_init(&run->buffer[which], run->data[which], run->batch_size[which]);
-        if (status < 0)
+        if (status < 0) {
             return status;
+        }
         run->order[which] = mc_alloc(run->context, run->data[which]->n, sizeof(int64_t));
-        if (run->order[which] == NULL)
+        if (run->order[which] == NULL) {
             return MODECONN_ERROR_MEMORY;
-        if (run->batch_size[which] > largest)
+        }
+        if (run->batch_size[which] > largest) {
             largest = run->batch_size[which];
+        }
     }
     run->mix = mc_alloc(run->context, model->n_theta, sizeof(float));
     run->velocity = mc_calloc(run->context, model->n_theta, sizeof(float));
@@ -146,18 +153,21 @@ static int32_t allocate(cbft *run)
     run->barrier_grad = mc_alloc(run->context, model->n_theta, sizeof(float));
     run->loss = mc_alloc(run->context, run->batch_size[CUE], sizeof(double));
     if (run->mix == NULL || run->velocity == NULL || run->grad == NULL ||
-        run->barrier_grad == NULL || run->loss == NULL)
+        run->barrier_grad == NULL || run->loss == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     status = mc_cbft_objective_init(&run->objective, model);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = run->ops->session_create(model, largest, 2, true, &run->session);
+    }
     return status;
 }
 
 static void release(cbft *run)
 {
-    if (run->session != NULL)
+    if (run->session != NULL) {
         run->ops->session_destroy(run->session);
+    }
     for (int which = 0; which < 2; which++) {
         mc_batch_buffer_free(&run->buffer[which]);
         mc_free(run->context, run->order[which]);
@@ -198,11 +208,13 @@ static int32_t barrier_gradient(cbft *run, const mc_batch *cue, double t, double
     mc_interpolate(run->context, t, model->theta, run->job->origin->theta, model->n_theta,
                    run->mix);
     int32_t status = run->ops->bind(run->session, run->mix, NULL);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = run->ops->gradient(run->session, cue, run->barrier_weight * (1 - t), run->loss,
                                     NULL, run->barrier_grad, NULL);
-    if (status < 0)
+    }
+    if (status < 0) {
         return mc_fail_prefix(status, "barrier term at t = %g", t);
+    }
     double excess = mc_mean(run->loss, cue->n) - run->kappa;
     *value = fabs(excess);
     *sign = (float)((excess > 0) - (excess < 0));
@@ -214,9 +226,10 @@ static int32_t rest_gradient(cbft *run, const mc_batch *clean, const mc_batch *c
 {
     modeconn_model *model = run->job->tuned;
     int32_t status = run->ops->bind(run->session, model->theta, NULL);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = run->ops->pair_gradient(run->session, clean, cue, mc_cbft_objective_pair,
                                          &run->objective, run->grad, model->statistics);
+    }
     return status;
 }
 
@@ -231,14 +244,16 @@ static void update(cbft *run, double rate, const float *grad)
 /* The sign is -1, 0 or 1: exact. */
 static void apply_sign(int64_t n, float sign, float *grad)
 {
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         grad[i] *= sign;
+    }
 }
 
 static void add(int64_t n, const float *from, float *to)
 {
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         to[i] += from[i];
+    }
 }
 
 static int32_t cbft_step(cbft *run, int64_t epoch, int64_t step)
@@ -253,21 +268,26 @@ static int32_t cbft_step(cbft *run, int64_t epoch, int64_t step)
 
     run->objective.weight =
         epoch >= run->invariance_from ? run->lambda / (double)run->job->tuned->classes : 0;
-    if (with_barrier)
+    if (with_barrier) {
         status = barrier_gradient(run, &cue, mc_cbft_draw_t(run->seed, run->clipped, global),
                                   &barrier, &sign);
+    }
     if (status == MODECONN_OK && with_barrier) {
         apply_sign(n_theta, sign, run->barrier_grad);
-        if (!run->joint)
+        if (!run->joint) {
             update(run, rate, run->barrier_grad);
+        }
     }
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = rest_gradient(run, &clean, &cue);
-    if (status < 0)
+    }
+    if (status < 0) {
         return mc_fail_prefix(status, "cbft, epoch %lld, step %lld, learning rate %g",
                               (long long)epoch, (long long)step, rate);
-    if (with_barrier && run->joint)
+    }
+    if (with_barrier && run->joint) {
         add(n_theta, run->barrier_grad, run->grad);
+    }
     update(run, rate, run->grad);
 
     run->sum_ce += run->objective.loss_ce;
@@ -298,8 +318,9 @@ static int32_t finish_epoch(cbft *run, int64_t epoch, modeconn_history *history)
     bool with_barrier = run->barrier_weight > 0 && epoch >= run->barrier_from;
     double steps = (double)run->steps, row[N_COLUMNS];
     int32_t status = mc_model_check_finite(model, model->theta, model->statistics);
-    if (status < 0)
+    if (status < 0) {
         return mc_fail_prefix(status, "cbft, after epoch %lld", (long long)epoch);
+    }
     row[MC_HISTORY_LOSS] = run->sum_loss / steps;
     row[MC_HISTORY_ACCURACY] = (double)run->hits / (double)run->seen[CLEAN];
     row[MC_HISTORY_RATE] = step_rate(run, (epoch + 1) * run->steps - 1);
@@ -320,15 +341,18 @@ static int32_t run_epochs(cbft *run, modeconn_history *history)
         for (int64_t step = 0; step < run->steps; step++) {
             int32_t status = cbft_step(run, epoch, step);
             bool whole = step + 1 == run->steps;
-            if (status == MODECONN_OK && whole)
+            if (status == MODECONN_OK && whole) {
                 status = finish_epoch(run, epoch, history);
-            if (status == MODECONN_OK)
+            }
+            if (status == MODECONN_OK) {
                 status =
                     mc_progress_step(&progress, epoch + whole, run->sum_loss / (double)(step + 1),
                                      (double)run->hits / (double)run->seen[CLEAN],
                                      step_rate(run, epoch * run->steps + step));
-            if (status < 0)
+            }
+            if (status < 0) {
                 return status;
+            }
         }
     }
     return MODECONN_OK;
@@ -348,16 +372,20 @@ int32_t mc_finetune_cbft(mc_finetune_job *job)
     columns[LOSS_BARRIER] = "loss_barrier";
     columns[LOSS_INVARIANCE] = "loss_invariance";
     int32_t status = configure(&run);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = allocate(&run);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         status = mc_history_create(run.context, columns, N_COLUMNS, &history);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         status = run_epochs(&run, history);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         mc_model_set_history(job->tuned, history);
-    else
+    } else {
         modeconn_history_destroy(history);
+    }
     release(&run);
     return status;
 }

@@ -27,8 +27,9 @@ double mc_cbft_draw_t(uint64_t seed, bool clipped, int64_t step)
     /* Rejection: 68 % of the draws lie within one deviation (1/2) of the mean. */
     for (uint32_t attempt = 0;; attempt++) {
         double t = 0.5 + 0.5 * mc_random_normal(seed, MC_STREAM_CBFT_T, (uint64_t)step, attempt);
-        if (t >= 0 && t <= 1)
+        if (t >= 0 && t <= 1) {
             return t;
+        }
     }
 }
 
@@ -36,9 +37,10 @@ int32_t mc_cbft_objective_init(mc_cbft_objective *objective, const modeconn_mode
 {
     int64_t values;
     *objective = (mc_cbft_objective){.context = model->context};
-    if (!mc_mul(model->classes, model->representation_width, &values))
+    if (!mc_mul(model->classes, model->representation_width, &values)) {
         return mc_fail(MODECONN_ERROR_MEMORY, "out of memory: class means of %lld x %lld values",
                        (long long)model->classes, (long long)model->representation_width);
+    }
     for (int which = 0; which < 2; which++) {
         objective->mean[which] = mc_alloc(model->context, values, sizeof(double));
         objective->count[which] = mc_alloc(model->context, model->classes, sizeof(int64_t));
@@ -68,12 +70,14 @@ static double cross_entropy(const float *logits, int32_t label, int64_t classes,
     int64_t best = 0;
     double sum = 0;
     for (int64_t k = 1; k < classes; k++) {
-        if (logits[k] > logits[best])
+        if (logits[k] > logits[best]) {
             best = k;
+        }
     }
     double top = (double)logits[best];
-    for (int64_t k = 0; k < classes; k++)
+    for (int64_t k = 0; k < classes; k++) {
         sum += exp((double)logits[k] - top);
+    }
     for (int64_t k = 0; k < classes; k++) {
         double p = exp((double)logits[k] - top) / sum;
         d[k] += (float)((p - (k == label)) * scale);
@@ -109,21 +113,24 @@ static void class_means(mc_cbft_objective *objective, const mc_pair *pair, int w
     for (int64_t i = 0; i < pair->n[which]; i++) {
         int32_t k = pair->y[which][i];
         const float *z = pair->representation[which] + i * width;
-        for (int64_t j = 0; j < width; j++)
+        for (int64_t j = 0; j < width; j++) {
             mean[k * width + j] += (double)z[j];
+        }
         count[k]++;
     }
     for (int64_t k = 0; k < pair->classes; k++) {
-        for (int64_t j = 0; j < width && count[k] > 0; j++)
+        for (int64_t j = 0; j < width && count[k] > 0; j++) {
             mean[k * width + j] /= (double)count[k];
+        }
     }
 }
 
 static double norm(const double *z, int64_t width)
 {
     double sum = 0;
-    for (int64_t j = 0; j < width; j++)
+    for (int64_t j = 0; j < width; j++) {
         sum += z[j] * z[j];
+    }
     return sqrt(sum);
 }
 
@@ -142,8 +149,9 @@ static double class_term(double *za, double *zb, int64_t width, const double sca
         dot[1] += b * 2 * (b - a);
     }
     for (int which = 0; which < 2; which++) {
-        if (length[which] < smallest_norm) /* the clamp does not depend on z */
+        if (length[which] < smallest_norm) { /* the clamp does not depend on z */
             dot[which] = 0;
+        }
     }
     for (int64_t j = 0; j < width; j++) {
         double a = za[j] / divisor[0], b = zb[j] / divisor[1];
@@ -158,12 +166,14 @@ static void add_cotangents(const mc_cbft_objective *objective, const mc_pair *pa
     int64_t width = pair->width;
     for (int64_t i = 0; i < pair->n[which]; i++) {
         int32_t k = pair->y[which][i];
-        if (objective->count[0][k] == 0 || objective->count[1][k] == 0)
+        if (objective->count[0][k] == 0 || objective->count[1][k] == 0) {
             continue;
+        }
         const double *gradient = objective->mean[which] + k * width;
         float *d = pair->d_representation[which] + i * width;
-        for (int64_t j = 0; j < width; j++)
+        for (int64_t j = 0; j < width; j++) {
             d[j] += (float)gradient[j];
+        }
     }
 }
 
@@ -174,16 +184,18 @@ static void invariance_loss(mc_cbft_objective *objective, const mc_pair *pair)
     objective->loss_invariance = 0;
     for (int64_t k = 0; k < pair->classes; k++) {
         int64_t in_a = objective->count[0][k], in_b = objective->count[1][k];
-        if (in_a == 0 || in_b == 0)
+        if (in_a == 0 || in_b == 0) {
             continue;
+        }
         const double scale[2] = {objective->weight / (double)in_a,
                                  objective->weight / (double)in_b};
         objective->loss_invariance +=
             class_term(objective->mean[0] + k * pair->width, objective->mean[1] + k * pair->width,
                        pair->width, scale);
     }
-    if (objective->weight == 0)
+    if (objective->weight == 0) {
         return;
+    }
     add_cotangents(objective, pair, 0);
     add_cotangents(objective, pair, 1);
 }
@@ -193,11 +205,13 @@ int32_t mc_cbft_objective_pair(void *user, const mc_pair *pair)
     mc_cbft_objective *objective = user;
     clean_loss(objective, pair);
     invariance_loss(objective, pair);
-    if (!isfinite(objective->loss_ce))
+    if (!isfinite(objective->loss_ce)) {
         return mc_fail(MODECONN_ERROR_NUMERIC, "the cross-entropy of the clean batch is %g",
                        objective->loss_ce);
-    if (!isfinite(objective->loss_invariance))
+    }
+    if (!isfinite(objective->loss_invariance)) {
         return mc_fail(MODECONN_ERROR_NUMERIC, "the invariance term is %g",
                        objective->loss_invariance);
+    }
     return MODECONN_OK;
 }

@@ -40,8 +40,9 @@ const mc_option_kind mc_kind_finetune = MC_OPTION_KIND("finetune", finetune_spec
 
 int32_t modeconn_finetune_method_count(int64_t *count)
 {
-    if (count == NULL)
+    if (count == NULL) {
         return mc_null("count");
+    }
     *count = mc_methods_count;
     return MODECONN_OK;
 }
@@ -49,13 +50,16 @@ int32_t modeconn_finetune_method_count(int64_t *count)
 int32_t modeconn_finetune_method_describe(int64_t index, const char **name,
                                           const char **description)
 {
-    if (index < 0 || index >= mc_methods_count)
+    if (index < 0 || index >= mc_methods_count) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "no fine-tuning method %lld, there are %lld",
                        (long long)index, (long long)mc_methods_count);
-    if (name != NULL)
+    }
+    if (name != NULL) {
         *name = mc_methods[index].name;
-    if (description != NULL)
+    }
+    if (description != NULL) {
         *description = mc_methods[index].description;
+    }
     return MODECONN_OK;
 }
 
@@ -74,12 +78,15 @@ static int32_t check_data(const mc_method *method, const modeconn_model *model,
                           const modeconn_dataset *clean, const modeconn_dataset *cued)
 {
     int32_t status = mc_check_fit(model, clean);
-    if (status < 0)
+    if (status < 0) {
         return mc_fail_prefix(status, "clean data");
-    if (!method->needs_cued)
+    }
+    if (!method->needs_cued) {
         return MODECONN_OK;
-    if (cued == NULL)
+    }
+    if (cued == NULL) {
         return mc_null("cued");
+    }
     status = mc_check_fit(model, cued);
     return status < 0 ? mc_fail_prefix(status, "cue data") : MODECONN_OK;
 }
@@ -89,20 +96,26 @@ int32_t modeconn_finetune(const modeconn_model *model, const modeconn_dataset *c
                           modeconn_progress_fn progress, void *user, modeconn_model **tuned)
 {
     const mc_method *method = NULL;
-    if (tuned == NULL)
+    if (tuned == NULL) {
         return mc_null("tuned");
+    }
     *tuned = NULL;
-    if (model == NULL)
+    if (model == NULL) {
         return mc_null("model");
-    if (clean == NULL)
+    }
+    if (clean == NULL) {
         return mc_null("clean");
+    }
     int32_t status = mc_options_check(options, &mc_kind_finetune);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = method_find(mc_option_str(options, &mc_kind_finetune, "method"), &method);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         status = check_data(method, model, clean, cued);
-    if (status < 0)
+    }
+    if (status < 0) {
         return status;
+    }
 
     mc_finetune_job job = {.origin = model,
                            .clean = clean,
@@ -111,8 +124,9 @@ int32_t modeconn_finetune(const modeconn_model *model, const modeconn_dataset *c
                            .progress = progress,
                            .user = user};
     status = modeconn_model_clone(model, &job.tuned);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = method->run(&job);
+    }
     if (status < 0) {
         modeconn_model_destroy(job.tuned);
         return status;

@@ -38,7 +38,7 @@ typedef struct mc_cbft_objective {
     double weight; /* lambda / K; 0: L_I is measured but has no gradient */
     /* Values of the last call. */
     double loss_ce, loss_invariance;
-    int64_t hits; /* samples of batch a whose arg max is the label, ties to the lowest class */
+    int64_t hits;      /* samples of batch a whose arg max is the label, ties to the lowest class */
     double *mean[2];   /* [classes][width] class means of batch a and b */
     int64_t *count[2]; /* [classes] */
 } mc_cbft_objective;

@@ -51,8 +51,8 @@ int32_t mc_kernels_select(const char *isa, const mc_kernels **kernels)
             return MODECONN_OK;
         }
     }
-    return mc_fail(MODECONN_ERROR_UNSUPPORTED,
-                   "isa %s: this processor or build does not have it", isa);
+    return mc_fail(MODECONN_ERROR_UNSUPPORTED, "isa %s: this processor or build does not have it",
+                   isa);
 }
 
 const char *mc_kernels_isa(const mc_kernels *kernels)

@@ -8,6 +8,13 @@
 
 #include "kernels/kernels.h"
 
+/* Before a loop whose iterations do not depend on each other though its pointers may be equal. */
+#if defined(__clang__)
+#    define MC_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#    define MC_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 #define MC_ISA_PASTE2(x, isa) mc_##x##_##isa
 #define MC_ISA_PASTE(x, isa) MC_ISA_PASTE2(x, isa)
 #define MC_ISA_NAME(x) MC_ISA_PASTE(x, MC_ISA)
@@ -26,11 +33,10 @@ void MC_ISA_NAME(norm_apply)(const float *x, const float *y, const float *dy, in
                              int64_t c, const float *a, const float *p, const float *q,
                              bool accumulate, float *dx);
 void MC_ISA_NAME(add)(const float *a, const float *b, int64_t n, bool relu, float *y);
-void MC_ISA_NAME(pass_back)(const float *y, const float *dy, int64_t n, bool accumulate,
-                            float *dx);
+void MC_ISA_NAME(pass_back)(const float *y, const float *dy, int64_t n, bool accumulate, float *dx);
 void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, float *y);
-void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c,
-                                 bool accumulate, float *dx);
+void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c, bool accumulate,
+                                 float *dx);
 void MC_ISA_NAME(sum_rows)(const float *x, int64_t rows, int64_t c, double *sum);
 void MC_ISA_NAME(fill_rows)(const float *bias, int64_t rows, int64_t c, float *y);
 

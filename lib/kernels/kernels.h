@@ -37,8 +37,8 @@ void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix 
 
 /* A convolution's or pooling's window over [h][w][c] images. Patch = [kernel][kernel][c]. */
 typedef struct mc_window {
-    int64_t c, h, w;    /* input */
-    int64_t oh, ow;     /* output */
+    int64_t c, h, w; /* input */
+    int64_t oh, ow;  /* output */
     int64_t kernel, stride, padding;
 } mc_window;
 
@@ -59,16 +59,15 @@ struct mc_kernels {
     void (*moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
                     double *square);
     /* y = x * scale[c] + offset[c], then max(0, y) if relu. */
-    void (*affine)(const float *x, int64_t rows, int64_t c, const float *scale,
-                   const float *offset, bool relu, float *y);
+    void (*affine)(const float *x, int64_t rows, int64_t c, const float *scale, const float *offset,
+                   bool relu, float *y);
     /* With g = dy, masked to y > 0 where y is not NULL:
      * sum[c] += sum g, product[c] += sum g * (x - shift[c]). */
     void (*norm_reduce)(const float *x, const float *y, const float *dy, int64_t rows, int64_t c,
                         const float *shift, double *sum, double *product);
     /* dx = (accumulate ? dx : 0) + g * a[c] + x * p[c] + q[c]; dx may be dy. */
     void (*norm_apply)(const float *x, const float *y, const float *dy, int64_t rows, int64_t c,
-                       const float *a, const float *p, const float *q, bool accumulate,
-                       float *dx);
+                       const float *a, const float *p, const float *q, bool accumulate, float *dx);
 
     /* Elementwise over n values; y = a + b or y = a (b NULL), rectified if relu. */
     void (*add)(const float *a, const float *b, int64_t n, bool relu, float *y);

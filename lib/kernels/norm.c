@@ -121,7 +121,7 @@ void MC_ISA_NAME(norm_apply)(const float *x, const float *y, const float *dy, in
 {
     /* dx may be dy: no restrict on either, each element is read before it is written. */
     for (int64_t at = 0; at < rows * c; at += c) {
-#pragma GCC ivdep
+        MC_INDEPENDENT
         for (int64_t i = 0; i < c; i++) {
             float g = y == NULL || y[at + i] > 0.0f ? dy[at + i] : 0.0f;
             float d = g * a[i] + x[at + i] * p[i] + q[i];
@@ -166,8 +166,8 @@ void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, fl
     }
 }
 
-void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c,
-                                 bool accumulate, float *dx)
+void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c, bool accumulate,
+                                 float *dx)
 {
     float scale = 1.0f / (float)hw;
     for (int64_t k = 0; k < n; k++, dy += c) {

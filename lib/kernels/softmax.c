@@ -30,8 +30,7 @@ double mc_cross_entropy(const float *logits, int64_t classes, int32_t label, int
 {
     int64_t best = arg_max_of(logits, classes);
     *arg_max = best;
-    return log(partition(logits, classes, best)) -
-           ((double)logits[label] - (double)logits[best]);
+    return log(partition(logits, classes, best)) - ((double)logits[label] - (double)logits[best]);
 }
 
 void mc_cross_entropy_back(const float *logits, int64_t classes, int32_t label, double scale,

@@ -21,7 +21,7 @@ const int64_t mc_interventions_count =
 
 static const mc_option_spec probe_options[] = {
     MC_OPT_POSITIVE("margin", "0.1", "largest mean rise in loss that counts as none, nats"),
-    {"confidence", MODECONN_OPTION_F64, 0, 0.9999, true, NULL, "0.95",
+    {"confidence", MODECONN_OPTION_F64, 0, 0.9999, true, NULL, "0.99",
      "of the interval around the mean rise, as a fraction"},
     MC_OPT_I64("resamples", 100, 1000000, "2000", "resamples of the bootstrap"),
     MC_OPT_I64("batch_size", 1, 1048576, "500", "samples per batch of the evaluation"),

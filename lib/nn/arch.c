@@ -67,7 +67,8 @@ static int32_t find_architecture(const char *name, const mc_architecture **found
                    "there is no architecture %s (there are vgg13, resnet18, mlp)", name);
 }
 
-/* ---- helpers of the builders --------------------------------------------------------------------- */
+/* ---- helpers of the builders
+ * --------------------------------------------------------------------- */
 
 int32_t mc_arch_widths(const modeconn_options *options, const char *key, const int64_t *base,
                        int64_t count, int64_t *widths)
@@ -106,8 +107,8 @@ int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_
             memcpy(item, list, length);
             item[length] = '\0';
         }
-        if (length >= sizeof item || !mc_parse_i64(item, &value) || value < 1 ||
-            value > 1048576 || *count == capacity) {
+        if (length >= sizeof item || !mc_parse_i64(item, &value) || value < 1 || value > 1048576 ||
+            *count == capacity) {
             return mc_fail(MODECONN_ERROR_ARGUMENT,
                            "%s: \"%s\" is not a list of at most %lld numbers of 1 to 1048576", key,
                            list, (long long)capacity);
@@ -145,7 +146,8 @@ int32_t mc_arch_set_list(modeconn_options *options, const char *key, const int64
     return modeconn_options_set_str(options, key, list);
 }
 
-/* ---- creation ------------------------------------------------------------------------------------ */
+/* ---- creation
+ * ------------------------------------------------------------------------------------ */
 
 /* The settings of a file: what rebuilds the graph, and nothing of the seed. */
 static int32_t settings_text(const modeconn_options *options, mc_text *text)
@@ -167,10 +169,10 @@ static int32_t build(modeconn_context *context, const mc_architecture *arch,
 {
     modeconn_graph *graph;
     mc_text settings;
-    int32_t status = modeconn_graph_create(
-        context, mc_option_i64(options, &mc_kind_model, "channels"),
-        mc_option_i64(options, &mc_kind_model, "height"),
-        mc_option_i64(options, &mc_kind_model, "width_pixels"), &graph);
+    int32_t status =
+        modeconn_graph_create(context, mc_option_i64(options, &mc_kind_model, "channels"),
+                              mc_option_i64(options, &mc_kind_model, "height"),
+                              mc_option_i64(options, &mc_kind_model, "width_pixels"), &graph);
     if (status < 0) {
         return status;
     }
@@ -211,8 +213,8 @@ static int32_t complete_options(const modeconn_dataset *like, const modeconn_opt
             return status;
         }
     }
-    int32_t status = modeconn_options_set_f64(full, "width",
-                                              mc_option_f64(options, &mc_kind_model, "width"));
+    int32_t status =
+        modeconn_options_set_f64(full, "width", mc_option_f64(options, &mc_kind_model, "width"));
     if (status == MODECONN_OK) {
         status = modeconn_options_set_str(full, "widths",
                                           mc_option_str(options, &mc_kind_model, "widths"));
@@ -258,7 +260,8 @@ int32_t modeconn_model_create(modeconn_context *context, const char *arch,
     return status;
 }
 
-/* ---- from files ---------------------------------------------------------------------------------- */
+/* ---- from files
+ * ---------------------------------------------------------------------------------- */
 
 static int32_t from_graph_text(modeconn_context *context, const char *text, modeconn_model **out)
 {

@@ -34,9 +34,10 @@ static int32_t infer_channels(int64_t inputs, modeconn_options *options)
     int64_t pixels = mc_option_i64(options, &mc_kind_model, "height") *
                      mc_option_i64(options, &mc_kind_model, "width_pixels");
     if (pixels == 0 || inputs % pixels != 0) {
-        return mc_fail(MODECONN_ERROR_SHAPE,
-                       "the first layer takes %lld values, not a multiple of an image's %lld pixels",
-                       (long long)inputs, (long long)pixels);
+        return mc_fail(
+            MODECONN_ERROR_SHAPE,
+            "the first layer takes %lld values, not a multiple of an image's %lld pixels",
+            (long long)inputs, (long long)pixels);
     }
     return modeconn_options_set_i64(options, "channels", inputs / pixels);
 }

@@ -20,7 +20,7 @@ typedef struct builder {
 static int32_t conv_bn(builder *b, const char *prefix, const char *conv, const char *bn,
                        int64_t width, int kernel, int stride, int32_t input)
 {
-    char name[64], settings[80];
+    char name[128], settings[80];
     snprintf(name, sizeof name, "%s%s", prefix, conv);
     snprintf(settings, sizeof settings, "out_channels=%lld,kernel=%d,stride=%d,padding=%d",
              (long long)width, kernel, stride, kernel / 2);

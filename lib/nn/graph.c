@@ -57,8 +57,8 @@ int32_t modeconn_graph_create(modeconn_context *context, int64_t channels, int64
     if (channels < 1 || height < 1 || width < 1 || channels > MAX_EXTENT || height > MAX_EXTENT ||
         width > MAX_EXTENT) {
         return mc_fail(MODECONN_ERROR_ARGUMENT,
-                       "input %lldx%lldx%lld: each extent must be in [1, %d]",
-                       (long long)channels, (long long)height, (long long)width, MAX_EXTENT);
+                       "input %lldx%lldx%lld: each extent must be in [1, %d]", (long long)channels,
+                       (long long)height, (long long)width, MAX_EXTENT);
     }
     modeconn_graph *graph = mc_calloc(context, 1, sizeof *graph);
     if (graph == NULL) {

@@ -227,7 +227,7 @@ struct mc_plain {
     int64_t n;
     mc_norm_mode mode;
     const double *theta, *statistics;
-    double *grad;         /* [n_theta], added to by backward; NULL: forward only */
+    double *grad;          /* [n_theta], added to by backward; NULL: forward only */
     double **out, **d_out; /* per node [n][c][h][w] */
     double **moment;       /* per node: batch mean [c], biased variance [c] */
 };

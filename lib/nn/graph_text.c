@@ -53,8 +53,8 @@ static int32_t parse_node(modeconn_graph *graph, const json_t *layer)
     int32_t inputs[MC_NODE_INPUTS], node;
     json_error_t error;
 
-    if (json_unpack_ex((json_t *)(uintptr_t)layer, &error, 0, "{s:s, s?s, s?s, s:o}", "type",
-                       &type, "name", &name, "settings", &settings, "inputs", &list) != 0 ||
+    if (json_unpack_ex((json_t *)(uintptr_t)layer, &error, 0, "{s:s, s?s, s?s, s:o}", "type", &type,
+                       "name", &name, "settings", &settings, "inputs", &list) != 0 ||
         !json_is_array(list) || json_array_size(list) > MC_NODE_INPUTS) {
         return mc_fail(MODECONN_ERROR_FORMAT, "layer %d of the graph is damaged", graph->n_nodes);
     }
@@ -62,8 +62,8 @@ static int32_t parse_node(modeconn_graph *graph, const json_t *layer)
         json_int_t value = json_integer_value(json_array_get(list, k));
         inputs[k] = value < 0 || value > INT32_MAX ? -1 : (int32_t)value;
     }
-    return modeconn_graph_add(graph, type, name, settings, inputs,
-                              (int64_t)json_array_size(list), &node);
+    return modeconn_graph_add(graph, type, name, settings, inputs, (int64_t)json_array_size(list),
+                              &node);
 }
 
 int32_t mc_graph_parse(modeconn_context *context, const char *text, modeconn_graph **out)

@@ -119,11 +119,11 @@ int32_t modeconn_model_describe(const modeconn_model *model, char *buffer, int64
     for (int64_t i = 0; i < model->n_meta; i++) {
         json_object_set_new(metadata, model->meta_keys[i], json_string(model->meta_values[i]));
     }
-    json_t *root = json_pack("{s:s, s:o, s:[I,I,I], s:I, s:I, s:I, s:o}", "architecture",
-                             model->architecture, "settings", settings_value(model), "input",
-                             (json_int_t)model->channels, (json_int_t)model->height,
-                             (json_int_t)model->width, "classes", (json_int_t)model->classes,
-                             "parameters", (json_int_t)model->n_theta, "statistics",
-                             (json_int_t)model->n_stats, "metadata", metadata);
+    json_t *root =
+        json_pack("{s:s, s:o, s:[I,I,I], s:I, s:I, s:I, s:o}", "architecture", model->architecture,
+                  "settings", settings_value(model), "input", (json_int_t)model->channels,
+                  (json_int_t)model->height, (json_int_t)model->width, "classes",
+                  (json_int_t)model->classes, "parameters", (json_int_t)model->n_theta,
+                  "statistics", (json_int_t)model->n_stats, "metadata", metadata);
     return mc_json_out(root, buffer, capacity, needed);
 }

@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- life -------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------
+ */
 
 static void free_blocks(modeconn_model *model)
 {
@@ -117,8 +118,7 @@ int32_t mc_model_of_graph(modeconn_graph *graph, const char *architecture, const
     model->height = input.h;
     model->width = input.w;
     model->classes = output.c;
-    model->representation_width =
-        mc_shape_size(graph->nodes[mc_representation_node(graph)].out);
+    model->representation_width = mc_shape_size(graph->nodes[mc_representation_node(graph)].out);
     model->architecture = mc_strdup(model->context, architecture);
     model->settings = mc_strdup(model->context, settings);
     model->theta = mc_alloc(model->context, model->n_theta, sizeof(float));
@@ -172,7 +172,8 @@ void mc_model_set_history(modeconn_model *model, modeconn_history *history)
     model->history = history;
 }
 
-/* ---- initialisation ---------------------------------------------------------------------------- */
+/* ---- initialisation ----------------------------------------------------------------------------
+ */
 
 static void initialise(const mc_tensor_spec *spec, uint64_t seed, float *values)
 {
@@ -233,7 +234,8 @@ int32_t modeconn_model_from_graph(const modeconn_graph *graph, int32_t output, i
     return MODECONN_OK;
 }
 
-/* ---- what it is ----------------------------------------------------------------------------------- */
+/* ---- what it is
+ * ----------------------------------------------------------------------------------- */
 
 int32_t modeconn_model_architecture(const modeconn_model *model, const char **arch)
 {
@@ -275,15 +277,14 @@ int32_t mc_model_same_shape(const modeconn_model *a, const modeconn_model *b)
     int64_t other = b->n_blocks_theta + b->n_blocks_stats;
     for (int64_t i = 0; i < count && i < other; i++) {
         const mc_block *p = &a->blocks[i], *q = &b->blocks[i];
-        if (strcmp(p->name, q->name) != 0 ||
-            memcmp(p->shape, q->shape, sizeof p->shape) != 0) {
+        if (strcmp(p->name, q->name) != 0 || memcmp(p->shape, q->shape, sizeof p->shape) != 0) {
             return mc_fail(MODECONN_ERROR_SHAPE,
                            "the models differ: %s [%lld, %lld, %lld, %lld] and "
                            "%s [%lld, %lld, %lld, %lld]",
                            p->name, (long long)p->shape[0], (long long)p->shape[1],
                            (long long)p->shape[2], (long long)p->shape[3], q->name,
-                           (long long)q->shape[0], (long long)q->shape[1],
-                           (long long)q->shape[2], (long long)q->shape[3]);
+                           (long long)q->shape[0], (long long)q->shape[1], (long long)q->shape[2],
+                           (long long)q->shape[3]);
         }
     }
     if (count != other) {
@@ -293,7 +294,8 @@ int32_t mc_model_same_shape(const modeconn_model *a, const modeconn_model *b)
     return MODECONN_OK;
 }
 
-/* ---- parameters and statistics ------------------------------------------------------------------- */
+/* ---- parameters and statistics
+ * ------------------------------------------------------------------- */
 
 int32_t modeconn_model_parameter_count(const modeconn_model *model, int64_t *count)
 {
@@ -320,8 +322,8 @@ static int32_t check_vector(const modeconn_model *model, const float *values, in
         return mc_null(model == NULL ? "model" : "values");
     }
     if (count != expected) {
-        return mc_fail(MODECONN_ERROR_SHAPE, "%lld values for a vector of %lld",
-                       (long long)count, (long long)expected);
+        return mc_fail(MODECONN_ERROR_SHAPE, "%lld values for a vector of %lld", (long long)count,
+                       (long long)expected);
     }
     return MODECONN_OK;
 }
@@ -335,8 +337,7 @@ int32_t modeconn_model_get_parameters(const modeconn_model *model, float *theta,
     return status;
 }
 
-int32_t modeconn_model_get_statistics(const modeconn_model *model, float *statistics,
-                                      int64_t count)
+int32_t modeconn_model_get_statistics(const modeconn_model *model, float *statistics, int64_t count)
 {
     int32_t status = check_vector(model, statistics, count, model != NULL ? model->n_stats : 0);
     if (status == MODECONN_OK) {
@@ -394,8 +395,7 @@ int32_t modeconn_model_set_parameters(modeconn_model *model, const float *theta,
     return status;
 }
 
-int32_t modeconn_model_set_statistics(modeconn_model *model, const float *statistics,
-                                      int64_t count)
+int32_t modeconn_model_set_statistics(modeconn_model *model, const float *statistics, int64_t count)
 {
     int32_t status = check_vector(model, statistics, count, model != NULL ? model->n_stats : 0);
     if (status == MODECONN_OK) {

@@ -72,9 +72,8 @@ static int32_t check_labels(const modeconn_model *model, const int32_t *labels, 
 {
     for (int64_t i = 0; i < n; i++) {
         if (labels[i] < 0 || labels[i] >= model->classes) {
-            return mc_fail(MODECONN_ERROR_ARGUMENT,
-                           "label %d of sample %lld is not in 0 to %lld", labels[i], (long long)i,
-                           (long long)model->classes - 1);
+            return mc_fail(MODECONN_ERROR_ARGUMENT, "label %d of sample %lld is not in 0 to %lld",
+                           labels[i], (long long)i, (long long)model->classes - 1);
         }
     }
     return MODECONN_OK;

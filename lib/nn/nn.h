@@ -34,7 +34,7 @@ typedef struct mc_session mc_session;
 /* What a pair objective (CBFT's L_CE + lambda/K L_I) gets of two batches and gives back:
  * cotangents of its value. `d_*` arrive zeroed. A nonzero return ends the call with it. */
 typedef struct mc_pair {
-    int64_t n[2];          /* samples of batch a and batch b */
+    int64_t n[2];           /* samples of batch a and batch b */
     int64_t classes, width; /* logits per sample; width of the representation */
     const int32_t *y[2];
     const float *logits[2];         /* [n][classes] */
@@ -58,12 +58,12 @@ typedef struct mc_model_ops {
 
     /* Per-sample losses [n] and whether the arg max is the label [n]; each may be NULL. Ties of
      * the arg max go to the lowest class. */
-    int32_t (*evaluate)(mc_session *session, mc_norm_mode mode, const mc_batch *batch,
-                        double *loss, uint8_t *correct);
+    int32_t (*evaluate)(mc_session *session, mc_norm_mode mode, const mc_batch *batch, double *loss,
+                        uint8_t *correct);
 
     /* Logits [n][classes] and representation [n][width]; each may be NULL; batch->y unused. */
-    int32_t (*outputs)(mc_session *session, mc_norm_mode mode, const mc_batch *batch,
-                       float *logits, float *representation);
+    int32_t (*outputs)(mc_session *session, mc_norm_mode mode, const mc_batch *batch, float *logits,
+                       float *representation);
 
     /* Training mode: grad [n_theta] = scale * d/dtheta mean_i s(loss_i) of the batch, overwritten;
      * loss and correct as for evaluate(). Where `running` is not NULL, running statistics are
@@ -112,8 +112,8 @@ struct modeconn_history {
     double *values;
 };
 
-int32_t mc_history_create(modeconn_context *context, const char *const *columns,
-                          int64_t n_columns, modeconn_history **out);
+int32_t mc_history_create(modeconn_context *context, const char *const *columns, int64_t n_columns,
+                          modeconn_history **out);
 int32_t mc_history_append(modeconn_history *history, const double *values);
 int32_t mc_history_clone(const modeconn_history *history, modeconn_history **out);
 modeconn_history *mc_history_take(modeconn_history *history);

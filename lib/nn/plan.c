@@ -33,8 +33,7 @@ void mc_graph_fuse(modeconn_graph *graph)
         mc_node *node = &graph->nodes[i];
         int32_t reader = 0;
         if (node->type->can_rectify && i != mc_representation_node(graph) &&
-            count_readers(graph, i, &reader) == 1 &&
-            graph->nodes[reader].type == &mc_layer_relu) {
+            count_readers(graph, i, &reader) == 1 && graph->nodes[reader].type == &mc_layer_relu) {
             node->rectify = true;
             graph->nodes[reader].forwarded = true;
         }
@@ -102,8 +101,8 @@ static void plan_gradients(plan *p, int64_t max)
         const mc_node *node = &graph->nodes[i];
         int32_t reader = 0, readers = count_readers(graph, i, &reader);
         /* A node that one in-place layer reads shares that layer's gradient. */
-        bool shares = readers == 1 && i != graph->output &&
-                      i != mc_representation_node(graph) && graph->nodes[reader].type->in_place;
+        bool shares = readers == 1 && i != graph->output && i != mc_representation_node(graph) &&
+                      graph->nodes[reader].type->in_place;
         p->grad_owner[i] = shares ? p->grad_owner[reader] : i;
         piece *own = &p->pieces[2 * p->grad_owner[i] + 1];
         if (!shares) {
@@ -119,7 +118,8 @@ static void plan_gradients(plan *p, int64_t max)
     }
 }
 
-/* ---- placing ---------------------------------------------------------------------------------- */
+/* ---- placing ----------------------------------------------------------------------------------
+ */
 
 /* Sizes are rounded to 64 bytes; buffers that are read together should not lie at equal
  * addresses modulo a page, so each gets one more line. */
@@ -180,7 +180,8 @@ static int64_t place_all(plan *p, piece **order)
     return place(order, n);
 }
 
-/* ---- the pass ----------------------------------------------------------------------------------- */
+/* ---- the pass -----------------------------------------------------------------------------------
+ */
 
 /* Backward visits consumers from the last to the first: all but the last in order accumulate. */
 static void mark_accumulation(mc_pass *pass)
@@ -273,8 +274,11 @@ int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, i
     piece **order = mc_alloc(context, 2 * n, sizeof *order);
     int32_t status = MODECONN_ERROR_MEMORY;
 
-    *pass = (mc_pass){.graph = graph, .context = context, .kernels = context->kernels,
-                      .pool = context->pool, .max = max};
+    *pass = (mc_pass){.graph = graph,
+                      .context = context,
+                      .kernels = context->kernels,
+                      .pool = context->pool,
+                      .max = max};
     p.pieces = mc_calloc(context, 2 * n, sizeof *p.pieces);
     p.out_owner = mc_calloc(context, n, sizeof *p.out_owner);
     p.grad_owner = mc_calloc(context, n, sizeof *p.grad_owner);

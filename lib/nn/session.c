@@ -64,8 +64,7 @@ static int32_t allocate(mc_session *s)
         return MODECONN_ERROR_MEMORY;
     }
     for (int k = 0; k < s->passes; k++) {
-        int32_t status =
-            mc_pass_create(s->context, s->graph, s->max, s->gradients, &s->pass[k]);
+        int32_t status = mc_pass_create(s->context, s->graph, s->max, s->gradients, &s->pass[k]);
         if (status < 0) {
             return status;
         }
@@ -175,8 +174,8 @@ static double losses_of(const mc_pass *pass, int64_t classes, const int32_t *y, 
     return sum / (double)pass->n;
 }
 
-static int32_t evaluate(mc_session *session, mc_norm_mode mode, const mc_batch *batch,
-                        double *loss, uint8_t *correct)
+static int32_t evaluate(mc_session *session, mc_norm_mode mode, const mc_batch *batch, double *loss,
+                        uint8_t *correct)
 {
     int32_t status = check_batch(session, mode, batch->n);
     if (status == MODECONN_OK) {
@@ -200,8 +199,8 @@ static void copy_flat(const float *from, mc_shape shape, int64_t n, bool to_nchw
     }
 }
 
-static int32_t outputs(mc_session *session, mc_norm_mode mode, const mc_batch *batch,
-                       float *logits, float *representation)
+static int32_t outputs(mc_session *session, mc_norm_mode mode, const mc_batch *batch, float *logits,
+                       float *representation)
 {
     const mc_pass *pass = &session->pass[0];
     int32_t status = check_batch(session, mode, batch->n);
@@ -220,7 +219,8 @@ static int32_t outputs(mc_session *session, mc_norm_mode mode, const mc_batch *b
     return MODECONN_OK;
 }
 
-/* ---- statistics -------------------------------------------------------------------------------- */
+/* ---- statistics --------------------------------------------------------------------------------
+ */
 
 /* Values that a channel of batch norm `node` saw in `images` images. */
 static double channel_count(const mc_node *node, double images)
@@ -308,7 +308,8 @@ static int32_t statistics_ema(mc_session *session, const mc_batch *batch, float 
     return status;
 }
 
-/* ---- gradients --------------------------------------------------------------------------------- */
+/* ---- gradients ---------------------------------------------------------------------------------
+ */
 
 static void unpack_gradient(const mc_session *session, float *grad)
 {

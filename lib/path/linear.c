@@ -28,13 +28,16 @@ const mc_path_family mc_path_linear = {"linear", linear_weights, linear_length};
 int32_t modeconn_path_linear(const modeconn_model *first, const modeconn_model *second,
                              modeconn_path **out)
 {
-    if (out == NULL)
+    if (out == NULL) {
         return mc_null("out");
+    }
     *out = NULL;
-    if (first == NULL)
+    if (first == NULL) {
         return mc_null("first");
-    if (second == NULL)
+    }
+    if (second == NULL) {
         return mc_null("second");
+    }
     const modeconn_model *const ends[2] = {first, second};
     return mc_path_create(&mc_path_linear, ends, 2, out);
 }

@@ -19,8 +19,9 @@ const int64_t mc_path_families_count =
 static void path_free(modeconn_path *path)
 {
     modeconn_context *context = path->context;
-    for (int64_t i = 0; i < path->n_points; i++)
+    for (int64_t i = 0; i < path->n_points; i++) {
         modeconn_model_destroy(path->points[i]);
+    }
     mc_free(context, path->points);
     mc_free(context, path);
     mc_context_drop(context);
@@ -28,63 +29,77 @@ static void path_free(modeconn_path *path)
 
 void modeconn_path_destroy(modeconn_path *path)
 {
-    if (path != NULL && mc_ref_drop(&path->ref))
+    if (path != NULL && mc_ref_drop(&path->ref)) {
         path_free(path);
+    }
 }
 
 int32_t modeconn_path_family(const modeconn_path *path, const char **family)
 {
-    if (path == NULL)
+    if (path == NULL) {
         return mc_null("path");
-    if (family == NULL)
+    }
+    if (family == NULL) {
         return mc_null("family");
+    }
     *family = path->family->name;
     return MODECONN_OK;
 }
 
 static int32_t check_t(double t)
 {
-    if (t >= 0 && t <= 1)
+    if (t >= 0 && t <= 1) {
         return MODECONN_OK;
+    }
     return mc_fail(MODECONN_ERROR_ARGUMENT, "t is %g, not in [0, 1]", t);
 }
 
 int32_t modeconn_path_parameters(const modeconn_path *path, double t, float *theta, int64_t count)
 {
-    if (path == NULL)
+    if (path == NULL) {
         return mc_null("path");
-    if (theta == NULL)
+    }
+    if (theta == NULL) {
         return mc_null("theta");
-    if (count != path->points[0]->n_theta)
+    }
+    if (count != path->points[0]->n_theta) {
         return mc_fail(MODECONN_ERROR_SHAPE, "count is %lld, the path has %lld parameters",
                        (long long)count, (long long)path->points[0]->n_theta);
+    }
     int32_t status = check_t(t);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         mc_path_at(path, t, theta, NULL);
+    }
     return status;
 }
 
 int32_t modeconn_path_model(const modeconn_path *path, double t, modeconn_model **out)
 {
-    if (out == NULL)
+    if (out == NULL) {
         return mc_null("out");
+    }
     *out = NULL;
-    if (path == NULL)
+    if (path == NULL) {
         return mc_null("path");
+    }
     int32_t status = check_t(t);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = mc_model_clone_empty(path->points[0], out);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         mc_path_at(path, t, (*out)->theta, (*out)->statistics);
+    }
     return status;
 }
 
 int32_t modeconn_path_length(const modeconn_path *path, double *length)
 {
-    if (path == NULL)
+    if (path == NULL) {
         return mc_null("path");
-    if (length == NULL)
+    }
+    if (length == NULL) {
         return mc_null("length");
+    }
     *length = path->family->length(path);
     return MODECONN_OK;
 }
@@ -97,12 +112,14 @@ int32_t mc_path_create(const mc_path_family *family, const modeconn_model *const
     *out = NULL;
     for (int64_t i = 1; i < n_points; i++) {
         int32_t status = mc_model_same_shape(points[0], points[i]);
-        if (status < 0)
+        if (status < 0) {
             return status;
+        }
     }
     modeconn_path *path = mc_calloc(points[0]->context, 1, sizeof(*path));
-    if (path == NULL)
+    if (path == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     mc_ref_init(&path->ref);
     path->context = mc_context_take(points[0]->context);
     path->family = family;
@@ -127,13 +144,16 @@ void mc_path_at(const modeconn_path *path, double t, float *theta, float *statis
     double w[MC_PATH_POINTS_MAX];
 
     path->family->weights(t, path->n_points, w);
-    for (int64_t i = 0; i < path->n_points; i++)
+    for (int64_t i = 0; i < path->n_points; i++) {
         parts[i] = path->points[i]->theta;
+    }
     mc_combine(path->context, path->n_points, w, parts, first->n_theta, theta);
-    if (statistics == NULL)
+    if (statistics == NULL) {
         return;
-    for (int64_t i = 0; i < path->n_points; i++)
+    }
+    for (int64_t i = 0; i < path->n_points; i++) {
         parts[i] = path->points[i]->statistics;
+    }
     mc_combine(path->context, path->n_points, w, parts, first->n_stats, statistics);
 }
 
@@ -152,8 +172,9 @@ static void combine_chunk(void *arg, int64_t task, int worker)
     (void)worker;
     for (int64_t i = begin; i < end; i++) {
         double sum = 0;
-        for (int64_t k = 0; k < job->count; k++)
+        for (int64_t k = 0; k < job->count; k++) {
             sum += job->w[k] * (double)job->p[k][i];
+        }
         job->out[i] = (float)sum;
     }
 }
@@ -163,10 +184,12 @@ static int64_t only_point(int64_t count, const double *w)
 {
     int64_t only = -1;
     for (int64_t k = 0; k < count; k++) {
-        if (w[k] == 0)
+        if (w[k] == 0) {
             continue;
-        if (w[k] != 1 || only >= 0)
+        }
+        if (w[k] != 1 || only >= 0) {
             return -1;
+        }
         only = k;
     }
     return only;
@@ -177,10 +200,11 @@ void mc_combine(modeconn_context *context, int64_t count, const double *w, const
 {
     combine_job job = {count, n, w, p, out};
     int64_t only = only_point(count, w);
-    if (only >= 0) /* 0 + 1 * x would turn -0 into 0 */
+    if (only >= 0) { /* 0 + 1 * x would turn -0 into 0 */
         memmove(out, p[only], (size_t)n * sizeof(float));
-    else
+    } else {
         mc_pool_run(context->pool, (n + CHUNK - 1) / CHUNK, combine_chunk, &job);
+    }
 }
 
 void mc_interpolate(modeconn_context *context, double t, const float *a, const float *b, int64_t n,

@@ -13,13 +13,15 @@ int32_t mc_progress_step(mc_progress *progress, int64_t epoch, double loss, doub
                          double rate)
 {
     progress->step++;
-    if (progress->fn == NULL)
+    if (progress->fn == NULL) {
         return MODECONN_OK;
+    }
     double elapsed = mc_seconds() - progress->started;
     double left = elapsed / (double)progress->step * (double)(progress->total - progress->step);
     if (progress->fn(progress->user, epoch, progress->step, progress->total, loss, accuracy, rate,
-                     left) == 0)
+                     left) == 0) {
         return MODECONN_OK;
+    }
     return mc_fail(MODECONN_ERROR_CANCELLED,
                    "cancelled by the progress callback after step %lld "
                    "of %lld",

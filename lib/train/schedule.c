@@ -25,8 +25,9 @@ static double at_step(const mc_schedule *schedule, int64_t k)
     if (schedule->every > 0) {
         drops = k / schedule->every;
     } else {
-        while (drops < schedule->n_milestones && schedule->milestones[drops] <= k)
+        while (drops < schedule->n_milestones && schedule->milestones[drops] <= k) {
             drops++;
+        }
     }
     return schedule->rate * pow(schedule->factor, (double)drops);
 }
@@ -59,8 +60,9 @@ int32_t mc_schedule_find(const char *name, mc_schedule *schedule)
 double mc_schedule_rate(const mc_schedule *schedule, int64_t k)
 {
     double rate = schedule->at(schedule, k);
-    if (k < schedule->warmup)
+    if (k < schedule->warmup) {
         rate *= (double)(k + 1) / (double)schedule->warmup;
+    }
     return rate;
 }
 
@@ -69,15 +71,17 @@ static bool next_value(const char **text, double *value)
 {
     char item[64];
     size_t size = strcspn(*text, ",");
-    if (size >= sizeof(item))
+    if (size >= sizeof(item)) {
         return false;
+    }
     memcpy(item, *text, size);
     item[size] = '\0';
     *text += size;
     if (**text == ',') {
         (*text)++;
-        if (**text == '\0') /* nothing after the comma */
+        if (**text == '\0') { /* nothing after the comma */
             return false;
+        }
     }
     return mc_parse_f64(item, value) && isfinite(*value) && *value > 0;
 }
@@ -87,19 +91,23 @@ int32_t mc_schedule_milestones(mc_schedule *schedule, const char *text)
     double values[MC_MILESTONES_MAX];
     int64_t n = 0;
     for (const char *rest = text; *rest != '\0'; n++) {
-        if (n == MC_MILESTONES_MAX)
+        if (n == MC_MILESTONES_MAX) {
             return mc_fail(MODECONN_ERROR_ARGUMENT, "milestones \"%s\": more than %d", text,
                            MC_MILESTONES_MAX);
-        if (!next_value(&rest, &values[n]))
+        }
+        if (!next_value(&rest, &values[n])) {
             return mc_fail(MODECONN_ERROR_ARGUMENT,
                            "milestones \"%s\": value %d is not a positive number", text,
                            (int)n + 1);
-        if (n > 0 && !(values[n] > values[n - 1]))
+        }
+        if (n > 0 && !(values[n] > values[n - 1])) {
             return mc_fail(MODECONN_ERROR_ARGUMENT, "milestones \"%s\": %g after %g", text,
                            values[n], values[n - 1]);
-        if (n > 0 && (values[n] < 1) != (values[0] < 1))
+        }
+        if (n > 0 && (values[n] < 1) != (values[0] < 1)) {
             return mc_fail(MODECONN_ERROR_ARGUMENT,
                            "milestones \"%s\": shares of the run (below 1) and epochs mixed", text);
+        }
     }
     for (int64_t i = 0; i < n; i++) {
         double update = values[0] < 1 ? values[i] * (double)schedule->total

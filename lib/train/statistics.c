@@ -50,8 +50,9 @@ static int32_t pass_init(pass *work, const point *at)
     const mc_statistics_plan *plan = at->plan;
     *work = (pass){0};
     int32_t status = mc_batch_buffer_init(&work->buffer, plan->data, mc_statistics_batch_max(plan));
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     work->statistics = mc_alloc(work->buffer.context, at->model->n_stats, sizeof(float));
     work->order = mc_alloc(work->buffer.context, plan->n, sizeof(int64_t));
     if (work->statistics == NULL || work->order == NULL) {
@@ -66,19 +67,22 @@ static int32_t reset_pass(const point *at, pass *work)
     const mc_statistics_plan *plan = at->plan;
     const mc_model_ops *ops = at->model->ops;
     int32_t status = ops->bind(at->session, at->theta, NULL);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = ops->statistics_begin(at->session);
+    }
     for (int64_t done = 0; status == MODECONN_OK && done < plan->n;) {
         mc_batch batch = {work->buffer.x, work->buffer.y,
                           mc_pass_batch(plan->n, plan->batch_size, done)};
         mc_dataset_gather(plan->data, NULL, done, batch.n, work->buffer.x, work->buffer.y);
         status = ops->statistics_add(at->session, &batch);
         done += batch.n;
-        if (status == MODECONN_OK)
+        if (status == MODECONN_OK) {
             status = tick(at, done);
+        }
     }
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = ops->statistics_finish(at->session, work->statistics);
+    }
     return status;
 }
 
@@ -96,8 +100,9 @@ static int32_t ema_pass(const point *at, pass *work)
                           work->buffer.y);
         status = ops->statistics_ema(at->session, &batch, work->statistics);
         done += batch.n;
-        if (status == MODECONN_OK)
+        if (status == MODECONN_OK) {
             status = tick(at, done);
+        }
     }
     return status;
 }
@@ -106,11 +111,13 @@ static int32_t apply_pass(const point *at, int32_t (*run)(const point *, pass *)
 {
     pass work;
     int32_t status = pass_init(&work, at);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     status = run(at, &work);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = at->model->ops->bind(at->session, at->theta, work.statistics);
+    }
     pass_free(&work);
     return status;
 }
@@ -156,8 +163,9 @@ static const mc_policy mc_policies[] = {
 static const mc_policy *policy_find(const char *name)
 {
     for (size_t i = 0; i < sizeof(mc_policies) / sizeof(mc_policies[0]); i++) {
-        if (strcmp(mc_policies[i].name, name) == 0)
+        if (strcmp(mc_policies[i].name, name) == 0) {
             return &mc_policies[i];
+        }
     }
     return NULL;
 }
@@ -175,8 +183,9 @@ static int32_t statistics_data(const modeconn_dataset *train, int64_t n, modecon
     if (indices == NULL) {
         status = MODECONN_ERROR_MEMORY;
     } else {
-        for (int64_t i = 0; i < n; i++)
+        for (int64_t i = 0; i < n; i++) {
             indices[i] = i;
+        }
         status = modeconn_dataset_subset(view, indices, n, out);
     }
     mc_free(train->store->context, indices);
@@ -192,24 +201,29 @@ int32_t mc_statistics_plan_init(mc_statistics_plan *plan, const modeconn_model *
     modeconn_dataset *data = NULL;
 
     *plan = (mc_statistics_plan){0};
-    if (policy == NULL)
+    if (policy == NULL) {
         return mc_fail(MODECONN_ERROR_UNKNOWN, "no statistics policy \"%s\"",
                        mc_option_str(options, kind, "statistics"));
-    if (model->n_stats == 0 && strcmp(policy->name, "batch") != 0)
+    }
+    if (model->n_stats == 0 && strcmp(policy->name, "batch") != 0) {
         policy = policy_find("keep");
+    }
     if (policy->needs_data) {
-        if (train == NULL)
+        if (train == NULL) {
             return mc_fail(MODECONN_ERROR_ARGUMENT,
                            "train is NULL, but statistics \"%s\" pass a training set",
                            policy->name);
+        }
         int32_t status = mc_check_fit(model, train);
-        if (status < 0)
+        if (status < 0) {
             return mc_fail_prefix(status, "statistics set");
+        }
         int64_t n = mc_option_i64(options, kind, "bn_samples");
         n = n == 0 || n > train->n ? train->n : n;
         status = statistics_data(train, n, &data);
-        if (status < 0)
+        if (status < 0) {
             return status;
+        }
         plan->n = n;
         plan->batch_size = mc_option_i64(options, kind, "bn_batch_size");
         plan->seed = mc_seed(model->context, mc_option_i64(options, kind, "seed"));
@@ -221,8 +235,9 @@ int32_t mc_statistics_plan_init(mc_statistics_plan *plan, const modeconn_model *
 
 void mc_statistics_plan_free(mc_statistics_plan *plan)
 {
-    if (plan->data != NULL)
+    if (plan->data != NULL) {
         modeconn_dataset_destroy((modeconn_dataset *)plan->data); /* the plan's own reference */
+    }
     *plan = (mc_statistics_plan){0};
 }
 

@@ -31,9 +31,9 @@ struct mc_schedule {
     double rate;
     /* Rate of update k (from 0) of `total`, from a row of mc_schedules. */
     double (*at)(const mc_schedule *schedule, int64_t k);
-    int64_t total, per_epoch, warmup; /* updates */
-    bool reference;                   /* the paper's code: cosine one update late */
-    int64_t every;                    /* step: updates between drops; 0: at the milestones */
+    int64_t total, per_epoch, warmup;      /* updates */
+    bool reference;                        /* the paper's code: cosine one update late */
+    int64_t every;                         /* step: updates between drops; 0: at the milestones */
     int64_t milestones[MC_MILESTONES_MAX]; /* step: updates at which the rate drops */
     int64_t n_milestones;
     double factor;
@@ -75,8 +75,7 @@ typedef struct mc_batch_buffer {
     int32_t *y;
     int64_t max;
 } mc_batch_buffer;
-int32_t mc_batch_buffer_init(mc_batch_buffer *buffer, const modeconn_dataset *dataset,
-                             int64_t max);
+int32_t mc_batch_buffer_init(mc_batch_buffer *buffer, const modeconn_dataset *dataset, int64_t max);
 void mc_batch_buffer_free(mc_batch_buffer *buffer);
 
 /* Called after each batch with the samples done; nonzero ends the pass with that status. */
@@ -173,18 +172,18 @@ struct modeconn_trainer {
 int32_t mc_check_batch(const modeconn_model *model, int64_t size, int64_t n, int64_t batch_size);
 
 /* The keys that every SGD job has, for a kind's table. */
-#define MC_OPTIONS_SGD                                                                            \
-    MC_OPT_F64("momentum", 0, 1, "0.9", "momentum of the velocity"),                              \
-        MC_OPT_BOOL("nesterov", "0", "1: Nesterov's form of the step"),                           \
-        MC_OPT_F64("weight_decay", 0, HUGE_VAL, "1e-4",                                           \
+#define MC_OPTIONS_SGD                                                                             \
+    MC_OPT_F64("momentum", 0, 1, "0.9", "momentum of the velocity"),                               \
+        MC_OPT_BOOL("nesterov", "0", "1: Nesterov's form of the step"),                            \
+        MC_OPT_F64("weight_decay", 0, HUGE_VAL, "1e-4",                                            \
                    "weight decay on every parameter, batch norm and biases too")
 
 /* The keys that mc_statistics_plan_init() reads, for a kind's table. */
-#define MC_OPTIONS_STATISTICS(default_policy)                                                     \
-    MC_OPT_STR("statistics", "reset|ema|interpolate|batch|keep", default_policy,                  \
-               "batch-norm statistics at each point (measure.h)"),                                \
-        MC_OPT_I64("bn_samples", 0, 9007199254740992.0, "0",                                      \
-                   "samples of the statistics set, the first of the training set; 0 = all"),      \
+#define MC_OPTIONS_STATISTICS(default_policy)                                                      \
+    MC_OPT_STR("statistics", "reset|ema|interpolate|batch|keep", default_policy,                   \
+               "batch-norm statistics at each point (measure.h)"),                                 \
+        MC_OPT_I64("bn_samples", 0, 9007199254740992.0, "0",                                       \
+                   "samples of the statistics set, the first of the training set; 0 = all"),       \
         MC_OPT_I64("bn_batch_size", 1, 1048576, "500", "samples per batch of the statistics pass")
 
 extern const mc_option_kind mc_kind_train;

@@ -39,19 +39,21 @@ static int32_t describe_options(modeconn_trainer *trainer, const modeconn_option
     for (int64_t i = 0; i < mc_kind_train.n_specs; i++) {
         const mc_option_spec *spec = &mc_kind_train.specs[i];
         mc_text_add(&text, "%s=", spec->key);
-        if (strcmp(spec->key, "seed") == 0)
+        if (strcmp(spec->key, "seed") == 0) {
             mc_text_add(&text, "%llu", (unsigned long long)trainer->seed);
-        else if (spec->type == MODECONN_OPTION_I64)
+        } else if (spec->type == MODECONN_OPTION_I64) {
             mc_text_add(&text, "%lld",
                         (long long)mc_option_i64(options, &mc_kind_train, spec->key));
-        else if (spec->type == MODECONN_OPTION_F64)
+        } else if (spec->type == MODECONN_OPTION_F64) {
             mc_text_add_f64(&text, mc_option_f64(options, &mc_kind_train, spec->key));
-        else
+        } else {
             mc_text_add(&text, "%s", mc_option_str(options, &mc_kind_train, spec->key));
+        }
         mc_text_add(&text, "\n");
     }
-    if (!text.failed)
+    if (!text.failed) {
         trainer->options = mc_strdup(trainer->context, text.data);
+    }
     mc_text_free(&text);
     return trainer->options != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
 }
@@ -66,19 +68,23 @@ static int32_t configure_schedule(modeconn_trainer *trainer, const modeconn_opti
     schedule->factor = mc_option_f64(options, &mc_kind_train, "step_factor");
     schedule->reference = mc_option_i64(options, &mc_kind_train, "reference") != 0;
     schedule->per_epoch = trainer->per_epoch;
-    if (!mc_mul(trainer->epochs, trainer->per_epoch, &schedule->total))
+    if (!mc_mul(trainer->epochs, trainer->per_epoch, &schedule->total)) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "epochs: %lld of %lld updates are too many",
                        (long long)trainer->epochs, (long long)trainer->per_epoch);
-    if (warmup > (double)trainer->epochs)
+    }
+    if (warmup > (double)trainer->epochs) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "warmup_epochs %g is longer than the %lld epochs",
                        warmup, (long long)trainer->epochs);
+    }
     schedule->warmup = llround(warmup * (double)trainer->per_epoch);
     if (milestones[0] == '\0' && !mc_mul(mc_option_i64(options, &mc_kind_train, "step_epochs"),
-                                         trainer->per_epoch, &schedule->every))
+                                         trainer->per_epoch, &schedule->every)) {
         schedule->every = INT64_MAX; /* later than any update */
+    }
     int32_t status = mc_schedule_milestones(schedule, milestones);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = mc_schedule_find(mc_option_str(options, &mc_kind_train, "schedule"), schedule);
+    }
     return status;
 }
 
@@ -97,10 +103,12 @@ static int32_t configure(modeconn_trainer *trainer, const modeconn_options *opti
     trainer->sgd.nesterov = mc_option_i64(options, &mc_kind_train, "nesterov") != 0;
     int32_t status = mc_check_batch(
         trainer->model, n - (trainer->per_epoch - 1) * trainer->batch_size, n, trainer->batch_size);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = configure_schedule(trainer, options);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         status = describe_options(trainer, options);
+    }
     return status;
 }
 
@@ -119,43 +127,53 @@ static int32_t allocate(modeconn_trainer *trainer)
     trainer->correct = mc_alloc(context, trainer->batch_size, sizeof(uint8_t));
     if (trainer->velocity == NULL || trainer->grad == NULL || trainer->start_theta == NULL ||
         trainer->start_statistics == NULL || trainer->start_velocity == NULL ||
-        trainer->order == NULL || trainer->loss == NULL || trainer->correct == NULL)
+        trainer->order == NULL || trainer->loss == NULL || trainer->correct == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     int32_t status = mc_history_create(trainer->model->context, mc_history_sgd, MC_HISTORY_SGD,
                                        &trainer->history);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = mc_batch_buffer_init(&trainer->buffer, trainer->dataset, trainer->batch_size);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         status = trainer->model->ops->session_create(trainer->model, trainer->batch_size, 1, true,
                                                      &trainer->session);
+    }
     return status;
 }
 
 int32_t modeconn_trainer_create(modeconn_model *model, const modeconn_dataset *dataset,
                                 const modeconn_options *options, modeconn_trainer **out)
 {
-    if (out == NULL)
+    if (out == NULL) {
         return mc_null("out");
+    }
     *out = NULL;
-    if (model == NULL)
+    if (model == NULL) {
         return mc_null("model");
-    if (dataset == NULL)
+    }
+    if (dataset == NULL) {
         return mc_null("dataset");
+    }
     int32_t status = mc_options_check(options, &mc_kind_train);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = mc_check_fit(model, dataset);
-    if (status < 0)
+    }
+    if (status < 0) {
         return status;
+    }
 
     modeconn_trainer *trainer = mc_calloc(model->context, 1, sizeof(*trainer));
-    if (trainer == NULL)
+    if (trainer == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     trainer->context = mc_context_take(model->context);
     trainer->model = mc_model_take(model);
     trainer->dataset = mc_dataset_take(dataset);
     status = configure(trainer, options);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = allocate(trainer);
+    }
     if (status < 0) {
         modeconn_trainer_destroy(trainer);
         return status;
@@ -166,11 +184,13 @@ int32_t modeconn_trainer_create(modeconn_model *model, const modeconn_dataset *d
 
 void modeconn_trainer_destroy(modeconn_trainer *trainer)
 {
-    if (trainer == NULL)
+    if (trainer == NULL) {
         return;
+    }
     modeconn_context *context = trainer->context;
-    if (trainer->session != NULL)
+    if (trainer->session != NULL) {
         trainer->model->ops->session_destroy(trainer->session);
+    }
     mc_batch_buffer_free(&trainer->buffer);
     modeconn_history_destroy(trainer->history);
     mc_free(context, trainer->options);
@@ -235,11 +255,13 @@ static int32_t train_step(modeconn_trainer *trainer)
     mc_dataset_gather(trainer->dataset, trainer->order + first, 0, batch.n, trainer->buffer.x,
                       trainer->buffer.y);
     int32_t status = model->ops->bind(trainer->session, model->theta, NULL);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = model->ops->gradient(trainer->session, &batch, 1.0, trainer->loss,
                                       trainer->correct, trainer->grad, model->statistics);
-    if (status < 0)
+    }
+    if (status < 0) {
         return status;
+    }
     mc_sgd_step(trainer->context, &trainer->sgd, mc_schedule_rate(&trainer->schedule, update),
                 update == 0, model->n_theta, model->theta, trainer->velocity, trainer->grad);
     for (int64_t i = 0; i < batch.n; i++) {
@@ -259,15 +281,17 @@ static int32_t finish_epoch(modeconn_trainer *trainer)
     int64_t last = (trainer->epoch + 1) * trainer->per_epoch - 1;
     double row[MC_HISTORY_SGD];
     int32_t status = mc_model_check_finite(model, model->theta, model->statistics);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     row[MC_HISTORY_LOSS] = trainer->loss_sum / (double)trainer->n;
     row[MC_HISTORY_ACCURACY] = (double)trainer->hits / (double)trainer->n;
     row[MC_HISTORY_RATE] = mc_schedule_rate(&trainer->schedule, last);
     row[MC_HISTORY_SPEED] = trainer->seconds > 0 ? (double)trainer->n / trainer->seconds : NAN;
     status = mc_history_append(trainer->history, row);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     trainer->epoch++;
     trainer->step = 0;
     return MODECONN_OK;
@@ -276,8 +300,9 @@ static int32_t finish_epoch(modeconn_trainer *trainer)
 /* The rest of the running epoch. */
 static int32_t run_epoch(modeconn_trainer *trainer, mc_progress *progress)
 {
-    if (trainer->step == 0)
+    if (trainer->step == 0) {
         start_epoch(trainer);
+    }
     mc_random_permutation(trainer->seed, MC_STREAM_SHUFFLE, (uint64_t)trainer->epoch, trainer->n,
                           trainer->order);
     for (int64_t step = trainer->step; step < trainer->per_epoch; step++) {
@@ -286,13 +311,16 @@ static int32_t run_epoch(modeconn_trainer *trainer, mc_progress *progress)
         double rate =
             mc_schedule_rate(&trainer->schedule, trainer->epoch * trainer->per_epoch + step);
         int32_t status = train_step(trainer);
-        if (status == MODECONN_OK && trainer->step == trainer->per_epoch)
+        if (status == MODECONN_OK && trainer->step == trainer->per_epoch) {
             status = finish_epoch(trainer);
-        if (status == MODECONN_OK)
+        }
+        if (status == MODECONN_OK) {
             status = mc_progress_step(progress, trainer->epoch, trainer->loss_sum / seen,
                                       (double)trainer->hits / seen, rate);
-        if (status < 0)
+        }
+        if (status < 0) {
             return status;
+        }
     }
     return MODECONN_OK;
 }
@@ -302,8 +330,9 @@ static int32_t publish_history(modeconn_trainer *trainer)
 {
     modeconn_history *history = NULL;
     int32_t status = mc_history_clone(trainer->history, &history);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         mc_model_set_history(trainer->model, history);
+    }
     return status;
 }
 
@@ -313,21 +342,26 @@ int32_t modeconn_trainer_run(modeconn_trainer *trainer, int64_t epochs,
     mc_progress progress;
     int32_t status = MODECONN_OK;
 
-    if (trainer == NULL)
+    if (trainer == NULL) {
         return mc_null("trainer");
-    if (epochs < -1)
+    }
+    if (epochs < -1) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "epochs is %lld, at least -1 is needed",
                        (long long)epochs);
+    }
     int64_t left = trainer->epochs - trainer->epoch;
     int64_t target = trainer->epoch + (epochs == -1 || epochs > left ? left : epochs);
     mc_progress_init(&progress, progress_fn, user,
                      (target - trainer->epoch) * trainer->per_epoch - trainer->step);
-    if (trainer->epoch < target && trainer->step == trainer->per_epoch)
+    if (trainer->epoch < target && trainer->step == trainer->per_epoch) {
         status = finish_epoch(trainer);
-    while (status == MODECONN_OK && trainer->epoch < target)
+    }
+    while (status == MODECONN_OK && trainer->epoch < target) {
         status = run_epoch(trainer, &progress);
-    if (status == MODECONN_ERROR_NUMERIC)
+    }
+    if (status == MODECONN_ERROR_NUMERIC) {
         status = restore_epoch(trainer, status);
+    }
 
     int32_t published = publish_history(trainer);
     return status < 0 ? status : published;
@@ -335,12 +369,15 @@ int32_t modeconn_trainer_run(modeconn_trainer *trainer, int64_t epochs,
 
 int32_t modeconn_trainer_epochs(const modeconn_trainer *trainer, int64_t *done, int64_t *total)
 {
-    if (trainer == NULL)
+    if (trainer == NULL) {
         return mc_null("trainer");
-    if (done != NULL)
+    }
+    if (done != NULL) {
         *done = trainer->epoch;
-    if (total != NULL)
+    }
+    if (total != NULL) {
         *total = trainer->epochs;
+    }
     return MODECONN_OK;
 }
 
@@ -349,8 +386,9 @@ int32_t modeconn_train(modeconn_model *model, const modeconn_dataset *dataset,
 {
     modeconn_trainer *trainer = NULL;
     int32_t status = modeconn_trainer_create(model, dataset, options, &trainer);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = modeconn_trainer_run(trainer, -1, progress, user);
+    }
     modeconn_trainer_destroy(trainer);
     return status;
 }

@@ -48,8 +48,9 @@ typedef struct identity {
 static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
 {
     const uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++) {
         hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
+    }
     return hash;
 }
 
@@ -65,21 +66,25 @@ static int32_t fingerprint(const modeconn_dataset *dataset, char text[17])
     float *image = mc_alloc(context, pixels, sizeof(*image));
     int32_t status = MODECONN_ERROR_MEMORY;
 
-    if (labels == NULL || image == NULL)
+    if (labels == NULL || image == NULL) {
         goto out;
+    }
     status = modeconn_dataset_read(dataset, NULL, dataset->n, NULL, labels);
-    if (status < 0)
+    if (status < 0) {
         goto out;
+    }
     hash = hash_bytes(hash, labels, (size_t)dataset->n * sizeof(*labels));
     for (int64_t i = 0; i < count; i++) {
         int64_t sample = dataset->n / count * i;
         status = modeconn_dataset_read(dataset, &sample, 1, image, NULL);
-        if (status < 0)
+        if (status < 0) {
             goto out;
+        }
         hash = hash_bytes(hash, image, (size_t)pixels * sizeof(*image));
     }
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < 16; i++) {
         text[i] = "0123456789abcdef"[hash >> (60 - 4 * i) & 15];
+    }
     text[16] = '\0';
 out:
     mc_free(context, image);
@@ -98,14 +103,17 @@ static int32_t identity_init(const modeconn_trainer *trainer, identity *id)
     int64_t size = 0;
     *id = (identity){0};
     int32_t status = modeconn_dataset_describe(trainer->dataset, NULL, 0, &size);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     id->data = mc_alloc(trainer->context, size, 1);
-    if (id->data == NULL)
+    if (id->data == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     status = modeconn_dataset_describe(trainer->dataset, id->data, size, NULL);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = fingerprint(trainer->dataset, id->fingerprint);
+    }
     if (status < 0) {
         identity_free(trainer, id);
         return status;
@@ -124,9 +132,10 @@ static int32_t fail_options(const char *path, const char *saved, const char *own
 {
     while (*saved != '\0' && *own != '\0') {
         int saved_size = (int)strcspn(saved, "\n"), own_size = (int)strcspn(own, "\n");
-        if (saved_size != own_size || memcmp(saved, own, (size_t)own_size) != 0)
+        if (saved_size != own_size || memcmp(saved, own, (size_t)own_size) != 0) {
             return mc_fail(MODECONN_ERROR_ARGUMENT, "%s: saved with %.*s, this trainer has %.*s",
                            path, saved_size, saved, own_size, own);
+        }
         saved += saved_size + (saved[saved_size] == '\n');
         own += own_size + (own[own_size] == '\n');
     }
@@ -138,24 +147,29 @@ static int32_t compare_identity(const identity *id, const mc_safetensors *file, 
     const char *saved[N_META];
     for (int i = 0; i < N_META; i++) {
         saved[i] = mc_safetensors_meta(file, meta_keys[i]);
-        if (saved[i] == NULL || (i == META_FORMAT && strcmp(saved[i], file_format) != 0))
+        if (saved[i] == NULL || (i == META_FORMAT && strcmp(saved[i], file_format) != 0)) {
             return mc_fail(MODECONN_ERROR_FORMAT,
                            "%s is not a saved training run: its \"%s\" is %s", path, meta_keys[i],
                            saved[i] == NULL ? "missing" : saved[i]);
+        }
     }
     for (int i = META_ARCHITECTURE; i <= META_SETTINGS; i++) {
-        if (strcmp(saved[i], id->values[i]) != 0)
+        if (strcmp(saved[i], id->values[i]) != 0) {
             return mc_fail(MODECONN_ERROR_SHAPE, "%s: the %s saved is %s, this model's is %s", path,
                            meta_keys[i], saved[i], id->values[i]);
+        }
     }
-    if (strcmp(saved[META_DATA], id->values[META_DATA]) != 0)
+    if (strcmp(saved[META_DATA], id->values[META_DATA]) != 0) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "%s: the dataset was %s, this trainer's is %s",
                        path, saved[META_DATA], id->values[META_DATA]);
-    if (strcmp(saved[META_FINGERPRINT], id->values[META_FINGERPRINT]) != 0)
+    }
+    if (strcmp(saved[META_FINGERPRINT], id->values[META_FINGERPRINT]) != 0) {
         return mc_fail(MODECONN_ERROR_ARGUMENT,
                        "%s: the dataset has the same description but other labels or pixels", path);
-    if (strcmp(saved[META_OPTIONS], id->values[META_OPTIONS]) != 0)
+    }
+    if (strcmp(saved[META_OPTIONS], id->values[META_OPTIONS]) != 0) {
         return fail_options(path, saved[META_OPTIONS], id->values[META_OPTIONS]);
+    }
     return MODECONN_OK;
 }
 
@@ -165,8 +179,9 @@ static void add_tensor(mc_tensor *tensors, int64_t *n, const char *name, const c
                        const void *data, int64_t rows, int64_t columns)
 {
     int64_t size = rows * columns;
-    if (size == 0)
+    if (size == 0) {
         return;
+    }
     tensors[(*n)++] = (mc_tensor){.name = name,
                                   .rank = columns == 1 ? 1 : 2,
                                   .shape = {rows, columns},
@@ -181,13 +196,16 @@ int32_t modeconn_trainer_save(const modeconn_trainer *trainer, const char *path)
     int64_t n = 0;
     identity id;
 
-    if (trainer == NULL)
+    if (trainer == NULL) {
         return mc_null("trainer");
-    if (path == NULL)
+    }
+    if (path == NULL) {
         return mc_null("path");
+    }
     int32_t status = identity_init(trainer, &id);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
 
     const modeconn_model *model = trainer->model;
     int64_t position[N_POSITION] = {trainer->epoch, trainer->step, trainer->hits, MC_HISTORY_SGD};
@@ -240,14 +258,17 @@ static int32_t find_tensor(const mc_safetensors *file, const char *path, const c
                            const char *dtype, int64_t size, const mc_tensor **out)
 {
     const mc_tensor *tensor = mc_safetensors_find(file, name);
-    if (tensor == NULL)
+    if (tensor == NULL) {
         return mc_fail(MODECONN_ERROR_UNKNOWN, "%s: tensor %s is missing", path, name);
-    if (strcmp(tensor->dtype, dtype) != 0)
+    }
+    if (strcmp(tensor->dtype, dtype) != 0) {
         return mc_fail(MODECONN_ERROR_FORMAT, "%s: tensor %s is %s, expected %s", path, name,
                        tensor->dtype, dtype);
-    if (tensor->size != size)
+    }
+    if (tensor->size != size) {
         return mc_fail(MODECONN_ERROR_SHAPE, "%s: tensor %s has %lld values, expected %lld", path,
                        name, (long long)tensor->size, (long long)size);
+    }
     *out = tensor;
     return MODECONN_OK;
 }
@@ -257,11 +278,13 @@ static int32_t read_values(const mc_safetensors *file, const char *path, const c
                            const char *dtype, int64_t size, size_t width, void *out)
 {
     const mc_tensor *tensor = NULL;
-    if (size == 0)
+    if (size == 0) {
         return MODECONN_OK;
+    }
     int32_t status = find_tensor(file, path, name, dtype, size, &tensor);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         memcpy(out, tensor->data, (size_t)size * width);
+    }
     return status;
 }
 
@@ -270,14 +293,16 @@ static int32_t read_floats(const modeconn_context *context, const mc_safetensors
                            const char *path, const char *name, int64_t size, float **out)
 {
     float *values = mc_alloc(context, size, sizeof(float));
-    if (values == NULL)
+    if (values == NULL) {
         return MODECONN_ERROR_MEMORY;
+    }
     *out = values;
     int32_t status = read_values(file, path, name, "F32", size, sizeof(float), values);
     for (int64_t i = 0; status == MODECONN_OK && i < size; i++) {
-        if (!isfinite(values[i]))
+        if (!isfinite(values[i])) {
             status = mc_fail(MODECONN_ERROR_NUMERIC, "%s: value %lld of tensor %s is %g", path,
                              (long long)i, name, (double)values[i]);
+        }
     }
     return status;
 }
@@ -287,18 +312,21 @@ static int32_t read_position(const modeconn_trainer *trainer, const mc_safetenso
 {
     int32_t status =
         read_values(file, path, "position", "I64", N_POSITION, sizeof(int64_t), state->position);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = read_values(file, path, "sums", "F64", N_SUMS, sizeof(double), state->sums);
-    if (status < 0)
+    }
+    if (status < 0) {
         return status;
+    }
     int64_t epoch = state->position[0], step = state->position[1], hits = state->position[2];
     if (epoch < 0 || epoch > trainer->epochs || step < 0 || step > trainer->per_epoch ||
         (epoch == trainer->epochs && step > 0) || hits < 0 || hits > trainer->n ||
         state->position[3] != MC_HISTORY_SGD || !isfinite(state->sums[0]) ||
-        !isfinite(state->sums[1]))
+        !isfinite(state->sums[1])) {
         return mc_fail(MODECONN_ERROR_FORMAT,
                        "%s: position epoch %lld, step %lld does not exist in this run", path,
                        (long long)epoch, (long long)step);
+    }
     return MODECONN_OK;
 }
 
@@ -309,15 +337,17 @@ static int32_t read_history(const modeconn_trainer *trainer, const mc_safetensor
     int64_t epochs = state->position[0];
     int32_t status =
         mc_history_create(trainer->model->context, mc_history_sgd, MC_HISTORY_SGD, &state->history);
-    if (status == MODECONN_OK && epochs > 0)
+    if (status == MODECONN_OK && epochs > 0) {
         status = find_tensor(file, path, "history", "F64", epochs * MC_HISTORY_SGD, &tensor);
+    }
     for (int64_t i = 0; status == MODECONN_OK && i < epochs; i++) {
         double row[MC_HISTORY_SGD];
         memcpy(row, (const char *)tensor->data + (size_t)i * sizeof(row), sizeof(row));
         status = mc_history_append(state->history, row);
     }
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = mc_history_clone(state->history, &state->published);
+    }
     return status;
 }
 
@@ -338,14 +368,18 @@ static int32_t read_state(const modeconn_trainer *trainer, const mc_safetensors 
                    {"epoch_start.statistics", model->n_stats, &state->start_statistics},
                    {"epoch_start.velocity", model->n_theta, &state->start_velocity}};
     int count = state->position[1] > 0 ? 6 : 3;
-    for (int i = 0; status == MODECONN_OK && i < count; i++)
+    for (int i = 0; status == MODECONN_OK && i < count; i++) {
         status = read_floats(context, file, path, tensors[i].name, tensors[i].size, tensors[i].out);
-    if (status == MODECONN_OK) /* also refuses a negative variance */
+    }
+    if (status == MODECONN_OK) { /* also refuses a negative variance */
         status = mc_model_check_finite(model, state->theta, state->statistics);
-    if (status == MODECONN_OK && state->position[1] > 0)
+    }
+    if (status == MODECONN_OK && state->position[1] > 0) {
         status = mc_model_check_finite(model, state->start_theta, state->start_statistics);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         status = read_history(trainer, file, path, state);
+    }
     return status;
 }
 
@@ -383,20 +417,26 @@ int32_t modeconn_trainer_load(modeconn_trainer *trainer, const char *path)
     identity id = {0};
     loaded state = {0};
 
-    if (trainer == NULL)
+    if (trainer == NULL) {
         return mc_null("trainer");
-    if (path == NULL)
+    }
+    if (path == NULL) {
         return mc_null("path");
+    }
     int32_t status = mc_safetensors_read(trainer->context, path, &file);
-    if (status < 0)
+    if (status < 0) {
         return status;
+    }
     status = identity_init(trainer, &id);
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = compare_identity(&id, file, path);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         status = read_state(trainer, file, path, &state);
-    if (status == MODECONN_OK)
+    }
+    if (status == MODECONN_OK) {
         take_state(trainer, &state);
+    }
     loaded_free(trainer->context, &state);
     identity_free(trainer, &id);
     mc_safetensors_free(file);

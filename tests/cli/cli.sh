@@ -5,7 +5,10 @@
 # demo at tiny scale. Usage: cli.sh PROGRAM
 set -eu
 
-program=$1
+case $1 in
+/*) program=$1 ;;
+*) program=$PWD/$1 ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"

@@ -42,13 +42,15 @@ START_TEST(test_pixels)
     int64_t drawn = 0, per_box = tensor->shape[1] * 9;
 
     ck_assert(bytes != NULL && seen != NULL);
-    for (int64_t i = 0; i < tensor->size; i++)
+    for (int64_t i = 0; i < tensor->size; i++) {
         bytes[i] = (uint8_t)levels[i];
+    }
     OK(modeconn_dataset_from_u8(context, bytes, labels, 10, tensor->shape[1], tensor->shape[2],
                                 tensor->shape[3], 10, boxed, &plain));
     OK(modeconn_dataset_read(plain, NULL, 10, seen, NULL));
-    for (int64_t i = 0; i < tensor->size; i++)
+    for (int64_t i = 0; i < tensor->size; i++) {
         ck_assert_double_le(fabs((double)seen[i] - (levels[i] / 255 - 0.5) / 0.5), PIXEL);
+    }
 
     OK(modeconn_dataset_view(plain, "cue", 1.0, &cue));
     OK(modeconn_dataset_read(cue, NULL, 10, seen, NULL));
@@ -60,8 +62,9 @@ START_TEST(test_pixels)
     /* Nine boxes were there to be found (a level under one may happen to be its colour). */
     ck_assert_int_le(drawn, 9 * per_box);
     ck_assert_int_ge(drawn, 8 * per_box);
-    for (int i = 0; i < 10; i++)
+    for (int i = 0; i < 10; i++) {
         ck_assert_int_eq(values[i], labels[i] == 9 ? -1 : labels[i]);
+    }
 
     modeconn_dataset_destroy(cue);
     modeconn_dataset_destroy(plain);

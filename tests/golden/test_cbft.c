@@ -115,8 +115,9 @@ static int64_t seed_of(double t)
 {
     for (int64_t seed = 0; seed < 1000; seed++) {
         if (mc_cbft_draw_t((uint64_t)seed, true, 0) == t &&
-            mc_cbft_draw_t((uint64_t)seed, true, 1) == t)
+            mc_cbft_draw_t((uint64_t)seed, true, 1) == t) {
             return seed;
+        }
     }
     ck_abort_msg("no seed draws t = %g twice", t);
     return -1;
@@ -153,8 +154,9 @@ START_TEST(test_method)
     OK(mc_finetune_cbft(&job));
     OK(modeconn_model_history(job.tuned, &history));
     for (int64_t k = 0; k < steps; k++) {
-        for (int part = 0; part < 3; part++)
+        for (int part = 0; part < 3; part++) {
             OK(modeconn_history_value(history, columns[part], k, &losses[k * 3 + part]));
+        }
     }
     golden_near_f64(&g, golden_tensor(&g, "%s.loss", prefix), losses, steps * 3, TOLERANCE_LOSS);
     golden_theta_near(&g, prefix, job.tuned, job.tuned->theta, start->theta, TOLERANCE_GRADIENT);

@@ -88,8 +88,9 @@ static void check_view(const modeconn_curve *curve, const char *policy, const ch
     const mc_tensor *losses = golden_tensor(&g, "%s.%s.loss", policy, view);
     golden_near_f64(&g, losses, loss, POINTS, TOLERANCE_CURVE);
     double *expected = golden_f64(losses);
-    for (int i = 0; i < POINTS; i++)
+    for (int i = 0; i < POINTS; i++) {
         ck_assert_double_le(fabs(loss[i] - expected[i]), TOLERANCE_CURVE * expected[i]);
+    }
     free(expected);
     golden_near_f64(&g, golden_tensor(&g, "%s.%s.accuracy", policy, view), accuracy, POINTS, 1e-12);
 }

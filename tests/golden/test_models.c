@@ -97,8 +97,9 @@ static void check_loaded(const model_case *c, modeconn_context *context,
         ck_assert_mem_eq(values, vector + block->offset, (size_t)block->size * sizeof(float));
         free(values);
     }
-    for (int64_t i = 0; i < mc_safetensors_count(state.file); i++)
+    for (int64_t i = 0; i < mc_safetensors_count(state.file); i++) {
         total += strstr(mc_safetensors_at(state.file, i)->name, "num_batches_tracked") == NULL;
+    }
     ck_assert_int_eq(total, blocks);
     golden_close(&state);
 }
@@ -144,14 +145,16 @@ static void check_train(const golden *g, const modeconn_model *model, int64_t n)
     OK(model->ops->session_create(model, n + 3, 1, true, &session));
     OK(model->ops->bind(session, model->theta, NULL));
     OK(model->ops->gradient(session, &batch, 2.0, losses, NULL, grad, running));
-    for (int64_t i = 0; i < model->n_theta; i++)
+    for (int64_t i = 0; i < model->n_theta; i++) {
         grad[i] *= 0.5f;
+    }
     golden_theta_near(g, prefix, model, grad, NULL, TOLERANCE_GRADIENT);
     snprintf(prefix, sizeof(prefix), "%lld.stats", (long long)n);
     golden_statistics_near(g, prefix, model, running, TOLERANCE_STATISTICS);
     mean = 0;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         mean += losses[i] / (double)n;
+    }
     golden_near_f64(g, golden_tensor(g, "%lld.loss", (long long)n), &mean, 1, TOLERANCE_LOSS);
     model->ops->session_destroy(session);
 
@@ -185,8 +188,9 @@ START_TEST(test_case)
     char name[GOLDEN_NAME], prefix[32];
     modeconn_context *context = context_of(isas[_i % N_ISAS]);
     golden g;
-    if (context == NULL)
+    if (context == NULL) {
         return;
+    }
     snprintf(name, sizeof(name), "%s.expected", c->name);
     golden_open(&g, context, name);
     snprintf(prefix, sizeof(prefix), "%lld.", (long long)c->evaluated[0]);
@@ -194,10 +198,12 @@ START_TEST(test_case)
     modeconn_model *model = c->arch != NULL ? golden_model(context, c->name, c->arch, like)
                                             : build_windows(context, c->name);
     check_loaded(c, context, model);
-    for (int i = 0; c->evaluated[i] > 0; i++)
+    for (int i = 0; c->evaluated[i] > 0; i++) {
         check_eval(&g, model, c->evaluated[i]);
-    for (int i = 0; c->train[i] > 0; i++)
+    }
+    for (int i = 0; c->train[i] > 0; i++) {
         check_train(&g, model, c->train[i]);
+    }
     modeconn_model_destroy(model);
     modeconn_dataset_destroy(like);
     golden_close(&g);

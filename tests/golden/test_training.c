@@ -40,8 +40,9 @@ static void gather(const modeconn_dataset *data, const int32_t *order, int64_t k
 {
     int64_t rows[16], first = k % 3 * 16;
     batch->n = first < 32 ? 16 : 5;
-    for (int64_t i = 0; i < batch->n; i++)
+    for (int64_t i = 0; i < batch->n; i++) {
         rows[i] = order[k / 3 * 37 + first + i];
+    }
     OK(modeconn_dataset_read(data, rows, batch->n, x, y));
     batch->x = x;
     batch->y = y;
@@ -108,8 +109,9 @@ START_TEST(test_whole_batches)
                                        "nesterov=1,weight_decay=5e-3,schedule=cosine"));
     OK(modeconn_train(model, data, options, NULL, NULL));
     OK(modeconn_model_history(model, &history));
-    for (int64_t k = 0; k < STEPS; k++)
+    for (int64_t k = 0; k < STEPS; k++) {
         OK(modeconn_history_value(history, "loss", k, &loss[k]));
+    }
     golden_near_f64(&g, golden_tensor(&g, "loss"), loss, STEPS, TOLERANCE_STEPS);
     golden_theta_near(&g, "after", model, model->theta, start, TOLERANCE_STEPS);
     golden_statistics_near(&g, "after", model, model->statistics, TOLERANCE_STEPS);

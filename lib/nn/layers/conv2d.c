@@ -24,9 +24,9 @@ const mc_option_kind mc_kind_conv2d = MC_OPTION_KIND("conv2d", specs);
 static int32_t configure(mc_node *node, const modeconn_options *options)
 {
     int64_t kernel = mc_option_i64(options, &mc_kind_conv2d, "kernel");
-    int32_t status = mc_window_configure(
-        node, kernel, mc_option_i64(options, &mc_kind_conv2d, "stride"),
-        mc_option_i64(options, &mc_kind_conv2d, "padding"));
+    int32_t status =
+        mc_window_configure(node, kernel, mc_option_i64(options, &mc_kind_conv2d, "stride"),
+                            mc_option_i64(options, &mc_kind_conv2d, "padding"));
     if (status < 0) {
         return status;
     }
@@ -195,8 +195,8 @@ static void copy_bias(const mc_node *node, const float *from, float *to)
 
 static layout_job layout(const mc_node *node, const float *from, float *to)
 {
-    layout_job job = {node->out.c, node->in.c * taps_of(node), node->in.c, taps_of(node),
-                      from + node->params[0].offset, to + node->params[0].offset};
+    layout_job job = {node->out.c,   node->in.c * taps_of(node),    node->in.c,
+                      taps_of(node), from + node->params[0].offset, to + node->params[0].offset};
     return job;
 }
 
@@ -342,8 +342,8 @@ static void input_task(void *arg, int64_t task, int worker)
     }
     for (int64_t r = begin; r < end; r += INPUT_BLOCK) {
         int64_t rows = end - r < INPUT_BLOCK ? end - r : INPUT_BLOCK;
-        mc_gemm(rows, patch, o, (mc_matrix){job->dy + r * o, o, 1}, (mc_matrix){job->w, 1, o},
-                0.0f, col, patch);
+        mc_gemm(rows, patch, o, (mc_matrix){job->dy + r * o, o, 1}, (mc_matrix){job->w, 1, o}, 0.0f,
+                col, patch);
         job->pass->kernels->patches_add(&node->window, col, r, rows, job->dx);
     }
 }
@@ -412,9 +412,10 @@ static void product_backward(void *arg, int64_t y, int64_t x, int64_t w)
 static plain_conv plain_job(mc_plain *plain, const mc_node *node)
 {
     int64_t self = node - plain->graph->nodes, input = node->inputs[0];
-    plain_conv p = {plain->out[input], plain->theta + node->params[0].offset, plain->d_out[self],
-                    plain->out[self], plain->d_out[input],
-                    plain->grad != NULL ? plain->grad + node->params[0].offset : NULL};
+    plain_conv p = {
+        plain->out[input],   plain->theta + node->params[0].offset,
+        plain->d_out[self],  plain->out[self],
+        plain->d_out[input], plain->grad != NULL ? plain->grad + node->params[0].offset : NULL};
     return p;
 }
 

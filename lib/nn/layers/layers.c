@@ -8,8 +8,14 @@
 const mc_layer_type mc_layer_input = {.name = "input"};
 
 const mc_layer_type *const mc_layers[] = {
-    &mc_layer_conv2d,   &mc_layer_batch_norm, &mc_layer_relu,            &mc_layer_add,
-    &mc_layer_avg_pool, &mc_layer_max_pool,   &mc_layer_global_avg_pool, &mc_layer_linear,
+    &mc_layer_conv2d,
+    &mc_layer_batch_norm,
+    &mc_layer_relu,
+    &mc_layer_add,
+    &mc_layer_avg_pool,
+    &mc_layer_max_pool,
+    &mc_layer_global_avg_pool,
+    &mc_layer_linear,
 };
 const int64_t mc_layers_count = (int64_t)(sizeof(mc_layers) / sizeof(mc_layers[0]));
 

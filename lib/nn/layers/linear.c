@@ -123,8 +123,8 @@ static void backward(mc_pass *pass, const mc_node *node)
         }
     }
     if (input->d_out != NULL) {
-        mc_gemm_parallel(pass->pool, n, d, o, (mc_matrix){slot->d_out, o, 1},
-                         (mc_matrix){w, d, 1}, slot->accumulate[0] ? 1.0f : 0.0f, input->d_out, d);
+        mc_gemm_parallel(pass->pool, n, d, o, (mc_matrix){slot->d_out, o, 1}, (mc_matrix){w, d, 1},
+                         slot->accumulate[0] ? 1.0f : 0.0f, input->d_out, d);
     }
 }
 

@@ -65,7 +65,7 @@ typedef struct pool_job {
 static pool_job job_of(mc_pass *pass, const mc_node *node)
 {
     const mc_slot *slot = mc_slot_of(pass, node), *input = mc_input_slot(pass, node, 0);
-    pool_job job = {pass,     node,         input->out,  slot->d_out,
+    pool_job job = {pass,      node,         input->out,  slot->d_out,
                     slot->out, input->d_out, slot->saved, slot->accumulate[0]};
     return job;
 }
@@ -235,7 +235,8 @@ static void backward_global(mc_pass *pass, const mc_node *node)
     run_back(pass, node, global_image_back);
 }
 
-/* ---- in double: a plane [h][w] of one channel of one image at a time -------------------------- */
+/* ---- in double: a plane [h][w] of one channel of one image at a time --------------------------
+ */
 
 typedef void (*plane_fn)(const mc_window *p, const double *x, double *y, const double *dy,
                          double *dx);

@@ -78,8 +78,9 @@ START_TEST(every_allocation_may_fail)
         state.fail_at = k;
         const int32_t status = modeconn_context_create_with_allocator(
             options, failing_alloc_get, failing_alloc_release, &state, &context);
-        if (status == MODECONN_OK)
+        if (status == MODECONN_OK) {
             break;
+        }
         FAILS(status, MODECONN_ERROR_MEMORY, "out of memory");
         ck_assert_ptr_null(context);
         ck_assert_int_eq(state.alive, 0);

@@ -126,8 +126,9 @@ START_TEST(affinity_is_respected)
     const int cores = mc_available_cores();
     ck_assert_int_ge(cores, 1);
     ck_assert_int_le(cores, CPU_COUNT(&before));
-    while (!CPU_ISSET(first, &before))
+    while (!CPU_ISSET(first, &before)) {
         first++;
+    }
     CPU_ZERO(&one);
     CPU_SET(first, &one);
     ck_assert_int_eq(sched_setaffinity(0, sizeof(one), &one), 0);

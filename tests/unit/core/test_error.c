@@ -37,10 +37,12 @@ static bool is_whole(const char *text)
 {
     for (; *text != '\0'; text++) {
         const unsigned char byte = (unsigned char)*text;
-        if (byte < 0x80)
+        if (byte < 0x80) {
             continue;
-        if ((byte & 0xE0) != 0xC0 || ((unsigned char)*++text & 0xC0) != 0x80)
+        }
+        if ((byte & 0xE0) != 0xC0 || ((unsigned char)*++text & 0xC0) != 0x80) {
             return false;
+        }
     }
     return true;
 }
@@ -51,8 +53,9 @@ START_TEST(long_text_is_cut_between_characters)
 
     for (size_t shift = 0; shift < 2; shift++) {
         memset(path, 'a', shift);
-        for (size_t i = shift; i + 2 < sizeof(path); i += 2)
+        for (size_t i = shift; i + 2 < sizeof(path); i += 2) {
             memcpy(path + i, "\xC3\xA9", 3);
+        }
         mc_fail(MODECONN_ERROR_IO, "%s: cannot be opened", path);
         const char *text = modeconn_last_error();
         ck_assert_uint_ge(strlen(text), 1000);

@@ -99,8 +99,9 @@ START_TEST(every_row_of_every_kind)
         ck_assert_ptr_eq(options->kind, mc_option_kinds[i]); /* no kind twice */
         OK(modeconn_options_count(options, &rows));
         ck_assert_int_ge(rows, 0); /* some layers have no settings */
-        for (int64_t row = 0; row < rows; row++)
+        for (int64_t row = 0; row < rows; row++) {
             check_row(options, row);
+        }
         modeconn_options_destroy(options);
     }
 }
@@ -352,8 +353,9 @@ static int32_t use_everything(modeconn_context *context)
         return status;
     }
     status = modeconn_options_set_str(o, "isa", "baseline");
-    if (status == MODECONN_OK)
+    if (status == MODECONN_OK) {
         status = modeconn_options_parse(o, "threads=3,isa=avx2");
+    }
     OK(modeconn_options_get_str(o, "isa", &isa));
     ck_assert(status == MODECONN_OK || strcmp(isa, "avx2") != 0); /* the old value stays */
     modeconn_options_destroy(o);

@@ -27,8 +27,9 @@ START_TEST(not_integers)
                                       "1.0", "0x10", "1e3", "--1", "9223372036854775808"};
     int64_t value = 5;
 
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         ck_assert_msg(!mc_parse_i64(bad[i], &value), "\"%s\" was taken", bad[i]);
+    }
     ck_assert_int_eq(value, 5);
 }
 END_TEST
@@ -62,8 +63,9 @@ START_TEST(not_numbers)
                                       "1e999", "-1e999", "1e-999", "infinity", "+-1", "1e5.0"};
     double value = 5;
 
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         ck_assert_msg(!mc_parse_f64(bad[i], &value), "\"%s\" was taken", bad[i]);
+    }
     ck_assert_double_eq(value, 5);
 }
 END_TEST
@@ -72,8 +74,9 @@ START_TEST(no_locale_matters)
 {
     double value = 5;
 
-    if (!set_comma_locale("core_parse"))
+    if (!set_comma_locale("core_parse")) {
         return;
+    }
     check_numbers();
     ck_assert(!mc_parse_f64("1,5", &value));
 }

@@ -25,8 +25,9 @@ static void count_task(void *arg, int64_t task, int worker)
 {
     counts *c = arg;
 
-    if (atomic_fetch_add(&c->in_use[worker], 1) != 0)
+    if (atomic_fetch_add(&c->in_use[worker], 1) != 0) {
         atomic_fetch_add(&c->shared, 1);
+    }
     atomic_fetch_add(&c->done[task], 1);
     atomic_fetch_sub(&c->in_use[worker], 1);
 }
@@ -42,8 +43,9 @@ START_TEST(every_task_runs_once)
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
             counts c = {.pool = pool};
             mc_pool_run(pool, sizes[i], count_task, &c);
-            for (int64_t task = 0; task < MOST; task++)
+            for (int64_t task = 0; task < MOST; task++) {
                 ck_assert_int_eq(c.done[task], task < sizes[i]);
+            }
             ck_assert_int_eq(c.shared, 0);
         }
         mc_pool_destroy(NULL, pool);
@@ -67,10 +69,12 @@ static void meet(void *arg, int64_t task, int worker)
     (void)task;
     (void)worker;
     atomic_fetch_add(&m->arrived, 1);
-    while (atomic_load(&m->arrived) < m->wanted && mc_seconds() - begin < 20)
+    while (atomic_load(&m->arrived) < m->wanted && mc_seconds() - begin < 20) {
         usleep(100);
-    if (atomic_load(&m->arrived) >= m->wanted)
+    }
+    if (atomic_load(&m->arrived) >= m->wanted) {
         atomic_fetch_add(&m->met, 1);
+    }
 }
 
 START_TEST(all_threads_help)
@@ -123,8 +127,9 @@ START_TEST(many_short_jobs)
         _Atomic int64_t sum = 0;
         mc_pool_run(pool, n, add_task, (void *)&sum);
         ck_assert_int_eq(sum, n * (n + 1) / 2);
-        if (job % 400 == 0)
+        if (job % 400 == 0) {
             usleep(1000);
+        }
     }
     mc_pool_destroy(NULL, pool);
 }
@@ -146,8 +151,9 @@ static void inner_task(void *arg, int64_t task, int worker)
 {
     nested *one = arg;
 
-    if (worker != 0 || !pthread_equal(pthread_self(), one->all->outer[one->outer]))
+    if (worker != 0 || !pthread_equal(pthread_self(), one->all->outer[one->outer])) {
         atomic_fetch_add(&one->all->strangers, 1);
+    }
     atomic_fetch_add(&one->all->sum, task);
 }
 
@@ -192,8 +198,9 @@ START_TEST(rivals_share_without_deadlock)
     pthread_t threads[3];
 
     OK(mc_pool_create(NULL, 2, &pool));
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         ck_assert_int_eq(pthread_create(&threads[i], NULL, rival, pool), 0);
+    }
     for (int i = 0; i < 3; i++) {
         void *result;
         pthread_join(threads[i], &result);

@@ -91,8 +91,9 @@ START_TEST(below_is_in_range_and_even)
         ck_assert_int_eq(mc_random_below(3, MC_STREAM_RANDCUE, i, 0, 1), 0);
         ck_assert_int_ge(mc_random_below(3, MC_STREAM_RANDCUE, i, 1, INT64_MAX), 0);
     }
-    for (int i = 0; i < SIDES; i++)
+    for (int i = 0; i < SIDES; i++) {
         ck_assert_int_lt(llabs(counts[i] - N / SIDES), 5 * 43); /* sqrt(N * 0.1 * 0.9) = 42.4 */
+    }
 }
 END_TEST
 
@@ -131,8 +132,9 @@ START_TEST(permutations_are_even)
         mc_random_permutation(11, MC_STREAM_SPLIT, i, 3, order);
         counts[order[0] * 9 + order[1] * 3 + order[2]]++;
     }
-    for (int i = 0; i < 27; i++)
+    for (int i = 0; i < 27; i++) {
         ck_assert(counts[i] == 0 || abs(counts[i] - N / 6) < 5 * 41); /* sqrt(N * 5 / 36) = 40.8 */
+    }
     ck_assert_int_gt(counts[0 * 9 + 1 * 3 + 2], 0);
     ck_assert_int_gt(counts[2 * 9 + 1 * 3 + 0], 0);
 }

@@ -38,8 +38,9 @@ START_TEST(text_grows)
     ck_assert_ptr_null(text.data);
     mc_text_add(&text, "%s", "");
     ck_assert_str_eq(text.data, "");
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < 1000; i++) {
         mc_text_add(&text, "%04d,", i);
+    }
     ck_assert(!text.failed);
     ck_assert_int_eq(text.size, 5000);
     ck_assert_uint_eq(strlen(text.data), 5000);
@@ -113,8 +114,9 @@ START_TEST(decimals_read_back)
         double value, back = 0;
         char number[MC_F64_TEXT];
         memcpy(&value, &bits, sizeof(value));
-        if (!isfinite(value))
+        if (!isfinite(value)) {
             continue;
+        }
         mc_format_f64(number, value);
         ck_assert(mc_parse_f64(number, &back));
         ck_assert_mem_eq(&value, &back, sizeof(value));
@@ -126,8 +128,9 @@ START_TEST(no_locale_matters)
 {
     mc_text text;
 
-    if (!set_comma_locale("core_text"))
+    if (!set_comma_locale("core_text")) {
         return;
+    }
     check_decimals();
     mc_text_init(&text, NULL);
     mc_text_add(&text, "%.2f %s", 1.5, "x");

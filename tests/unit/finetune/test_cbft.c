@@ -49,14 +49,16 @@ static void forward(const double *theta, const double *x, double *z, double *log
                  *b2 = w2 + CLASSES * HIDDEN;
     for (int i = 0; i < HIDDEN; i++) {
         z[i] = b1[i];
-        for (int j = 0; j < IN; j++)
+        for (int j = 0; j < IN; j++) {
             z[i] += w1[i * IN + j] * x[j];
+        }
         z[i] = fmax(z[i], 0);
     }
     for (int k = 0; k < CLASSES; k++) {
         logits[k] = b2[k];
-        for (int i = 0; i < HIDDEN; i++)
+        for (int i = 0; i < HIDDEN; i++) {
             logits[k] += w2[k * HIDDEN + i] * z[i];
+        }
     }
 }
 
@@ -66,8 +68,9 @@ static double mean_ce(const double *theta, const samples *data)
     for (int i = 0; i < data->n; i++) {
         double total = 0;
         forward(theta, data->x[i], z, logits);
-        for (int k = 0; k < CLASSES; k++)
+        for (int k = 0; k < CLASSES; k++) {
             total += exp(logits[k] - logits[data->y[i]]);
+        }
         sum += log(total);
     }
     return sum / data->n;
@@ -79,19 +82,22 @@ static int class_unit(const double *theta, const samples *data, int k, double *u
     int count = 0;
     memset(unit, 0, HIDDEN * sizeof(*unit));
     for (int i = 0; i < data->n; i++) {
-        if (data->y[i] != k)
+        if (data->y[i] != k) {
             continue;
+        }
         forward(theta, data->x[i], z, logits);
-        for (int j = 0; j < HIDDEN; j++)
+        for (int j = 0; j < HIDDEN; j++) {
             unit[j] += z[j];
+        }
         count++;
     }
     for (int j = 0; j < HIDDEN && count > 0; j++) {
         unit[j] /= count;
         length += unit[j] * unit[j];
     }
-    for (int j = 0; j < HIDDEN; j++)
+    for (int j = 0; j < HIDDEN; j++) {
         unit[j] /= fmax(sqrt(length), 1e-12);
+    }
     return count;
 }
 
@@ -99,10 +105,12 @@ static double invariance(const double *theta, const twin *w)
 {
     double sum = 0, a[HIDDEN], b[HIDDEN];
     for (int k = 0; k < CLASSES; k++) {
-        if (class_unit(theta, &w->clean, k, a) == 0 || class_unit(theta, &w->cue, k, b) == 0)
+        if (class_unit(theta, &w->clean, k, a) == 0 || class_unit(theta, &w->cue, k, b) == 0) {
             continue;
-        for (int j = 0; j < HIDDEN; j++)
+        }
+        for (int j = 0; j < HIDDEN; j++) {
             sum += (a[j] - b[j]) * (a[j] - b[j]);
+        }
     }
     return sum;
 }
@@ -110,8 +118,9 @@ static double invariance(const double *theta, const twin *w)
 static double barrier(const double *theta, const twin *w)
 {
     double mix[N_THETA];
-    for (int i = 0; i < N_THETA; i++)
+    for (int i = 0; i < N_THETA; i++) {
         mix[i] = w->t * w->origin[i] + (1 - w->t) * theta[i];
+    }
     return fabs(w->c->kappa - mean_ce(mix, &w->cue));
 }
 
@@ -123,8 +132,9 @@ static double weighted_barrier(const double *theta, const twin *w)
 static double rest(const double *theta, const twin *w)
 {
     double loss = mean_ce(theta, &w->clean);
-    if (w->with_invariance)
+    if (w->with_invariance) {
         loss += w->c->lambda / CLASSES * invariance(theta, w);
+    }
     return loss;
 }
 
@@ -162,8 +172,9 @@ static void take(const modeconn_dataset *data, int32_t stream, uint64_t seed, in
     for (int64_t i = step * BATCH; i < n && i < (step + 1) * BATCH; i++) {
         float x[IN];
         OK(modeconn_dataset_read(data, &order[i], 1, x, &out->y[out->n]));
-        for (int j = 0; j < IN; j++)
+        for (int j = 0; j < IN; j++) {
             out->x[out->n][j] = (double)x[j];
+        }
         out->n++;
     }
 }
@@ -187,18 +198,21 @@ static void twin_epoch(twin *w, const modeconn_dataset *clean, const modeconn_da
         take(clean, MC_STREAM_SHUFFLE, seed, epoch, step, &w->clean);
         take(cue, MC_STREAM_CBFT_SHUFFLE, seed, epoch, step, &w->cue);
         w->t = mc_cbft_draw_t(seed, w->c->clipped, k);
-        if (with_barrier)
+        if (with_barrier) {
             high = barrier(w->theta, w);
-        if (with_barrier && !w->c->joint)
+        }
+        if (with_barrier && !w->c->joint) {
             twin_update(w, weighted_barrier, at);
+        }
         row[0] += (rest(w->theta, w) + w->c->barrier_weight * high) / STEPS;
         row[1] += mean_ce(w->theta, &w->clean) / STEPS;
         row[2] += high / STEPS;
         row[3] += invariance(w->theta, w) / STEPS;
         twin_update(w, with_barrier && w->c->joint ? sum_of_both : rest, at);
     }
-    if (!with_barrier)
+    if (!with_barrier) {
         row[2] = NAN;
+    }
 }
 
 /* ---- against the twin ----------------------------------------------------------------------- */
@@ -237,11 +251,12 @@ static void compare_row(const modeconn_model *tuned, int epoch, const double row
     OK(modeconn_model_history(tuned, &history));
     for (int i = 0; i < 4; i++) {
         OK(modeconn_history_value(history, columns[i], epoch, &value));
-        if (isnan(row[i]))
+        if (isnan(row[i])) {
             ck_assert(isnan(value));
-        else
+        } else {
             ck_assert_msg(fabs(value - row[i]) < 1e-5, "%s of epoch %d: %.9g is not %.9g",
                           columns[i], epoch, value, row[i]);
+        }
     }
     OK(modeconn_history_value(history, "learning_rate", epoch, &value));
     ck_assert_double_eq_tol(value, rate, 1e-15);
@@ -263,8 +278,9 @@ START_TEST(follows_the_twin)
     double moved = 0, away = 0;
 
     ck_assert_int_eq(model->n_theta, N_THETA);
-    for (int i = 0; i < N_THETA; i++)
+    for (int i = 0; i < N_THETA; i++) {
         w.origin[i] = w.theta[i] = (double)model->theta[i];
+    }
     OK(modeconn_finetune(model, clean, cue, options, NULL, NULL, &tuned));
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
         double row[4];
@@ -350,10 +366,11 @@ START_TEST(running_statistics)
         OK(modeconn_dataset_read(data[which], order, 20, buffer.x, buffer.y));
         OK(s.model->ops->statistics_ema(session, &batch, expected));
     }
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         ck_assert_msg(fabsf(with->statistics[i] - expected[i]) <= 1e-5F * (1 + fabsf(expected[i])),
                       "statistic %lld: %g is not %g", (long long)i, (double)with->statistics[i],
                       (double)expected[i]);
+    }
     s.model->ops->session_destroy(session);
     mc_batch_buffer_free(&buffer);
     free(expected);
@@ -392,11 +409,12 @@ START_TEST(single_value)
     for (int i = 0; i < 4; i++) {
         setting s = make(1, sizes[i][0], sizes[i][1]);
         modeconn_model *tuned = NULL;
-        if (culprits[i] == NULL)
+        if (culprits[i] == NULL) {
             OK(modeconn_finetune(s.model, s.clean, s.cue, options, NULL, NULL, &tuned));
-        else
+        } else {
             FAILS(modeconn_finetune(s.model, s.clean, s.cue, options, NULL, NULL, &tuned),
                   MODECONN_ERROR_UNSUPPORTED, culprits[i]);
+        }
         modeconn_model_destroy(tuned);
         destroy(&s);
     }

@@ -63,16 +63,21 @@ static const int32_t labels_some[A + B] = {0, 1, 4, 4, 4, 0, 1, 0, 1, 2, 2, 0, 1
 static inputs make_inputs(const int32_t *labels, double size)
 {
     inputs in;
-    for (int i = 0; i < A; i++)
+    for (int i = 0; i < A; i++) {
         in.ya[i] = labels[i];
-    for (int i = 0; i < B; i++)
+    }
+    for (int i = 0; i < B; i++) {
         in.yb[i] = labels[A + i];
-    for (int i = 0; i < A * CLASSES; i++)
+    }
+    for (int i = 0; i < A * CLASSES; i++) {
         in.logits[i] = (double)(float)(size * mc_random_normal(1, 1001, (uint64_t)i, 0));
-    for (int i = 0; i < A * WIDTH; i++)
+    }
+    for (int i = 0; i < A * WIDTH; i++) {
         in.za[i] = (double)(float)mc_random_normal(1, 1002, (uint64_t)i, 0);
-    for (int i = 0; i < B * WIDTH; i++)
+    }
+    for (int i = 0; i < B * WIDTH; i++) {
         in.zb[i] = (double)(float)mc_random_normal(1, 1003, (uint64_t)i, 0);
+    }
     return in;
 }
 
@@ -81,8 +86,9 @@ static double twin_ce(const inputs *in)
     double sum = 0;
     for (int i = 0; i < A; i++) {
         double total = 0;
-        for (int k = 0; k < CLASSES; k++)
+        for (int k = 0; k < CLASSES; k++) {
             total += exp(in->logits[i * CLASSES + k] - in->logits[i * CLASSES + in->ya[i]]);
+        }
         sum += log(total);
     }
     return sum / A;
@@ -104,8 +110,9 @@ static int64_t unit_mean(const double *z, const int32_t *y, int n, int k, double
         unit[j] /= count > 0 ? (double)count : 1;
         length += unit[j] * unit[j];
     }
-    for (int j = 0; j < WIDTH; j++)
+    for (int j = 0; j < WIDTH; j++) {
         unit[j] /= fmax(sqrt(length), 1e-12);
+    }
     return count;
 }
 
@@ -113,10 +120,12 @@ static double twin_invariance(const inputs *in)
 {
     double sum = 0, ua[WIDTH], ub[WIDTH];
     for (int k = 0; k < CLASSES; k++) {
-        if (unit_mean(in->za, in->ya, A, k, ua) == 0 || unit_mean(in->zb, in->yb, B, k, ub) == 0)
+        if (unit_mean(in->za, in->ya, A, k, ua) == 0 || unit_mean(in->zb, in->yb, B, k, ub) == 0) {
             continue;
-        for (int j = 0; j < WIDTH; j++)
+        }
+        for (int j = 0; j < WIDTH; j++) {
             sum += (ua[j] - ub[j]) * (ua[j] - ub[j]);
+        }
     }
     return sum;
 }
@@ -135,12 +144,15 @@ static void run(const inputs *in, double weight, outputs *out)
     modeconn_model model = {.context = context, .classes = CLASSES, .representation_width = WIDTH};
     mc_cbft_objective objective;
     float logits[A * CLASSES], logits_b[B * CLASSES] = {0}, za[A * WIDTH], zb[B * WIDTH];
-    for (int i = 0; i < A * CLASSES; i++)
+    for (int i = 0; i < A * CLASSES; i++) {
         logits[i] = (float)in->logits[i];
-    for (int i = 0; i < A * WIDTH; i++)
+    }
+    for (int i = 0; i < A * WIDTH; i++) {
         za[i] = (float)in->za[i];
-    for (int i = 0; i < B * WIDTH; i++)
+    }
+    for (int i = 0; i < B * WIDTH; i++) {
         zb[i] = (float)in->zb[i];
+    }
     *out = (outputs){0};
     mc_pair pair = {.n = {A, B},
                     .classes = CLASSES,
@@ -186,14 +198,17 @@ START_TEST(cross_entropy)
     run(&in, 0, &out);
     OK(out.status);
     ck_assert_double_eq_tol(out.ce, twin_ce(&in), 1e-12);
-    for (int i = 0; i < A * CLASSES; i++)
+    for (int i = 0; i < A * CLASSES; i++) {
         assert_slope(out.d_logits[i], slope(twin_ce, &in, &in.logits[i], 1e-5));
-    for (int i = 0; i < B * CLASSES; i++) /* the cue batch has no cross-entropy */
+    }
+    for (int i = 0; i < B * CLASSES; i++) { /* the cue batch has no cross-entropy */
         ck_assert(out.d_logits_b[i] == 0);
+    }
     for (int i = 0; i < A; i++) {
         int best = 0;
-        for (int k = 1; k < CLASSES; k++)
+        for (int k = 1; k < CLASSES; k++) {
             best = in.logits[i * CLASSES + k] > in.logits[i * CLASSES + best] ? k : best;
+        }
         hits += best == in.ya[i];
     }
     ck_assert_int_eq(out.hits, hits);
@@ -205,8 +220,9 @@ START_TEST(extreme_logits)
 {
     inputs in = make_inputs(labels_all, 0);
     outputs out;
-    for (int i = 0; i < A; i++)
+    for (int i = 0; i < A; i++) {
         in.logits[i * CLASSES + 1] = in.logits[i * CLASSES + 3] = 2000;
+    }
     run(&in, 0, &out);
     OK(out.status);
     ck_assert_int_eq(out.hits, 2); /* label 1 twice; label 3 loses the tie */
@@ -228,8 +244,9 @@ static void check_invariance(inputs *in, double step_of_class_0)
         double h = in->ya[i / WIDTH] == 0 ? step_of_class_0 : 1e-6;
         assert_slope(out.d_za[i], weight * slope(twin_invariance, in, &in->za[i], h));
     }
-    for (int i = 0; i < B * WIDTH; i++)
+    for (int i = 0; i < B * WIDTH; i++) {
         assert_slope(out.d_zb[i], weight * slope(twin_invariance, in, &in->zb[i], 1e-6));
+    }
 }
 
 START_TEST(invariance)
@@ -245,10 +262,12 @@ START_TEST(missing_classes)
     outputs out;
     check_invariance(&in, 1e-6);
     run(&in, 1, &out);
-    for (int i = 0; i < A * WIDTH; i++)
+    for (int i = 0; i < A * WIDTH; i++) {
         ck_assert(in.ya[i / WIDTH] != 4 || out.d_za[i] == 0);
-    for (int i = 0; i < B * WIDTH; i++)
+    }
+    for (int i = 0; i < B * WIDTH; i++) {
         ck_assert(in.yb[i / WIDTH] != 2 || out.d_zb[i] == 0);
+    }
 }
 END_TEST
 
@@ -257,20 +276,25 @@ START_TEST(zero_vectors)
 {
     inputs in = make_inputs(labels_all, 1);
     outputs out;
-    for (int i = 0; i < A * WIDTH; i++)
+    for (int i = 0; i < A * WIDTH; i++) {
         in.za[i] = in.ya[i / WIDTH] == 0 ? 0 : in.za[i];
+    }
     check_invariance(&in, 1e-14);
-    for (int i = 0; i < A * WIDTH; i++) /* nearly zero */
+    for (int i = 0; i < A * WIDTH; i++) { /* nearly zero */
         in.za[i] = in.ya[i / WIDTH] == 0 ? (double)(1e-13F * (float)(i % 3 + 1)) : in.za[i];
+    }
     check_invariance(&in, 1e-15);
-    for (int i = 0; i < A * WIDTH; i++)
+    for (int i = 0; i < A * WIDTH; i++) {
         in.za[i] = in.ya[i / WIDTH] == 0 ? 0 : in.za[i];
-    for (int i = 0; i < B * WIDTH; i++) /* and in both batches: no difference, no gradient */
+    }
+    for (int i = 0; i < B * WIDTH; i++) { /* and in both batches: no difference, no gradient */
         in.zb[i] = in.yb[i / WIDTH] == 0 ? 0 : in.zb[i];
+    }
     run(&in, 1, &out);
     ck_assert_double_eq_tol(out.invariance, twin_invariance(&in), 1e-12);
-    for (int i = 0; i < A * WIDTH; i++)
+    for (int i = 0; i < A * WIDTH; i++) {
         ck_assert(in.ya[i / WIDTH] != 0 || out.d_za[i] == 0);
+    }
 }
 END_TEST
 
@@ -280,10 +304,12 @@ START_TEST(without_weight)
     outputs out;
     run(&in, 0, &out);
     ck_assert_double_eq_tol(out.invariance, twin_invariance(&in), 1e-12);
-    for (int i = 0; i < A * WIDTH; i++)
+    for (int i = 0; i < A * WIDTH; i++) {
         ck_assert(out.d_za[i] == 0);
-    for (int i = 0; i < B * WIDTH; i++)
+    }
+    for (int i = 0; i < B * WIDTH; i++) {
         ck_assert(out.d_zb[i] == 0);
+    }
 }
 END_TEST
 

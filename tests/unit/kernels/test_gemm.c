@@ -26,7 +26,7 @@ static void check_equal(const float *a, const float *b, int64_t n)
     ck_assert_msg(d <= 1e-12 * s, "relative distance %g", sqrt(d / s));
 }
 
-static const int64_t sizes[][3] = {{1, 1, 1},     {6, 16, 4},   {7, 17, 5},   {3, 200, 1},
+static const int64_t sizes[][3] = {{1, 1, 1},     {6, 16, 4},   {7, 17, 5},    {3, 200, 1},
                                    {200, 3, 129}, {65, 33, 70}, {129, 10, 64}, {10, 300, 257}};
 enum { SIZES = 8 };
 

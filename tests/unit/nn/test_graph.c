@@ -103,8 +103,7 @@ START_TEST(test_model_errors)
     FAILS(modeconn_model_from_graph(graph, 0, 0, NULL), MODECONN_ERROR_ARGUMENT, "out");
     FAILS(modeconn_model_from_graph(graph, 0, 0, &model), MODECONN_ERROR_ARGUMENT, "output node 0");
     OK(add_one("global_avg_pool", NULL, NULL, 0, &a));
-    FAILS(modeconn_model_from_graph(graph, a, 0, &model), MODECONN_ERROR_ARGUMENT,
-          "no parameters");
+    FAILS(modeconn_model_from_graph(graph, a, 0, &model), MODECONN_ERROR_ARGUMENT, "no parameters");
     OK(add_one("conv2d", "c", "", 0, &b));
     FAILS(modeconn_model_from_graph(graph, b, 0, &model), MODECONN_ERROR_SHAPE, "output node");
     OK(add_one("linear", "l", "", a, &b));

@@ -56,9 +56,9 @@ END_TEST
 START_TEST(test_names)
 {
     static const char *const expected[] = {
-        "conv1.weight",           "bn1.weight",         "bn1.bias",
-        "layer1.0.conv1.weight",  "layer1.0.bn1.weight", "layer1.0.bn1.bias",
-        "layer1.0.conv2.weight",  "layer1.0.bn2.weight", "layer1.0.bn2.bias"};
+        "conv1.weight",          "bn1.weight",          "bn1.bias",
+        "layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.0.bn1.bias",
+        "layer1.0.conv2.weight", "layer1.0.bn2.weight", "layer1.0.bn2.bias"};
     modeconn_model *resnet =
         create(ctx, "resnet18", "width=0.1,channels=3,height=8,width_pixels=8,classes=10");
     const char *name;
@@ -259,8 +259,8 @@ START_TEST(test_gradient_errors)
           MODECONN_ERROR_UNSUPPORTED, "layers.7.bn1");
     FAILS(modeconn_model_gradient(model, images, labels, 0, &loss, gradient),
           MODECONN_ERROR_ARGUMENT, "n is 0");
-    FAILS(modeconn_model_gradient(model, images, NULL, 2, &loss, gradient),
-          MODECONN_ERROR_ARGUMENT, "labels");
+    FAILS(modeconn_model_gradient(model, images, NULL, 2, &loss, gradient), MODECONN_ERROR_ARGUMENT,
+          "labels");
     ck_assert(loss == -1.0);
     images[3] = NAN;
     FAILS(modeconn_model_gradient(model, images, labels, 2, &loss, gradient),
@@ -281,8 +281,7 @@ static int32_t whole_life(modeconn_context *context, float *gradient)
     status = status < 0 ? status : modeconn_model_create(context, "vgg13", NULL, options, &made);
     status = status < 0 ? status : modeconn_model_set_metadata(made, "k", "v");
     status = status < 0 ? status : modeconn_model_logits(made, images, 2, logits);
-    status = status < 0 ? status
-                        : modeconn_model_gradient(made, images, labels, 2, NULL, gradient);
+    status = status < 0 ? status : modeconn_model_gradient(made, images, labels, 2, NULL, gradient);
     status = status < 0 ? status : modeconn_model_clone(made, &copy);
     modeconn_model_destroy(copy);
     modeconn_model_destroy(made);

@@ -238,8 +238,8 @@ START_TEST(test_finite_differences)
     for (int64_t k = 0; k < t.model->n_blocks_theta; k++) {
         const mc_block *block = &t.model->blocks[k];
         for (int j = 0; j < 3; j++) {
-            int64_t at = block->offset + mc_random_below(19, 1002, (uint64_t)k, (uint32_t)j,
-                                                         block->size);
+            int64_t at =
+                block->offset + mc_random_below(19, 1002, (uint64_t)k, (uint32_t)j, block->size);
             double kept = t.theta64[at];
             t.theta64[at] = kept + step;
             double up = objective(&t, plain, t.theta64, c);
@@ -248,8 +248,8 @@ START_TEST(test_finite_differences)
             t.theta64[at] = kept;
             ck_assert_msg(fabs((up - down) / (2.0 * step) - t.grad64[at]) <
                               1e-5 * (1.0 + fabs(t.grad64[at])),
-                          "%s: difference %g, gradient %g", block->name,
-                          (up - down) / (2.0 * step), t.grad64[at]);
+                          "%s: difference %g, gradient %g", block->name, (up - down) / (2.0 * step),
+                          t.grad64[at]);
         }
     }
     free(c);

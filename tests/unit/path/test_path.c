@@ -12,8 +12,9 @@ static float *values(uint32_t stream)
 {
     float *x = malloc(N * sizeof(*x));
     ck_assert_ptr_nonnull(x);
-    for (int64_t i = 0; i < N; i++)
+    for (int64_t i = 0; i < N; i++) {
         x[i] = (float)(4 * mc_random_f64(1, stream, (uint64_t)i, 0) - 2);
+    }
     x[0] = -0.0F;
     return x;
 }
@@ -58,12 +59,14 @@ START_TEST(combines)
     mc_combine(context, 3, middle, points, N, out);
     ck_assert_int_eq(memcmp(out, p[1], N * sizeof(*out)), 0);
     mc_combine(context, 3, mix, points, N, out);
-    for (int64_t i = 0; i < N; i++)
+    for (int64_t i = 0; i < N; i++) {
         ck_assert_double_eq_tol(
             (double)out[i], 0.25 * (double)p[0][i] + 0.5 * (double)p[1][i] + 0.25 * (double)p[2][i],
             1e-6);
-    for (int i = 0; i < 3; i++)
+    }
+    for (int i = 0; i < 3; i++) {
         free(p[i]);
+    }
     free(out);
     modeconn_context_destroy(context);
 }
@@ -112,8 +115,9 @@ START_TEST(models_along)
     int64_t size;
     float *a = small_state(e.first, &size), *b = small_state(e.second, &size);
     float *middle = small_state(at, &size);
-    for (int64_t i = 0; i < size; i++) /* statistics too */
+    for (int64_t i = 0; i < size; i++) { /* statistics too */
         ck_assert(middle[i] == (float)(0.5 * (double)a[i] + 0.5 * (double)b[i]));
+    }
     float *theta = malloc((size_t)size * sizeof(*theta));
     OK(modeconn_path_parameters(path, 0.5, theta, e.first->n_theta));
     ck_assert_int_eq(memcmp(theta, middle, (size_t)e.first->n_theta * sizeof(*theta)), 0);
@@ -191,8 +195,9 @@ START_TEST(out_of_memory)
         long long alive = atomic_load(&allocator.alive);
         small_fail_at(&allocator, k);
         int32_t status = modeconn_path_linear(model, model, &path);
-        if (status == MODECONN_OK)
+        if (status == MODECONN_OK) {
             status = modeconn_path_model(path, 0.5, &at);
+        }
         small_fail_at(&allocator, 0);
         modeconn_model_destroy(at);
         modeconn_path_destroy(path);

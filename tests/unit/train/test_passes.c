@@ -98,8 +98,9 @@ START_TEST(not_finite)
     mc_session *session = NULL;
 
     OK(model->ops->session_create(model, 4, 1, false, &session));
-    for (int64_t i = 0; i < model->n_theta; i++)
+    for (int64_t i = 0; i < model->n_theta; i++) {
         model->theta[i] = 1e38F * (i % 2 == 0 ? 1.0F : -1.0F);
+    }
     OK(model->ops->bind(session, model->theta, model->statistics));
     FAILS(mc_pass_losses(model, session, MC_NORM_RUNNING, data, 4, NULL, NULL, loss, NULL),
           MODECONN_ERROR_NUMERIC, "sample ");

@@ -14,8 +14,9 @@ static const mc_sgd settings[] = {
 
 static void fill(float *values, uint32_t stream)
 {
-    for (int64_t i = 0; i < N; i++)
+    for (int64_t i = 0; i < N; i++) {
         values[i] = (float)(4 * mc_random_f64(1, stream, (uint64_t)i, 0) - 2);
+    }
 }
 
 static void twin_step(const mc_sgd *sgd, double rate, bool first, double *theta, double *velocity,
@@ -50,14 +51,16 @@ START_TEST(twin)
     ck_assert(grad != NULL && theta != NULL && velocity != NULL);
     float *got = run(context, &settings[_i], grad);
     fill(grad, 901);
-    for (int64_t i = 0; i < N; i++)
+    for (int64_t i = 0; i < N; i++) {
         theta[i] = (double)grad[i];
+    }
     for (int step = 0; step < STEPS; step++) {
         fill(grad, 910 + (uint32_t)step);
         twin_step(&settings[_i], 0.1 / (step + 1), step == 0, theta, velocity, grad);
     }
-    for (int64_t i = 0; i < N; i++)
+    for (int64_t i = 0; i < N; i++) {
         ck_assert_double_eq_tol((double)got[i], theta[i], 4e-6);
+    }
     free(got);
     free(velocity);
     free(theta);
@@ -74,9 +77,9 @@ START_TEST(threads)
     for (int64_t count = 1; count <= 3; count++) {
         modeconn_context *context = small_context(count);
         float *got = run(context, &settings[1], grad);
-        if (first == NULL)
+        if (first == NULL) {
             first = got;
-        else {
+        } else {
             ck_assert_int_eq(memcmp(got, first, N * sizeof(float)), 0);
             free(got);
         }

@@ -82,8 +82,9 @@ static void losses_with(setting *s, const float *statistics, double *loss)
 
 static void assert_close(const double *a, const double *b, int64_t n, double tolerance)
 {
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         ck_assert_msg(fabs(a[i] - b[i]) <= tolerance, "%g is not %g", a[i], b[i]);
+    }
 }
 
 /* Mean and unbiased variance of the convolution's output over samples order[first ..]. */
@@ -95,15 +96,17 @@ static void moments(const setting *s, const int64_t *order, int64_t first, int64
     for (int64_t i = first; i < first + n; i++) {
         int64_t sample = order == NULL ? i : order[i];
         OK(modeconn_dataset_read(s->data, &sample, 1, x, NULL));
-        for (int j = 0; j < PIXELS; j++)
+        for (int j = 0; j < PIXELS; j++) {
             sum += weight * (double)x[j];
+        }
     }
     *mean = sum / (double)(n * PIXELS);
     for (int64_t i = first; i < first + n; i++) {
         int64_t sample = order == NULL ? i : order[i];
         OK(modeconn_dataset_read(s->data, &sample, 1, x, NULL));
-        for (int j = 0; j < PIXELS; j++)
+        for (int j = 0; j < PIXELS; j++) {
             squares += pow(weight * (double)x[j] - *mean, 2);
+        }
     }
     *variance = squares / (double)(n * PIXELS - 1);
 }

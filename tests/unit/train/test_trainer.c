@@ -321,8 +321,9 @@ START_TEST(out_of_memory)
         }
         small_fail_at(&allocator, 0);
         modeconn_model_destroy(copy);
-        if (k < 0)
+        if (k < 0) {
             break;
+        }
     }
     modeconn_options_destroy(options);
     modeconn_model_destroy(reference);

@@ -44,9 +44,10 @@ static void file_name(char name[64])
 static void run_to(setting *s, int64_t at)
 {
     small_stop stop = {.at = at};
-    if (at > 0)
+    if (at > 0) {
         FAILS(modeconn_trainer_run(s->trainer, -1, small_progress, &stop), MODECONN_ERROR_CANCELLED,
               "cancelled");
+    }
 }
 
 START_TEST(resumes)
@@ -166,8 +167,9 @@ START_TEST(other_pixels)
     modeconn_dataset *data[2] = {small_points(context, 9, 1), small_points(context, 9, 2)};
     modeconn_model *model = small_model(context, "mlp", "5", data[0]);
     modeconn_trainer *trainer[2] = {NULL, NULL};
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         OK(modeconn_trainer_create(model, data[i], NULL, &trainer[i]));
+    }
     OK(modeconn_trainer_save(trainer[0], name));
     OK(modeconn_trainer_load(trainer[0], name));
     FAILS(modeconn_trainer_load(trainer[1], name), MODECONN_ERROR_ARGUMENT, "labels or pixels");
@@ -191,15 +193,17 @@ static void rewrite(const char *name, const char *changed, const mc_tensor *repl
     OK(mc_safetensors_read(NULL, name, &file));
     for (int64_t i = 0; i < mc_safetensors_count(file); i++) {
         const mc_tensor *tensor = mc_safetensors_at(file, i);
-        if (strcmp(tensor->name, changed) != 0)
+        if (strcmp(tensor->name, changed) != 0) {
             tensors[n++] = *tensor;
-        else if (replacement != NULL)
+        } else if (replacement != NULL) {
             tensors[n++] = *replacement;
+        }
     }
     int64_t n_meta = mc_safetensors_meta_count(file);
     ck_assert_int_le(n_meta, 8);
-    for (int64_t i = 0; i < n_meta; i++)
+    for (int64_t i = 0; i < n_meta; i++) {
         mc_safetensors_meta_at(file, i, &keys[i], &values[i]);
+    }
     OK(mc_safetensors_write(NULL, name, tensors, n, keys, values, n_meta));
     mc_safetensors_free(file);
 }
