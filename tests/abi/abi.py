@@ -34,11 +34,12 @@ def stub(root):
 
 
 def compile_stub(root, compiler, folder):
-    source, library = folder / "stub.c", folder / "libmodeconn.so.0"
-    source.write_text(stub(root), encoding="utf-8")
+    library = folder / "libmodeconn.so.0"
+    (folder / "stub.c").write_text(stub(root), encoding="utf-8")
     subprocess.run([*compiler, "-std=c99", "-g", "-w", "-shared", "-fPIC", "-I",
                     str(root / "include"), f"-Wl,--version-script={root / 'lib' / 'modeconn.map'}",
-                    "-Wl,-soname,libmodeconn.so.0", str(source), "-o", str(library)], check=True)
+                    "-Wl,-soname,libmodeconn.so.0", "stub.c", "-o", str(library)],
+                   cwd=folder, check=True)
     return library
 
 

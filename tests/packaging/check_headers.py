@@ -3,6 +3,7 @@
 
 Each compiles by itself as strict C99 and, where g++ is installed, as C++98. Each is installed
 and included by modeconn.h. No function takes what cannot cross the boundary to another language.
+Constants have the numbers that tests/abi/constants.c pins.
 """
 
 import pathlib
@@ -45,6 +46,20 @@ def boundary_errors(root):
     return errors
 
 
+def constant_errors(root, compiler):
+    """Constants that are not pinned, or not to the number that they have."""
+    pins = root / "tests" / "abi" / "constants.c"
+    result = subprocess.run(compiler + ["-std=c99", "-fsyntax-only", "-I", str(root / "include"),
+                                        str(pins)], text=True, capture_output=True, check=False)
+    errors = [result.stderr] if result.returncode != 0 else []
+    pinned = set(re.findall(r"PINNED\((\w+),", pins.read_text(encoding="utf-8")))
+    for body in re.findall(r"enum\s*\{(.*?)\}", api.declarations(root), re.DOTALL):
+        for name in re.findall(r"\b(MODECONN_\w+)\s*(?=[=,]|$)", body):
+            if name not in pinned:
+                errors.append(f"{name} is not pinned in tests/abi/constants.c")
+    return errors
+
+
 def main(root, compiler):
     ok = True
     include = ["-I", str(root / "include")]
@@ -66,7 +81,7 @@ def main(root, compiler):
         if header != "modeconn.h" and f"#include <modeconn/{header}>" not in umbrella:
             print(f"modeconn.h does not include {header}")
             ok = False
-    for error in boundary_errors(root):
+    for error in boundary_errors(root) + constant_errors(root, compiler):
         print(error)
         ok = False
     return 0 if ok else 1

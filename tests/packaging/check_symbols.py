@@ -2,7 +2,7 @@
 """check_symbols.py SOURCE_ROOT SHARED_LIBRARY STATIC_ARCHIVE: what the linker sees.
 
 The shared library exports exactly the functions that the headers mark, at the version node, and
-nothing of the committed ABI baseline is gone. Global names of the archive carry the project's
+no function of the committed ABI baseline is gone (abi.py compares their types). Global names of the archive carry the project's
 prefixes. The library holds no call that prints or ends the process.
 """
 
