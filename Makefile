@@ -14,6 +14,11 @@ MESON_FLAGS =
 DEMO_FLAGS =
 FUZZ_SECONDS = 60
 
+# Meson asks dpkg-architecture for Debian's library folder; where that is not installed it takes
+# lib64, which neither the loader nor pkg-config looks into.
+MULTIARCH = $(shell [ -e /etc/debian_version ] && $(CC) -print-multiarch 2>/dev/null)
+LIBDIR = $(if $(MULTIARCH),-Dlibdir=lib/$(MULTIARCH))
+
 BUILD = build
 SANITIZED = build-asan
 FUZZ = build-fuzz
@@ -89,7 +94,7 @@ setup:
 
 # A failed set-up leaves no build.ninja, so it is tried anew next time.
 $(BUILD)/build.ninja:
-	meson setup $(BUILD) -Dprefix='$(prefix)' $(MESON_FLAGS)
+	meson setup $(BUILD) -Dprefix='$(prefix)' $(LIBDIR) $(MESON_FLAGS)
 
 $(SANITIZED)/build.ninja:
 	meson setup $(SANITIZED) -Dbuildtype=debugoptimized -Db_sanitize=address,undefined \

@@ -207,10 +207,11 @@ json_t *demo_scale_json(const demo_job *demo)
     json_object_set_new(object, "margin", cli_real(margin));
     json_object_set_new(object, "confidence", cli_real(confidence));
     json_object_set_new(object, "seed", json_integer(seed));
-    json_object_set_new(object, "seeds",
-                        json_string("theta_C and theta_NC: same initial weights, same order of "
-                                    "samples; clean samples drawn from the training set first, "
-                                    "then the samples of theta_C and theta_NC from the others"));
+    json_object_set_new(
+        object, "seeds",
+        json_string("theta_C: initial weights and order of samples from seed; "
+                    "theta_NC: from seed + 1; clean samples drawn from the training set first, "
+                    "then the samples of theta_C and theta_NC from the others"));
     json_object_set_new(object, "threads", json_integer(threads));
     json_object_set_new(object, "build", cli_build_json());
     json_object_set_new(object, "seconds", cli_real(cli_seconds() - demo->started));

@@ -175,7 +175,8 @@ static int finish(demo_job *demo, const char *name, const char *made_by, modecon
     return status == CLI_OK && cli_interrupted() ? CLI_FAILED : status;
 }
 
-static int train(demo_job *demo, const char *name, const char *made_by,
+/* `seed` of the initial weights and of the order of the samples. */
+static int train(demo_job *demo, const char *name, const char *made_by, int64_t seed,
                  const modeconn_dataset *data, modeconn_model **out)
 {
     modeconn_model *model = NULL;
@@ -183,9 +184,14 @@ static int train(demo_job *demo, const char *name, const char *made_by,
     demo->stage++;
     cli_progress_phase(&demo->bar, train_work(demo), "%d/%d %s: training", demo->stage,
                        demo->stages, name);
-    /* The same seeds for both: equal initial weights, equal order of the samples. */
-    int32_t status =
-        modeconn_model_create(demo->context, demo->scale.arch, data, demo->model_options, &model);
+    int32_t status = modeconn_options_set_i64(demo->model_options, "seed", seed);
+    if (status == MODECONN_OK) {
+        status = modeconn_options_set_i64(demo->train_options, "seed", seed);
+    }
+    if (status == MODECONN_OK) {
+        status = modeconn_model_create(demo->context, demo->scale.arch, data, demo->model_options,
+                                       &model);
+    }
     if (status == MODECONN_OK) {
         status = modeconn_train(model, data, demo->train_options, cli_progress_step, &demo->bar);
     }
@@ -224,14 +230,17 @@ static int run(demo_job *demo)
 {
     modeconn_model *cue = NULL, *no_cue = NULL;
     char made_by[96];
+    int64_t seed = 0;
+    modeconn_options_get_i64(demo->args->context.options, "seed", &seed);
     demo->models = json_object();
     demo->stages = 2 + DEMO_TUNINGS;
     cli_progress_begin(&demo->bar, all_work(demo));
     snprintf(made_by, sizeof(made_by), "trained, cue on %.3g %%",
              100.0 * demo->scale.cue_proportion);
-    int status = train(demo, "theta_C", made_by, demo->train_cued, &cue);
+    int status = train(demo, "theta_C", made_by, seed, demo->train_cued, &cue);
     if (status == CLI_OK) {
-        status = train(demo, "theta_NC", "trained without the cue", demo->train, &no_cue);
+        /* A run of its own, as two checkpoints that somebody has would be. */
+        status = train(demo, "theta_NC", "trained without the cue", seed + 1, demo->train, &no_cue);
     }
     for (int i = 0; i < DEMO_TUNINGS && status == CLI_OK; i++) {
         status = tune(demo, i);

@@ -335,7 +335,8 @@ void cli_demo_caption(FILE *out, const json_t *results)
     fprintf(out,
             "Scale: %s, %.0f training images with the %s cue on %.0f %% of each class, %.0f test "
             "images; %s at width %.15g, %.0f epochs, batch %.0f, rate %.15g. theta_C and theta_NC "
-            "start from the same weights and see the images in the same order. Fine-tuning on "
+            "are independent runs: each has its own initial weights and order of the images. "
+            "Fine-tuning on "
             "%.0f clean images that theta_C never saw, %.0f epochs, batch %.0f. Barriers: %.0f "
             "points, batch-norm statistics reset on %.0f clean training images at each, so the "
             "ends of a curve can differ from the table, whose accuracies are each model's own; "

@@ -74,26 +74,35 @@ void MC_ISA_NAME(affine)(const float *restrict x, int64_t rows, int64_t c,
     }
 }
 
+/* Likewise for g = dy masked to y > 0. `rows`, `c`, `width` as above; the two full widths have
+ * loops of their own, free of tests inside. */
 static inline void reduce_block(const float *restrict x, const float *restrict y,
                                 const float *restrict dy, int64_t rows, int64_t c, int64_t width,
                                 const float *restrict shift, double *restrict sum,
                                 double *restrict product)
 {
     float s[LANES] = {0}, p[LANES] = {0};
-    for (int64_t r = 0; r < rows; r++) {
-        const float *xr = x + r * c, *dr = dy + r * c;
-        const float *yr = y != NULL ? y + r * c : NULL;
-        if (yr != NULL && width == LANES) {
+    if (width == LANES && y != NULL) {
+        for (int64_t r = 0; r < rows; r++) {
             for (int64_t i = 0; i < LANES; i++) {
-                float g = yr[i] > 0.0f ? dr[i] : 0.0f;
+                float g = y[r * c + i] > 0.0f ? dy[r * c + i] : 0.0f;
                 s[i] += g;
-                p[i] += g * (xr[i] - shift[i]);
+                p[i] += g * (x[r * c + i] - shift[i]);
             }
-        } else {
+        }
+    } else if (width == LANES) {
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t i = 0; i < LANES; i++) {
+                s[i] += dy[r * c + i];
+                p[i] += dy[r * c + i] * (x[r * c + i] - shift[i]);
+            }
+        }
+    } else {
+        for (int64_t r = 0; r < rows; r++) {
             for (int64_t i = 0; i < width; i++) {
-                float g = yr == NULL || yr[i] > 0.0f ? dr[i] : 0.0f;
+                float g = y == NULL || y[r * c + i] > 0.0f ? dy[r * c + i] : 0.0f;
                 s[i] += g;
-                p[i] += g * (xr[i] - shift[i]);
+                p[i] += g * (x[r * c + i] - shift[i]);
             }
         }
     }
