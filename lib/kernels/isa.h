@@ -23,6 +23,16 @@ void MC_ISA_NAME(patches)(const mc_window *window, const float *x, int64_t first
                           int64_t tap, int64_t taps, float *col);
 void MC_ISA_NAME(patches_add)(const mc_window *window, const float *col, int64_t first,
                               int64_t rows, float *x);
+void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const float *x, int64_t c, int64_t first,
+                                 int64_t tiles, float *v);
+void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
+                                     int64_t first, int64_t tiles, float *d);
+void MC_ISA_NAME(winograd_output)(const mc_winograd *w, const float *m, int64_t c, int64_t first,
+                                  int64_t tiles, const float *bias, bool accumulate, float *y);
+void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64_t total,
+                                  int64_t first, int64_t count, bool flipped, float *u);
+void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t total,
+                                       int64_t first, int64_t count, int64_t groups, float *taps);
 void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
                           double *square);
 void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *scale,

@@ -42,6 +42,21 @@ typedef struct mc_window {
     int64_t kernel, stride, padding;
 } mc_window;
 
+/* ---- 3x3 convolutions at stride 1 by few products (winograd.c) ------------------------------- */
+
+/* A tile of [out_y][out_x] outputs comes from [in_y][in_x] inputs by freq_y * freq_x products a
+ * channel pair; tiles are numbered row by row, image after image. */
+enum { MC_WINOGRAD_MOST = 36 };
+typedef struct mc_winograd {
+    int64_t h, w, oh, ow, padding;
+    int64_t tiles_y, tiles_x; /* of an image */
+    bool t2_y, t2_x;          /* a dimension of 2 pixels, padding 1: one tile, 3 products */
+    int in_y, in_x, out_y, out_x, freq_y, freq_x;
+} mc_winograd;
+
+/* Fills in everything from the extents; `h` to `oh` by a 3x3 kernel at stride 1. */
+mc_winograd mc_winograd_of(int64_t h, int64_t w, int64_t oh, int64_t ow, int64_t padding);
+
 /* ---- the table ----------------------------------------------------------------------------- */
 
 struct mc_kernels {
@@ -54,6 +69,23 @@ struct mc_kernels {
     /* The transpose: adds col [rows][kernel * kernel * c] into x. */
     void (*patches_add)(const mc_window *window, const float *col, int64_t first, int64_t rows,
                         float *x);
+
+    /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c] to v [freq][tiles][c],
+     * cotangents dy [images][oh][ow][c] to d [freq][tiles][c], products m [freq][tiles][c] to
+     * y [images][oh][ow][c] (plus bias [c] unless NULL; added to y if accumulate). */
+    void (*winograd_input)(const mc_winograd *w, const float *x, int64_t c, int64_t first,
+                           int64_t tiles, float *v);
+    void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t first,
+                               int64_t tiles, float *d);
+    void (*winograd_output)(const mc_winograd *w, const float *m, int64_t c, int64_t first,
+                            int64_t tiles, const float *bias, bool accumulate, float *y);
+    /* Of kernels first .. first+count-1 of `total`: taps [9][total] (rotated by a half turn if
+     * flipped) to u [freq][total]; gradients du [groups][freq][total], summed over the groups in
+     * order, added to taps [9][total]. */
+    void (*winograd_filter)(const mc_winograd *w, const float *taps, int64_t total, int64_t first,
+                            int64_t count, bool flipped, float *u);
+    void (*winograd_filter_back)(const mc_winograd *w, const float *du, int64_t total,
+                                 int64_t first, int64_t count, int64_t groups, float *taps);
 
     /* sum[c] += sum of (x - shift[c]), square[c] += sum of (x - shift[c])^2 over x [rows][c]. */
     void (*moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
