@@ -30,10 +30,11 @@ static const float N0 = (float)(1.0 / (0.390625 * 2.25));
 static const float NA = (float)(1.0 / (2.0 * 0.390625 * (0.390625 - 2.25)));
 static const float NB = (float)(1.0 / (2.0 * 2.25 * (2.25 - 0.390625)));
 
-/* ---- one dimension: in[k * from], out[k * to], n lanes ----------------------------------------- */
+/* ---- one dimension: in[k * from], out[k * to], n lanes -----------------------------------------
+ */
 
 /* B^T */
-static inline void input_1d(bool t2, int64_t n, const lanes *in, int from, lanes *out, int to)
+static inline void input_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
 {
     if (t2) {
         for (int64_t l = 0; l < n; l++) {
@@ -59,7 +60,7 @@ static inline void input_1d(bool t2, int64_t n, const lanes *in, int from, lanes
 }
 
 /* A^T */
-static inline void output_1d(bool t2, int64_t n, const lanes *in, int from, lanes *out, int to)
+static inline void output_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
 {
     if (t2) {
         for (int64_t l = 0; l < n; l++) {
@@ -82,7 +83,7 @@ static inline void output_1d(bool t2, int64_t n, const lanes *in, int from, lane
 }
 
 /* A */
-static inline void cotangent_1d(bool t2, int64_t n, const lanes *in, int from, lanes *out, int to)
+static inline void cotangent_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
 {
     if (t2) {
         for (int64_t l = 0; l < n; l++) {
@@ -107,7 +108,7 @@ static inline void cotangent_1d(bool t2, int64_t n, const lanes *in, int from, l
 }
 
 /* G */
-static inline void filter_1d(bool t2, int64_t n, const lanes *in, int from, lanes *out, int to)
+static inline void filter_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
 {
     for (int64_t l = 0; l < n; l++) {
         float g0 = in[0][l], g1 = in[from][l], g2 = in[2 * from][l];
@@ -129,8 +130,7 @@ static inline void filter_1d(bool t2, int64_t n, const lanes *in, int from, lane
 }
 
 /* G^T */
-static inline void filter_back_1d(bool t2, int64_t n, const lanes *in, int from, lanes *out,
-                                  int to)
+static inline void filter_back_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
 {
     for (int64_t l = 0; l < n; l++) {
         float u0 = in[0][l], u1 = in[from][l], u2 = in[2 * from][l];
@@ -149,12 +149,13 @@ static inline void filter_back_1d(bool t2, int64_t n, const lanes *in, int from,
     }
 }
 
-/* ---- both dimensions ---------------------------------------------------------------------------- */
+/* ---- both dimensions ----------------------------------------------------------------------------
+ */
 
-typedef void (*transform_1d)(bool t2, int64_t n, const lanes *in, int from, lanes *out, int to);
+typedef void (*transform_1d)(bool t2, int64_t n, lanes *in, int from, lanes *out, int to);
 
 /* in [in_y][in_x] to out [out_y][out_x]: first along x, then along y. */
-static inline void transform(transform_1d along, const mc_winograd *w, int64_t n, const lanes *in,
+static inline void transform(transform_1d along, const mc_winograd *w, int64_t n, lanes *in,
                              int in_y, int in_x, int out_x, lanes *out)
 {
     lanes half[MOST];
@@ -249,7 +250,8 @@ static inline void output_lanes(const mc_winograd *w, const float *m, int64_t pl
     }
 }
 
-/* ---- tiles first .. first+tiles-1, all channels -------------------------------------------------- */
+/* ---- tiles first .. first+tiles-1, all channels
+ * -------------------------------------------------- */
 
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const float *x, int64_t c, int64_t first,
                                  int64_t tiles, float *v)
@@ -288,17 +290,18 @@ void MC_ISA_NAME(winograd_output)(const mc_winograd *w, const float *m, int64_t 
         tile at = tile_at(w, first + t);
         int64_t i = 0;
         for (; i + LANES <= c; i += LANES) {
-            output_lanes(w, m + t * c + i, tiles * c, at, c, LANES,
-                         bias != NULL ? bias + i : NULL, accumulate, y + i);
+            output_lanes(w, m + t * c + i, tiles * c, at, c, LANES, bias != NULL ? bias + i : NULL,
+                         accumulate, y + i);
         }
         if (i < c) {
-            output_lanes(w, m + t * c + i, tiles * c, at, c, c - i,
-                         bias != NULL ? bias + i : NULL, accumulate, y + i);
+            output_lanes(w, m + t * c + i, tiles * c, at, c, c - i, bias != NULL ? bias + i : NULL,
+                         accumulate, y + i);
         }
     }
 }
 
-/* ---- filters: count independent 3x3 kernels, tap [9][total] -------------------------------------- */
+/* ---- filters: count independent 3x3 kernels, tap [9][total]
+ * -------------------------------------- */
 
 static inline void filter_lanes(const mc_winograd *w, const float *taps, int64_t total,
                                 bool flipped, int64_t n, float *u)

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the convolution layer (conv2d.c) and its algorithms share. An algorithm is a file
+ * conv_<name>.c and a row of the table in conv2d.c.
+ */
+#ifndef MC_CONV_H
+#define MC_CONV_H
+
+#include "nn/graph.h"
+
+/* One pass of one layer: x [rows of the input][c], y and dy [rows][o], w [taps][c][o]. */
+typedef struct mc_conv_job {
+    mc_pass *pass;
+    const mc_node *node;
+    const float *x, *w, *bias, *dy; /* bias may be NULL */
+    float *y, *dx, *dw;             /* dx NULL: not wanted; dw is added to */
+    int64_t rows;                   /* of the output: n * oh * ow */
+    bool accumulate;                /* dx is added to */
+} mc_conv_job;
+
+typedef struct mc_conv_algorithm {
+    const char *name;
+    /* Whether it is the better choice for n images; depends on shapes only. */
+    bool (*suits)(const mc_node *node, int64_t n);
+    /* Floats per worker and shared, for every batch up to n. */
+    int64_t (*scratch)(const mc_node *node, int64_t n, bool gradients);
+    int64_t (*shared)(const mc_node *node, int64_t n, bool gradients);
+    void (*forward)(const mc_conv_job *job);
+    void (*backward_weight)(const mc_conv_job *job);
+    void (*backward_input)(const mc_conv_job *job);
+} mc_conv_algorithm;
+
+extern const mc_conv_algorithm mc_conv_patches, mc_conv_winograd;
+
+static inline int64_t mc_conv_taps(const mc_node *node)
+{
+    return node->window.kernel * node->window.kernel;
+}
+
+static inline int64_t mc_at_least(int64_t value, int64_t low)
+{
+    return value > low ? value : low;
+}
+
+#endif

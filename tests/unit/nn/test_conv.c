@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Convolution algorithms against the double twin at the accuracy asked of kernels: outputs to
+ * 2e-6, gradients to 4e-6 (relative L2), also at 512 channels; a random sweep of shapes.
+ */
+#include "twin.h"
+#include <stdio.h>
+
+static modeconn_context *ctx;
+
+static void setup(void)
+{
+    OK(modeconn_context_create(NULL, &ctx));
+}
+
+static void teardown(void)
+{
+    modeconn_context_destroy(ctx);
+}
+
+typedef struct shape {
+    int64_t n, c, h, w, o, kernel, stride, padding;
+} shape;
+
+/* Two convolutions, so that the first's weight gradient sees the second's input gradient. */
+static modeconn_model *model_of(const shape *s)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    char settings[128];
+    int32_t node = 0;
+    OK(modeconn_graph_create(ctx, s->c, s->h, s->w, &graph));
+    OK(modeconn_graph_add(graph, "conv2d", "a", "out_channels=9,kernel=3,padding=1", &node, 1,
+                          &node));
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d",
+             (int)s->o, (int)s->kernel, (int)s->stride, (int)s->padding, (int)(s->o % 2));
+    OK(modeconn_graph_add(graph, "conv2d", "b", settings, &node, 1, &node));
+    OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
+    OK(modeconn_model_from_graph(graph, node, 1, &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
+static void check_model(modeconn_model *model, int64_t n, double forward, double backward)
+{
+    twin t;
+    mc_plain *plain;
+    mc_session *session;
+    twin_init(&t, model, n, 5);
+    int64_t outputs = n * model->representation_width;
+    float *representation = twin_alloc(outputs, sizeof(float));
+    double *d = twin_alloc(n * model->classes, sizeof(double));
+    mc_batch batch = {t.x, t.y, n};
+
+    OK(model->ops->session_create(model, n, 1, true, &session));
+    OK(model->ops->bind(session, model->theta, NULL));
+    OK(model->ops->outputs(session, MC_NORM_BATCH, &batch, NULL, representation));
+    OK(model->ops->gradient(session, &batch, 1.0, NULL, NULL, t.grad, NULL));
+    OK(mc_plain_create(model->graph, n, &plain));
+    mc_plain_forward(plain, t.theta64, NULL, MC_NORM_BATCH, t.x64);
+    double distance = twin_distance(representation, mc_plain_representation(plain), outputs);
+    ck_assert_msg(distance < forward, "outputs differ by %g", distance);
+    for (int64_t i = 0; i < n * model->classes; i++) {
+        const double *z = mc_plain_logits(plain) + i / model->classes * model->classes;
+        double sum = 0.0;
+        for (int64_t j = 0; j < model->classes; j++) {
+            sum += exp(z[j] - z[0]);
+        }
+        int64_t j = i % model->classes;
+        d[i] = (exp(z[j] - z[0]) / sum - (j == t.y[i / model->classes])) / (double)n;
+    }
+    mc_plain_backward(plain, d, NULL, t.grad64);
+    for (int64_t k = 0; k < model->n_blocks_theta; k++) {
+        const mc_block *block = &model->blocks[k];
+        distance = twin_distance(t.grad + block->offset, t.grad64 + block->offset, block->size);
+        ck_assert_msg(distance < backward, "gradient of %s differs by %g", block->name, distance);
+    }
+    mc_plain_free(plain);
+    model->ops->session_destroy(session);
+    free(representation);
+    free(d);
+    twin_free(&t);
+}
+
+START_TEST(test_chosen_shapes)
+{
+    static const shape shapes[] = {
+        {128, 1, 2, 2, 16, 3, 1, 1}, {40, 3, 4, 2, 17, 3, 1, 1}, {5, 2, 28, 28, 8, 3, 1, 1},
+        {16, 2, 13, 9, 33, 3, 1, 0}, {9, 1, 8, 8, 12, 3, 1, 2},  {30, 1, 5, 7, 16, 3, 1, 1},
+        {7, 3, 12, 12, 9, 5, 2, 2},  {33, 2, 1, 1, 8, 3, 1, 1},  {3, 4, 9, 9, 10, 1, 1, 0},
+    };
+    check_model(model_of(&shapes[_i]), shapes[_i].n, 2e-6, 4e-6);
+}
+END_TEST
+
+START_TEST(test_sweep)
+{
+    for (int k = 0; k < 12; k++) {
+        int64_t pick[8];
+        static const int64_t most[8] = {40, 5, 12, 12, 24, 5, 2, 2};
+        for (int i = 0; i < 8; i++) {
+            pick[i] = 1 + mc_random_below(77, 1003, (uint64_t)(12 * _i + k), (uint32_t)i, most[i]);
+        }
+        shape s = {pick[0], pick[1], pick[2], pick[3], pick[4], pick[5], pick[6], pick[7]};
+        if (s.h + 2 * s.padding >= s.kernel && s.w + 2 * s.padding >= s.kernel) {
+            check_model(model_of(&s), s.n, 2e-6, 4e-6);
+        }
+    }
+}
+END_TEST
+
+START_TEST(test_512_channels)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    int32_t node = 0;
+    OK(modeconn_graph_create(ctx, 512, 4, 4, &graph));
+    OK(modeconn_graph_add(graph, "conv2d", "a", "out_channels=512,kernel=3,padding=1", &node, 1,
+                          &node));
+    OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
+    OK(modeconn_model_from_graph(graph, node, 1, &model));
+    modeconn_graph_destroy(graph);
+    check_model(model, 24, 2e-6, 4e-6);
+}
+END_TEST
+
+static void add(TCase *tests)
+{
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_set_timeout(tests, 240);
+    tcase_add_loop_test(tests, test_chosen_shapes, 0, 9);
+    tcase_add_loop_test(tests, test_sweep, 0, 6);
+    tcase_add_test(tests, test_512_channels);
+}
+
+int main(void)
+{
+    return unit_run("nn conv", add);
+}
