@@ -12,6 +12,7 @@ prefix = /usr/local
 DESTDIR =
 MESON_FLAGS =
 DEMO_FLAGS =
+BENCH_FLAGS =
 FUZZ_SECONDS = 60
 
 # Meson asks dpkg-architecture for Debian's library folder; where that is not installed it takes
@@ -43,12 +44,10 @@ check: setup $(BUILD)/build.ninja $(SANITIZED)/build.ninja
 sanitize: setup $(SANITIZED)/build.ninja
 	scripts/check.sh $(SANITIZED)
 
-## bench          images per second of the engine, training and inference
+## bench          the engine beside PyTorch, a table; BENCH_FLAGS=--quick takes three minutes
 bench: build
-	for mode in train infer; do \
-	    $(BUILD)/tools/modeconn bench --arch vgg13 --width 0.25 --input 1x28x28 --batch 128 \
-	        --mode $$mode || exit 1; \
-	done
+	meson compile -C $(BUILD) bench_programs
+	python3 tests/bench/bench.py $(BUILD) $(BENCH_FLAGS)
 
 ## install        library, headers, program and modeconn.pc under $(DESTDIR)$(prefix)
 install: build

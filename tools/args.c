@@ -22,7 +22,7 @@ typedef struct cli_slot {
     bool given;
 } cli_slot;
 
-enum { FIRST_KEY = 0x1000, JSON_KEY = 0xfff };
+enum { FIRST_KEY = 0x1000, JSON_KEY = 0xfff, HELP_KEY = 'h' };
 
 static char *replace(const char *text, char from, char to)
 {
@@ -77,7 +77,18 @@ static bool taken(const cli_args *args, const char *key)
     return false;
 }
 
-/* Help of a key: its sentence, range and default; choices stand in place of the value's name. */
+static const char *reworded(const cli_kind *kind, const char *key)
+{
+    for (int i = 0; kind->reword != NULL && kind->reword[i] != NULL; i += 2) {
+        if (strcmp(kind->reword[i], key) == 0) {
+            return kind->reword[i + 1];
+        }
+    }
+    return NULL;
+}
+
+/* Help of a key: its sentence, range and default, or the verb's own words for all of them; choices
+ * stand in place of the value's name. */
 static bool describe_key(cli_slot *slot, int32_t type, const char *by_default, const char *range,
                          const char *help)
 {
@@ -88,7 +99,12 @@ static bool describe_key(cli_slot *slot, int32_t type, const char *by_default, c
                         : type == MODECONN_OPTION_F64 ? "X"
                         : choices                     ? range
                                                       : "TEXT";
+    const char *own = reworded(slot->kind, slot->key);
     slot->value = strdup(value);
+    if (own != NULL) {
+        slot->help = strdup(own);
+        return slot->value != NULL && slot->help != NULL;
+    }
     char default_text[96] = "";
     if (by_default[0] != '\0') {
         snprintf(default_text, sizeof(default_text), "; default %.80s", by_default);
@@ -122,13 +138,30 @@ static int add_kind(cli_args *args, cli_kind *kind, bool with_seed)
             continue;
         }
         cli_slot *slot = add_slot(args, name != NULL ? name : key);
+        if (slot != NULL) {
+            slot->kind = kind;
+            slot->key = key;
+        }
         if (slot == NULL || !describe_key(slot, type, by_default, range, help)) {
             return cli_error(args, "out of memory");
         }
-        slot->kind = kind;
-        slot->key = key;
     }
     return CLI_OK;
+}
+
+/* The same for an option of the verb's own. */
+static bool describe_own(cli_slot *slot)
+{
+    const cli_option *own = slot->own;
+    char range[64] = "";
+    if (own->integer != NULL || own->real != NULL) {
+        /* A huge maximum guards the program and says nothing to a person. */
+        snprintf(range, sizeof(range), own->max < 1e9 ? "; in [%.15g, %.15g]" : "; at least %.15g",
+                 own->min, own->max);
+    }
+    return asprintf(&slot->help, "%s%s%s%s", own->help, range,
+                    own->by_default != NULL ? "; default " : "",
+                    own->by_default != NULL ? own->by_default : "") >= 0;
 }
 
 static int add_slots(cli_args *args)
@@ -139,6 +172,10 @@ static int add_slots(cli_args *args)
             return cli_error(args, "out of memory");
         }
         slot->own = &args->options[i];
+        if (!describe_own(slot)) {
+            slot->help = NULL;
+            return cli_error(args, "out of memory");
+        }
     }
     for (int i = 0; i < args->n_kinds; i++) {
         int status = add_kind(args, &args->kinds[i], false);
@@ -146,7 +183,12 @@ static int add_slots(cli_args *args)
             return status;
         }
     }
-    args->context = (cli_kind){.kind = "context"};
+    static const char *const words[] = {
+        "seed", "seed of everything that is drawn; default 0", "threads",
+        "threads to compute on; 0: one for every core this process may use; in "
+        "[0, 1024]; default 0",
+        NULL};
+    args->context = (cli_kind){.kind = "context", .reword = words};
     return add_kind(args, &args->context, true);
 }
 
@@ -198,6 +240,8 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     cli_args *args = state->input;
     if (key == JSON_KEY) {
         args->json = text;
+    } else if (key == HELP_KEY) {
+        argp_state_help(state, state->out_stream, ARGP_HELP_STD_HELP);
     } else if (key == ARGP_KEY_ARG) {
         if (args->n_operands >= args->max_operands) {
             argp_error(state, "\"%s\" is one argument too many", text);
@@ -219,27 +263,40 @@ static error_t on_option(int key, char *text, struct argp_state *state)
     return 0;
 }
 
-static void fill_rows(cli_args *args, struct argp_option *row)
+/* Required options of the verb's own come first, then its others, then the kinds. */
+static struct argp_option *fill_group(cli_args *args, const cli_kind *kind, bool required,
+                                      int group, struct argp_option *row)
 {
-    const cli_kind *heading = NULL;
-    int group = 1;
     for (int i = 0; i < args->n_slots; i++) {
-        cli_slot *slot = &args->slots[i];
-        if (slot->kind != heading) {
-            heading = slot->kind;
-            group++;
-            const char *title = heading == &args->context ? "Running:" : heading->title;
-            *row++ = (struct argp_option){.doc = title, .group = group};
+        const cli_slot *slot = &args->slots[i];
+        if (slot->kind != kind || (slot->own != NULL && slot->own->required) != required) {
+            continue;
         }
         *row++ = (struct argp_option){.name = slot->name,
                                       .key = FIRST_KEY + i,
                                       .arg = slot->own != NULL ? slot->own->value : slot->value,
-                                      .doc = slot->own != NULL ? slot->own->help : slot->help,
+                                      .doc = slot->help,
                                       .group = group};
         if (strcmp(slot->alias, slot->name) != 0) {
             *row++ = (struct argp_option){
                 .name = slot->alias, .flags = OPTION_ALIAS | OPTION_HIDDEN, .group = group};
         }
+    }
+    return row;
+}
+
+static void fill_rows(cli_args *args, struct argp_option *row)
+{
+    int group = 1;
+    *row++ = (struct argp_option){.key = HELP_KEY, .flags = OPTION_HIDDEN, .group = -1};
+    row = fill_group(args, NULL, true, group, row);
+    row = fill_group(args, NULL, false, ++group, row);
+    for (int i = 0; i <= args->n_kinds; i++) {
+        const cli_kind *kind = i < args->n_kinds ? &args->kinds[i] : &args->context;
+        group++;
+        *row++ = (struct argp_option){.doc = i < args->n_kinds ? kind->title : "Running:",
+                                      .group = group};
+        row = fill_group(args, kind, false, group, row);
     }
     *row++ = (struct argp_option){.name = "json",
                                   .key = JSON_KEY,
@@ -250,6 +307,33 @@ static void fill_rows(cli_args *args, struct argp_option *row)
     *row = (struct argp_option){0};
 }
 
+/* What the usage line says after [OPTION...]: what cannot be left out. To be freed; NULL when out
+ * of memory. */
+static char *synopsis(const cli_args *args)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL) {
+        return NULL;
+    }
+    for (int i = 0; i < args->n_options; i++) {
+        if (args->options[i].required) {
+            fprintf(out, "--%s=%s ", args->options[i].name, args->options[i].value);
+        }
+    }
+    fprintf(out, "%s%s", args->needs != NULL ? args->needs : "", args->needs != NULL ? " " : "");
+    fputs(args->operands != NULL ? args->operands : "", out);
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    while (size > 0 && text[size - 1] == ' ') {
+        text[--size] = '\0';
+    }
+    return text;
+}
+
 int cli_parse(cli_args *args, int argc, char **argv)
 {
     char name[64];
@@ -258,17 +342,23 @@ int cli_parse(cli_args *args, int argc, char **argv)
     if (status != CLI_OK) {
         return status;
     }
-    /* Each slot with its alias, a heading for each kind, --json and the end. */
-    size_t n_rows = (size_t)(2 * args->n_slots + args->n_kinds + 4);
+    /* Each slot with its alias, a heading for each kind, -h, --json and the end. */
+    size_t n_rows = (size_t)(2 * args->n_slots + args->n_kinds + 5);
     struct argp_option *rows = calloc(n_rows, sizeof(*rows));
-    if (rows == NULL) {
+    char *usage = synopsis(args);
+    if (rows == NULL || usage == NULL) {
+        free(usage);
+        free(rows);
         return cli_error(args, "out of memory");
     }
     fill_rows(args, rows);
-    const struct argp argp = {
-        .options = rows, .parser = on_option, .args_doc = args->operands, .doc = args->about};
+    const struct argp argp = {.options = rows,
+                              .parser = on_option,
+                              .args_doc = usage[0] != '\0' ? usage : NULL,
+                              .doc = args->about};
     argv[0] = name;
     error_t error = argp_parse(&argp, argc, argv, 0, NULL, args);
+    free(usage);
     free(rows);
     return error == 0 ? CLI_OK : cli_error(args, "%s", strerror(error));
 }
@@ -327,11 +417,28 @@ int cli_context(const cli_args *args, modeconn_context **out)
     return cli_failed(args, status) ? CLI_FAILED : CLI_OK;
 }
 
+/* Names of the library's architectures, "vgg13, resnet18, mlp". */
+static void list_architectures(char text[CLI_HELP], const char *before)
+{
+    int64_t n = 0;
+    size_t used = (size_t)snprintf(text, CLI_HELP, "%s", before);
+    modeconn_architecture_count(&n);
+    for (int64_t i = 0; i < n && used < CLI_HELP; i++) {
+        const char *name = "";
+        modeconn_architecture_describe(i, &name, NULL);
+        used += (size_t)snprintf(text + used, CLI_HELP - used, "%s%s", i > 0 ? ", " : "", name);
+    }
+}
+
+void cli_architecture_help(char text[CLI_HELP])
+{
+    list_architectures(text, "architecture: ");
+}
+
 bool cli_known_arch(const cli_args *args, const char *arch)
 {
     int64_t n = 0;
-    char list[256] = "";
-    size_t used = 0;
+    char list[CLI_HELP];
     modeconn_architecture_count(&n);
     for (int64_t i = 0; i < n; i++) {
         const char *name = "";
@@ -339,11 +446,8 @@ bool cli_known_arch(const cli_args *args, const char *arch)
         if (strcmp(name, arch) == 0) {
             return true;
         }
-        if (used < sizeof(list)) {
-            used +=
-                (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i > 0 ? ", " : "", name);
-        }
     }
+    list_architectures(list, "");
     cli_usage(args, "--arch %s: there is %s", arch, list);
     return false;
 }

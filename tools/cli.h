@@ -35,9 +35,10 @@ int cli_verb_bench(int argc, char **argv);
 /* An option of the verb's own. One of text, integer, real or flag receives the value; numbers are
  * checked against [min, max]. */
 typedef struct cli_option {
-    const char *name;  /* "bn-samples"; '_' is accepted for '-' */
-    const char *value; /* "FILE" in --help; NULL for a flag */
-    const char *help;
+    const char *name;       /* "bn-samples"; '_' is accepted for '-' */
+    const char *value;      /* "FILE" in --help; NULL for a flag */
+    const char *help;       /* without range and default, which --help adds */
+    const char *by_default; /* as --help says it; NULL: not said */
     bool required;
     const char **text;
     int64_t *integer;
@@ -52,6 +53,7 @@ typedef struct cli_kind {
     const char *title;         /* its heading in --help */
     const char *const *except; /* keys not offered, NULL-ended; "seed" never is, see rename */
     const char *const *rename; /* pairs of key and option name, NULL-ended */
+    const char *const *reword; /* pairs of key and help, where the library's is not the program's */
     modeconn_options *options; /* made by cli_parse() */
 } cli_kind;
 
@@ -59,6 +61,7 @@ typedef struct cli_args {
     const char *verb;     /* "train" */
     const char *about;    /* what --help says first; after a '\v', last */
     const char *operands; /* "FIRST SECOND", NULL for none */
+    const char *needs;    /* an option of a kind that the verb cannot do without, "--cue=box" */
     int min_operands, max_operands;
     const cli_option *options;
     int n_options;
@@ -92,6 +95,10 @@ int cli_usage(const cli_args *args, const char *format, ...) __attribute__((form
 /* Creates the context that --threads, --seed and --isa ask for; an exit status. */
 int cli_context(const cli_args *args, modeconn_context **out);
 
+/* Writes the help of --arch: the library's architectures by name. */
+enum { CLI_HELP = 256 };
+void cli_architecture_help(char text[CLI_HELP]);
+
 /* Whether `arch` is an architecture of the library; says which there are otherwise. */
 bool cli_known_arch(const cli_args *args, const char *arch);
 
@@ -120,6 +127,11 @@ int cli_stream_save(const cli_args *args, const char *path, FILE *stream, char *
 
 /* CLI_OK when a file can be written at `path` (NULL is fine): asked before long work. */
 int cli_writable(const cli_args *args, const char *path);
+/* The same of an output other than --json, which "-" is no name for; `option` is its name. */
+int cli_output(const cli_args *args, const char *option, const char *path);
+
+/* The same of a picture or a page, which may go to standard output if the JSON does not. */
+int cli_picture_output(const cli_args *args, const char *path);
 
 /* Loads a model; with `arch` also a file without our metadata, made to fit `like`. */
 int cli_model_load(const cli_args *args, modeconn_context *context, const char *path,
@@ -127,6 +139,10 @@ int cli_model_load(const cli_args *args, modeconn_context *context, const char *
 
 /* JSON real; null for what JSON cannot say. */
 json_t *cli_real(double value);
+/* JSON string of text from outside, a file name say: what is not UTF-8 becomes U+FFFD. */
+json_t *cli_text(const char *text);
+/* Bytes of the UTF-8 character that `text` begins with; 0 where it is not one. */
+int cli_utf8(const char *text);
 
 /* What handles say of themselves, as JSON; NULL on failure. */
 json_t *cli_build_json(void);
@@ -226,18 +242,32 @@ typedef struct cli_chart {
     int n_panels;            /* 1 to 3 */
 } cli_chart;
 
+/* What writes a chart: a picture of its own, or a part of a page, whose panels go below each other
+ * where it is narrow (and which explains what a footnote would). */
+typedef void cli_chart_fn(FILE *out, const cli_chart *chart);
 void cli_chart_write(FILE *out, const cli_chart *chart);
+void cli_chart_page(FILE *out, const cli_chart *chart);
 
-/* Text with &, <, > and quotes escaped. */
+/* Text with &, <, > and quotes escaped, and U+FFFD for what is not UTF-8. */
 void cli_xml(FILE *out, const char *text);
+/* The same in a page, with theta_NAME as a theta with a subscript. */
+void cli_html(FILE *out, const char *text);
 
 /* ---- figures and words of results (figure.c, words.c, html.c) ------------------------------- */
 
+typedef struct cli_figure {
+    const char *title, *id;
+    const char *ends; /* of a curve, along its axis: "theta_C (t = 0) to CBFT (t = 1)" */
+    cli_chart_fn *write;
+} cli_figure;
+
+/* Of a curve whose models are files. */
+#define CLI_ENDS "t: 0 is the first model, 1 the second"
+
 /* Draws a curve's JSON: loss and accuracy on each view. False where it is not one. */
-bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const char *subtitle,
-                      const char *id);
+bool cli_figure_curve(FILE *out, const json_t *curve, const cli_figure *figure);
 /* Draws a training history's JSON. */
-bool cli_figure_history(FILE *out, const json_t *history, const char *title, const char *id);
+bool cli_figure_history(FILE *out, const json_t *history, const cli_figure *figure);
 
 /* Name of a view as the paper abbreviates it: NC, C, RC, RI; the name itself otherwise. */
 const char *cli_view_short(const char *view);
@@ -250,6 +280,12 @@ void cli_demo_table(FILE *out, const json_t *results);
 json_t *cli_demo_words(const json_t *results);
 /* One sentence on what was trained and measured on what. */
 void cli_demo_caption(FILE *out, const json_t *results);
+
+/* What a reader who does not know the paper needs, as parts of a page (html_prose.c): the question
+ * and what was done, from results.json; how to read the table; how to read the curves. */
+void cli_html_question(FILE *out, const json_t *results);
+void cli_html_table_guide(FILE *out);
+void cli_html_curve_guide(FILE *out);
 
 /* A self-contained page for results.json of the demo, or for one curve. */
 bool cli_html_report(FILE *out, const json_t *results);

@@ -2,11 +2,10 @@
  *
  * The constants of `modeconn reproduce demo`.
  *
- * Training follows the issue's PyTorch statement of the experiment: VGG-13 at quarter width, 8
+ * Training follows an independent PyTorch statement of the experiment: VGG-13 at quarter width, 8
  * epochs, batch 128, rate 0.1 times 0.1 at 40 % and at 80 % of the epochs. Fine-tuning is the
- * paper's at small scale: 20 epochs, batch 64, cosine, the initial rates 0.1, 0.01 and 0.001 of
- * section 4, and CBFT. The constants of CBFT were chosen by its barrier term and the clean
- * accuracy alone.
+ * paper's at small scale: 20 epochs, batch 64, cosine, its initial rates 0.1, 0.01 and 0.001, and
+ * CBFT. The constants of CBFT were chosen by its barrier term and the clean accuracy alone.
  */
 #include "demo.h"
 
@@ -189,7 +188,7 @@ json_t *demo_scale_json(const demo_job *demo)
 
     json_t *object = json_object();
     json_object_set_new(object, "name", json_string(scale->name));
-    json_object_set_new(object, "data", json_string(scale->data));
+    json_object_set_new(object, "data", cli_text(scale->data));
     json_object_set_new(object, "train_samples", json_integer(n_train));
     json_object_set_new(object, "test_samples", json_integer(n_test));
     json_object_set_new(object, "clean_samples", json_integer(n_clean));

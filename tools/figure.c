@@ -31,6 +31,13 @@ const char *cli_view_short(const char *view)
     return view;
 }
 
+/* A number that can be drawn; NaN, which leaves a gap, for anything else. */
+static double drawable(const json_t *item)
+{
+    double value = json_is_number(item) ? json_number_value(item) : (double)NAN;
+    return fabs(value) < 1e30 ? value : (double)NAN;
+}
+
 /* Numbers of a JSON array of n, NaN for null; NULL unless it is one. */
 static double *numbers(const json_t *array, int n)
 {
@@ -39,10 +46,18 @@ static double *numbers(const json_t *array, int n)
     }
     double *values = malloc(sizeof(*values) * (size_t)(n > 0 ? n : 1));
     for (int i = 0; values != NULL && i < n; i++) {
-        const json_t *item = json_array_get(array, (size_t)i);
-        values[i] = json_is_number(item) ? json_number_value(item) : (double)NAN;
+        values[i] = drawable(json_array_get(array, (size_t)i));
     }
     return values;
+}
+
+static bool ascending(const double *values, int n)
+{
+    bool rising = isfinite(values[0]);
+    for (int i = 1; i < n; i++) {
+        rising = rising && values[i] > values[i - 1];
+    }
+    return rising;
 }
 
 static cli_series series_of_view(const char *name, int number)
@@ -96,8 +111,7 @@ static void curve_footnote(char *text, size_t size, const json_t *curve)
     }
 }
 
-bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const char *subtitle,
-                      const char *id)
+bool cli_figure_curve(FILE *out, const json_t *curve, const cli_figure *figure)
 {
     const json_t *t_values = json_object_get(curve, "t");
     json_t *by_view = json_object_get(curve, "views");
@@ -111,7 +125,7 @@ bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const c
     const char *name;
     json_t *view;
 
-    if (t == NULL || n == 0 || json_object_size(by_view) == 0) {
+    if (t == NULL || n == 0 || !ascending(t, n) || json_object_size(by_view) == 0) {
         free(t);
         return false;
     }
@@ -137,7 +151,7 @@ bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const c
     bool apart = n_observed > 0 && n_observed < n_series;
     cli_panel panels[3];
     int n_panels = 0;
-    cli_panel base = {.x_label = "t, from first (0) to second (1)", .x = t, .n = n};
+    cli_panel base = {.x_label = figure->ends, .x = t, .n = n};
     base.baseline = true;
     base.series = loss;
     base.n_series = apart ? n_observed : n_series;
@@ -160,15 +174,16 @@ bool cli_figure_curve(FILE *out, const json_t *curve, const char *title, const c
     curve_footnote(footnote, sizeof(footnote), curve);
     barrier_line(barrier, sizeof(barrier), curve);
     snprintf(description, sizeof(description),
-             "%.200s. %s. Lines of loss and of accuracy against t, one a view.", title, barrier);
-    const cli_chart chart = {.title = title,
-                             .subtitle = subtitle != NULL ? subtitle : barrier,
+             "%.200s. %s. Lines of loss and of accuracy against t, one a view.", figure->title,
+             barrier);
+    const cli_chart chart = {.title = figure->title,
+                             .subtitle = barrier,
                              .description = description,
                              .footnote = footnote,
-                             .id = id,
+                             .id = figure->id,
                              .panels = panels,
                              .n_panels = n_panels};
-    cli_chart_write(out, &chart);
+    figure->write(out, &chart);
     done = true;
 out:
     for (int i = 0; i < n_owned; i++) {
@@ -183,12 +198,12 @@ static double *column(const json_t *epochs, const char *key, int n)
 {
     double *values = malloc(sizeof(*values) * (size_t)n);
     for (int i = 0; values != NULL && i < n; i++) {
-        values[i] = cli_number(json_array_get(epochs, (size_t)i), key);
+        values[i] = drawable(json_object_get(json_array_get(epochs, (size_t)i), key));
     }
     return values;
 }
 
-bool cli_figure_history(FILE *out, const json_t *history, const char *title, const char *id)
+bool cli_figure_history(FILE *out, const json_t *history, const cli_figure *figure)
 {
     const json_t *epochs = json_object_get(history, "epochs");
     static const struct {
@@ -238,8 +253,9 @@ bool cli_figure_history(FILE *out, const json_t *history, const char *title, con
              .n_series = 1,
              .percent = true},
         };
-        const cli_chart chart = {.title = title, .id = id, .panels = panels, .n_panels = 2};
-        cli_chart_write(out, &chart);
+        const cli_chart chart = {
+            .title = figure->title, .id = figure->id, .panels = panels, .n_panels = 2};
+        figure->write(out, &chart);
     }
     for (int i = 0; i < CLI_COUNT(losses); i++) {
         free(y[i]);

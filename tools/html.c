@@ -14,46 +14,71 @@ static const char style[] =
     "html{color-scheme:light}"
     "body{margin:0;background:#f5f6f8;color:#1d2330;font:16px/1.55 system-ui,-apple-system,"
     "'Segoe UI','DejaVu Sans',Arial,sans-serif}"
-    "main{max-width:1020px;margin:0 auto;padding:48px 24px 64px}"
+    "main{max-width:1060px;margin:0 auto;padding:48px 24px 64px}"
     "h1{font-size:30px;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em}"
-    "h2{font-size:19px;margin:40px 0 12px}"
+    "h2{font-size:21px;line-height:1.3;margin:48px 0 12px}h3{font-size:16px;margin:28px 0 8px}"
+    "p,ol{margin:0 0 12px}main>p,ol,dl,.words{max-width:76ch}ol{padding-left:22px}"
+    "li{margin:0 0 6px}"
     ".sub{color:#5b6472;margin:0 0 28px}"
     ".words{background:#fff;border-left:4px solid #0072b2;border-radius:4px;padding:16px 22px;"
-    "margin:0 0 28px;box-shadow:0 1px 2px rgba(20,30,50,.08)}"
+    "margin:0 0 20px;box-shadow:0 1px 2px rgba(20,30,50,.08)}"
     ".words p{margin:0 0 8px}.words p:last-child{margin:0}"
     ".card{background:#fff;border-radius:6px;box-shadow:0 1px 2px rgba(20,30,50,.08);"
     "padding:8px 12px;margin:0 0 20px;overflow-x:auto}"
+    ".tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:18px;margin:4px 0 16px}"
+    ".tiles figure{margin:0}.tiles svg{max-width:150px}"
+    ".tiles figcaption{font-size:14px;line-height:1.4;margin-top:6px;color:#343c49}"
     "table{border-collapse:collapse;width:100%;font-size:14.5px;"
     "font-variant-numeric:tabular-nums}"
-    "th{font-weight:600;text-align:right;padding:6px 9px;color:#5b6472;font-size:13px;"
+    "th{font-weight:600;text-align:right;padding:6px 7px;color:#5b6472;font-size:13px;"
     "vertical-align:bottom}"
     "thead tr:last-child th{border-bottom:2px solid #d4d9e0}"
-    "td{text-align:right;padding:9px 9px;border-bottom:1px solid #e9ecf0;white-space:nowrap}"
-    "tr:last-child td{border-bottom:0}"
-    "th:first-child,td:first-child{text-align:left}th.g,td.v{text-align:left}"
-    "td:first-child{font-weight:600}td small{display:block;font-weight:400;color:#5b6472;"
-    "font-size:12.5px;line-height:1.3}"
-    ".bar{display:block;height:3px;border-radius:2px;background:#e9ecf0;margin-top:3px;width:58px;"
+    "td,tbody th{text-align:right;padding:9px 7px;border-bottom:1px solid #e9ecf0;"
+    "white-space:nowrap}"
+    "tbody th{color:#1d2330;font-size:14.5px;vertical-align:middle}"
+    "thead td,tbody tr:last-child>*{border-bottom:0}"
+    "tr>*:first-child{text-align:left;position:sticky;left:0;background:#fff}"
+    "th.g,td.v{text-align:left}"
+    "td small,tbody th small{display:block;font-weight:400;color:#5b6472;font-size:12.5px;"
+    "line-height:1.3}"
+    ".bar{display:block;height:3px;border-radius:2px;background:#e9ecf0;margin-top:3px;width:54px;"
     "margin-left:auto}.bar i{display:block;height:3px;border-radius:2px}"
     ".pill{display:inline-block;border-radius:10px;padding:1px 9px;font-size:12.5px;"
     "font-weight:600}"
     ".invariant{background:#dcf2ea;color:#00573e}.dependent{background:#fde5d6;color:#8a3b00}"
     ".undecided{background:#e9ecf0;color:#434b58}"
     "sub{line-height:0}"
+    "figure.card{padding:14px 16px 8px}"
+    "figcaption b{display:block;font-size:16px}"
+    "figcaption small{display:block;color:#5b6472;font-size:13.5px}"
+    ".legend{display:flex;flex-wrap:wrap;gap:2px 20px;margin:6px 0 4px;font-size:13.5px}"
+    ".legend span{display:inline-flex;align-items:center;gap:6px}.legend svg{width:24px}"
+    ".panels{display:flex;flex-wrap:wrap;gap:8px}.panels svg{flex:1 1 290px;min-width:0;"
+    "max-width:460px}"
     "svg{display:block;width:100%;height:auto}"
-    "dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 18px;margin:0;font-size:15px}"
+    "dl{display:grid;grid-template-columns:max-content 1fr;gap:6px 18px;margin:0 0 16px;"
+    "font-size:15px}"
     "dt{font-weight:600}dd{margin:0;color:#343c49}"
     ".cap{color:#5b6472;font-size:13.5px;line-height:1.5}"
     "footer{margin-top:40px;border-top:1px solid #d9dde3;padding-top:14px;color:#5b6472;"
     "font-size:13px;overflow-wrap:anywhere}"
-    "@media(max-width:640px){main{padding:28px 14px}h1{font-size:24px}}"
+    "@media(max-width:640px){main{padding:28px 14px}h1{font-size:24px}"
+    ".tiles{grid-template-columns:repeat(2,1fr)}dl{display:block}dd{margin:0 0 10px}"
+    "tbody th small{white-space:normal;min-width:104px}}"
     "@media print{body{background:#fff}.card,.words{box-shadow:none}}";
 
-/* Text with theta_NAME as a theta with a subscript. */
-static void pretty(FILE *out, const char *text)
+void cli_html(FILE *out, const char *text)
 {
     while (*text != '\0') {
-        if (strncmp(text, "theta_", 6) == 0) {
+        size_t plain = strcspn(text, "t ");
+        if (plain > 0) {
+            char run[256];
+            size_t length = plain < sizeof(run) ? plain : sizeof(run) - 1;
+            memcpy(run, text, length);
+            run[length] = '\0';
+            cli_xml(out, run);
+            text += length;
+        } else if (strncmp(text, "theta_", 6) == 0) {
             fputs("\u03b8<sub>", out);
             for (text += 6; isalnum((unsigned char)*text); text++) {
                 fputc(*text, out);
@@ -63,8 +88,7 @@ static void pretty(FILE *out, const char *text)
             fputs("&nbsp;%", out); /* no line break between a number and its sign */
             text += 2;
         } else {
-            char one[2] = {*text++, '\0'};
-            cli_xml(out, one);
+            fputc(*text++, out);
         }
     }
 }
@@ -152,26 +176,28 @@ static void write_barrier(FILE *out, const json_t *model, const char *view)
 
 static void write_table(FILE *out, const json_t *models)
 {
-    fputs("<div class=\"card\"><table>\n<thead><tr><th></th><th colspan=\"4\">Accuracy on the test "
-          "images, %</th><th colspan=\"2\" class=\"g\">What its loss depends on</th>"
-          "<th colspan=\"2\">Barrier to \u03b8<sub>C</sub>, nats</th></tr>\n<tr><th>Model</th>",
+    fputs("<div class=\"card\" role=\"region\" aria-label=\"Table of the models\" tabindex=\"0\">"
+          "<table>\n<thead><tr><td></td><th colspan=\"4\" scope=\"colgroup\">Accuracy on the test "
+          "images, %</th><th colspan=\"2\" scope=\"colgroup\" class=\"g\">Does its loss depend on "
+          "...</th><th colspan=\"2\" scope=\"colgroup\">Barrier to \u03b8<sub>C</sub>, nats</th>"
+          "</tr>\n<tr><th scope=\"col\">Model</th>",
           out);
     for (int v = 0; v < CLI_COUNT(view_columns); v++) {
-        fprintf(out, "<th>%s</th>", cli_view_short(view_columns[v].view));
+        fprintf(out, "<th scope=\"col\">%s</th>", cli_view_short(view_columns[v].view));
     }
-    fputs("<th class=\"g\">the cue</th><th class=\"g\">the image</th><th>NC</th><th>C</th></tr>"
-          "</thead>\n<tbody>\n",
+    fputs("<th scope=\"col\" class=\"g\">the cue?</th><th scope=\"col\" class=\"g\">the image?</th>"
+          "<th scope=\"col\">NC</th><th scope=\"col\">C</th></tr></thead>\n<tbody>\n",
           out);
     for (int i = 0; cli_demo_models[i] != NULL; i++) {
         const json_t *model = json_object_get(models, cli_demo_models[i]);
         if (model == NULL) {
             continue;
         }
-        fputs("<tr><td>", out);
-        pretty(out, cli_demo_models[i]);
+        fputs("<tr><th scope=\"row\">", out);
+        cli_html(out, cli_demo_models[i]);
         fputs("<small>", out);
-        cli_xml(out, cli_string(model, "made_by"));
-        fputs("</small></td>", out);
+        cli_html(out, cli_string(model, "made_by"));
+        fputs("</small></th>", out);
         for (int v = 0; v < CLI_COUNT(view_columns); v++) {
             write_accuracy(out, model, v);
         }
@@ -194,57 +220,43 @@ static void write_words(FILE *out, const json_t *results)
     json_array_foreach(words, i, line)
     {
         fputs("<p>", out);
-        pretty(out, json_string_value(line));
+        cli_html(out, json_string_value(line));
         fputs("</p>\n", out);
     }
     fputs("</div>\n", out);
     json_decref(words);
 }
 
-static void write_definitions(FILE *out)
-{
-    fputs(
-        "<h2>How to read it</h2>\n<dl>\n"
-        "<dt>NC, C</dt><dd>The test images without the cue, and with the cue of their own label on "
-        "every one.</dd>\n"
-        "<dt>RC</dt><dd>The cue drawn at random, independent of the label. A model that ignores "
-        "the cue does as well here as on C.</dd>\n"
-        "<dt>RI</dt><dd>Another image under the sample's own cue and label. Near chance means "
-        "that the model predicts from the image, not from the cue.</dd>\n"
-        "<dt>Invariant, dependent</dt><dd>The mean rise in loss when the attribute is randomised, "
-        "with its interval over the test images, against a margin fixed beforehand; undecided "
-        "where the interval straddles the margin.</dd>\n"
-        "<dt>Barrier</dt><dd>How far the loss on the straight line between two models in weight "
-        "space rises above the straight line between their losses.</dd>\n"
-        "<dt>Similar</dt><dd>Invariant to the same attributes. That models without a low path "
-        "between them are dissimilar is a conjecture of the paper, not a theorem.</dd>\n"
-        "</dl>\n",
-        out);
-}
-
 static void write_curve(FILE *out, const json_t *models, const char *name)
 {
     const json_t *curve = cli_at(models, (const char *const[]){name, "curve_to_theta_C", NULL});
-    char title[128], id[64];
+    char title[128], ends[128], id[64];
     if (curve == NULL) {
         return;
     }
     snprintf(title, sizeof(title), "From theta_C to %s, in a straight line", name);
+    snprintf(ends, sizeof(ends), "from theta_C (t = 0) to %s (t = 1)", name);
     snprintf(id, sizeof(id), "curve-%s", name);
-    fputs("<div class=\"card\">\n", out);
-    cli_figure_curve(out, curve, title, NULL, id);
-    fputs("</div>\n", out);
+    const cli_figure figure = {.title = title, .id = id, .ends = ends, .write = cli_chart_page};
+    cli_figure_curve(out, curve, &figure);
 }
 
 static void write_terms(FILE *out, const json_t *models)
 {
     const json_t *history = cli_at(models, (const char *const[]){"CBFT", "history", NULL});
+    const cli_figure figure = {
+        .title = "The terms of CBFT, epoch by epoch", .id = "cbft-terms", .write = cli_chart_page};
     if (history == NULL) {
         return;
     }
-    fputs("<h2>The terms of CBFT, epoch by epoch</h2>\n<div class=\"card\">\n", out);
-    cli_figure_history(out, history, "Connectivity-based fine-tuning", "cbft-terms");
-    fputs("</div>\n", out);
+    fputs(
+        "<h2>Inside connectivity-based fine-tuning</h2>\n<p>CBFT lowers the sum of three terms: "
+        "the cross-entropy on clean images; a barrier term, which is near 0 once the loss "
+        "between \u03b8<sub>C</sub> and the new model has risen to the height that was asked for; "
+        "and an invariance term, which is 0 when the network's last layer sees the same with and "
+        "without the cue.</p>\n",
+        out);
+    cli_figure_history(out, history, &figure);
 }
 
 static void write_caption(FILE *out, const json_t *results)
@@ -258,7 +270,7 @@ static void write_caption(FILE *out, const json_t *results)
     cli_demo_caption(stream, results);
     if (fclose(stream) == 0) {
         fputs("<p class=\"cap\">", out);
-        pretty(out, text);
+        cli_html(out, text);
         fputs("</p>\n", out);
     }
     free(text);
@@ -273,17 +285,19 @@ static void write_demo(FILE *out, const json_t *results)
           out);
     cli_xml(out, cli_string(scale, "data"));
     fputs(": two ways to train one network, four ways to change its mind</p>\n", out);
+    cli_html_question(out, results);
+    fputs("<h2>What it shows</h2>\n", out);
     write_words(out, results);
     write_table(out, models);
-    write_caption(out, results);
-    fputs("<h2>Between the model trained with the cue and the one trained without it</h2>\n", out);
-    write_curve(out, models, "theta_NC");
-    write_definitions(out);
-    fputs("<h2>Between \u03b8<sub>C</sub> and what fine-tuning made of it</h2>\n", out);
-    for (int i = 2; cli_demo_models[i] != NULL; i++) {
+    cli_html_table_guide(out);
+    fputs("<h2>What lies between the models</h2>\n", out);
+    cli_html_curve_guide(out);
+    for (int i = 1; cli_demo_models[i] != NULL; i++) {
         write_curve(out, models, cli_demo_models[i]);
     }
     write_terms(out, models);
+    fputs("<h2>Scale and settings</h2>\n", out);
+    write_caption(out, results);
     end_page(out, json_object_get(scale, "build"), cli_number(scale, "seconds"));
 }
 
@@ -327,9 +341,13 @@ static bool write_one_curve(FILE *out, const json_t *curve)
     cli_xml(out, cli_string(curve, "from"));
     fputs(json_object_get(curve, "from") != NULL ? " \u2192 " : "", out);
     cli_xml(out, cli_string(curve, "to"));
-    fputs("</p>\n<div class=\"card\">\n", out);
-    bool done = cli_figure_curve(out, curve, "Loss and accuracy along the path", NULL, "curve");
-    fputs("</div>\n", out);
+    fputs("</p>\n", out);
+    const cli_figure figure = {.title = "Loss and accuracy along the path",
+                               .id = "curve",
+                               .ends = CLI_ENDS,
+                               .write = cli_chart_page};
+    bool done = cli_figure_curve(out, curve, &figure);
+    cli_html_curve_guide(out);
     write_barrier_table(out, curve);
     end_page(out, NULL, (double)NAN);
     return done;

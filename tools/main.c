@@ -7,7 +7,9 @@
 #include <argp.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct cli_verb {
     const char *name, *help;
@@ -48,25 +50,22 @@ static void print_version(FILE *out, struct argp_state *state)
             (int)(v % 1000));
 }
 
+/* What the program is about to give; 0 also where argp ends it after --help. */
+static int exit_status = CLI_OK;
+
 /* A full disk or a closed pipe shows at the latest when the last text is flushed. */
-static int close_output(int status)
+static void close_output(void)
 {
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == CLI_OK) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && exit_status == CLI_OK) {
         if (errno != EPIPE) {
             fprintf(stderr, "modeconn: cannot write to standard output: %s\n", strerror(errno));
         }
-        return CLI_FAILED;
+        _exit(CLI_FAILED);
     }
-    return status;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    argp_err_exit_status = CLI_USAGE;
-    argp_program_version_hook = print_version;
-    /* A reader that went away must not end a training run before its files are written. */
-    signal(SIGPIPE, SIG_IGN);
-
     if (argc < 2) {
         print_verbs(stderr);
         return CLI_USAGE;
@@ -75,11 +74,11 @@ int main(int argc, char **argv)
     if (strcmp(name, "--help") == 0 || strcmp(name, "-?") == 0 || strcmp(name, "-h") == 0 ||
         (strcmp(name, "help") == 0 && argc == 2)) {
         print_verbs(stdout);
-        return close_output(CLI_OK);
+        return CLI_OK;
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         print_version(stdout, NULL);
-        return close_output(CLI_OK);
+        return CLI_OK;
     }
     char help[] = "--help";
     if (strcmp(name, "help") == 0) { /* modeconn help VERB */
@@ -88,9 +87,20 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < CLI_COUNT(verbs); i++) {
         if (strcmp(verbs[i].name, name) == 0) {
-            return close_output(verbs[i].run(argc - 1, argv + 1));
+            return verbs[i].run(argc - 1, argv + 1);
         }
     }
     fprintf(stderr, "modeconn: there is no verb \"%s\"; `modeconn --help' lists them\n", name);
     return CLI_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    argp_err_exit_status = CLI_USAGE;
+    argp_program_version_hook = print_version;
+    /* A reader that went away must not end a training run before its files are written. */
+    signal(SIGPIPE, SIG_IGN);
+    atexit(close_output);
+    exit_status = run(argc, argv);
+    return exit_status;
 }

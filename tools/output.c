@@ -80,13 +80,25 @@ int cli_json(const cli_args *args, const json_t *value)
 
 json_t *cli_json_load(const cli_args *args, const char *path)
 {
-    json_error_t error;
-    json_t *value =
-        strcmp(path, "-") == 0 ? json_loadf(stdin, 0, &error) : json_load_file(path, 0, &error);
-    if (value == NULL && error.line > 0) {
-        cli_error(args, "%s: not JSON: %s in line %d", path, error.text, error.line);
-    } else if (value == NULL) {
-        cli_error(args, "%s: %s", path, error.text);
+    bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    struct stat info;
+    if (file == NULL) {
+        cli_error(args, "cannot read %s: %s", path, strerror(errno));
+        return NULL;
+    }
+    json_t *value = NULL;
+    if (fstat(fileno(file), &info) == 0 && S_ISDIR(info.st_mode)) {
+        cli_error(args, "cannot read %s: %s", path, strerror(EISDIR));
+    } else {
+        json_error_t error;
+        value = json_loadf(file, 0, &error);
+        if (value == NULL) {
+            cli_error(args, "%s: not JSON: %s in line %d", path, error.text, error.line);
+        }
+    }
+    if (!standard) {
+        fclose(file);
     }
     return value;
 }
@@ -113,6 +125,9 @@ int cli_writable(const cli_args *args, const char *path)
     if (path == NULL || strcmp(path, "-") == 0) {
         return CLI_OK;
     }
+    if (path[0] == '\0') {
+        return cli_usage(args, "the name of a file is empty");
+    }
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         return cli_error(args, "%s: is a folder", path);
@@ -134,6 +149,28 @@ int cli_writable(const cli_args *args, const char *path)
     return status;
 }
 
+int cli_output(const cli_args *args, const char *option, const char *path)
+{
+    if (path != NULL && strcmp(path, "-") == 0) {
+        return cli_usage(args, "--%s -: a file is wanted, standard output is not taken here",
+                         option);
+    }
+    if (path != NULL && path[0] == '\0') {
+        return cli_usage(args, "--%s: the name of a file is wanted", option);
+    }
+    return cli_writable(args, path);
+}
+
+int cli_picture_output(const cli_args *args, const char *path)
+{
+    if (strcmp(path, "-") != 0) {
+        return cli_output(args, "out", path);
+    }
+    return args->json != NULL && strcmp(args->json, "-") == 0
+               ? cli_usage(args, "--out - and --json -: standard output takes one of them")
+               : CLI_OK;
+}
+
 int cli_model_load(const cli_args *args, modeconn_context *context, const char *path,
                    const char *arch, const modeconn_dataset *like, modeconn_model **out)
 {
@@ -152,6 +189,47 @@ int cli_model_load(const cli_args *args, modeconn_context *context, const char *
 json_t *cli_real(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+int cli_utf8(const char *text)
+{
+    const unsigned char *c = (const unsigned char *)text;
+    int n = c[0] < 0x80 ? 1 : c[0] < 0xc2 ? 0 : c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : 4;
+    if (c[0] > 0xf4) {
+        return 0;
+    }
+    for (int i = 1; i < n; i++) {
+        if (c[i] < 0x80 || c[i] > 0xbf) {
+            return 0;
+        }
+    }
+    /* Overlong forms, surrogates, and what lies beyond the last code point. */
+    bool wrong = (c[0] == 0xe0 && c[1] < 0xa0) || (c[0] == 0xed && c[1] > 0x9f) ||
+                 (c[0] == 0xf0 && c[1] < 0x90) || (c[0] == 0xf4 && c[1] > 0x8f);
+    return wrong ? 0 : n;
+}
+
+json_t *cli_text(const char *text)
+{
+    char *clean = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&clean, &size);
+    if (out == NULL) {
+        return NULL;
+    }
+    while (*text != '\0') {
+        int n = cli_utf8(text);
+        if (n > 0) {
+            fwrite(text, 1, (size_t)n, out);
+            text += n;
+        } else {
+            fputs("\ufffd", out);
+            text++;
+        }
+    }
+    json_t *value = fclose(out) == 0 ? json_string(clean) : NULL;
+    free(clean);
+    return value;
 }
 
 static json_t *parse(char *text)

@@ -101,6 +101,9 @@ static int prepare(demo_job *demo)
 {
     modeconn_dataset *all = NULL;
     int status = cli_known_arch(demo->args, demo->scale.arch) ? demo_options(demo) : CLI_USAGE;
+    if (status == CLI_OK && demo->out[0] == '\0') {
+        status = cli_usage(demo->args, "--out: the name of a folder is wanted");
+    }
     if (status == CLI_OK) {
         status = make_folder(demo);
     }
@@ -247,8 +250,9 @@ static int run(demo_job *demo)
     }
     if (status != CLI_OK && cli_interrupted()) {
         cli_progress_clear(&demo->bar);
-        cli_error(demo->args, "stopped; %s%s; no new results.json was written",
-                  demo->kept != NULL ? "kept: " : "nothing was written",
+        cli_error(demo->args, "stopped; %s%s",
+                  demo->kept != NULL ? "no results.json was written, but kept: "
+                                     : "nothing was written",
                   demo->kept != NULL ? demo->kept : "");
     }
     cli_progress_end(&demo->bar);
@@ -399,25 +403,33 @@ int cli_reproduce_demo(int argc, char **argv)
     demo_scale given = {.name = NULL};
     const char *scale_name = "demo";
     const double many = 1e9;
+    char architectures[CLI_HELP];
+    cli_architecture_help(architectures);
     const cli_option options[] = {
         {.name = "out",
          .value = "DIR",
          .text = &demo.out,
-         .help = "folder for everything it writes; default demo-results"},
+         .help = "folder for everything it writes",
+         .by_default = "demo-results"},
         {.name = "scale",
          .value = "demo|tiny",
          .text = &scale_name,
-         .help = "constants to start from; tiny takes seconds and shows only that it runs"},
+         .help = "constants to start from, of which the defaults here are demo's; tiny takes "
+                 "seconds and "
+                 "shows only that it runs",
+         .by_default = "demo"},
         {.name = "data",
          .value = "DATA",
          .text = &given.data,
-         .help = "default fashion-mnist (tiny: shapes)"},
+         .help = "as in `modeconn train'; tiny: shapes",
+         .by_default = "fashion-mnist"},
         {.name = "train-samples",
          .value = "N",
          .integer = &given.train_samples,
          .min = 1,
          .max = many,
-         .help = "images that theta_C and theta_NC are trained on; default 10000"},
+         .help = "images that theta_C and theta_NC are trained on",
+         .by_default = "10000"},
         {.name = "limit",
          .value = "N",
          .integer = &given.train_samples,
@@ -429,56 +441,69 @@ int cli_reproduce_demo(int argc, char **argv)
          .integer = &given.test_samples,
          .min = 1,
          .max = many,
-         .help = "test images; default 2000"},
+         .help = "test images",
+         .by_default = "2000"},
         {.name = "clean",
          .value = "N",
          .integer = &given.clean_samples,
          .min = 2,
          .max = many,
-         .help = "clean images for fine-tuning, none of them theta_C's; default 1000"},
+         .help = "clean images for fine-tuning, none of them theta_C's",
+         .by_default = "1000"},
         {.name = "cue-proportion",
          .value = "P",
          .real = &given.cue_proportion,
          .min = 1e-6,
          .max = 1.0,
-         .help = "share of theta_C's images that carry the cue; default 0.9"},
-        {.name = "arch", .value = "ARCH", .text = &given.arch, .help = "default vgg13"},
+         .help = "share of theta_C's images that carry the cue",
+         .by_default = "0.9"},
+        {.name = "arch",
+         .value = "ARCH",
+         .text = &given.arch,
+         .help = architectures,
+         .by_default = "vgg13"},
         {.name = "width",
          .value = "W",
          .real = &given.width,
          .min = 1e-3,
          .max = 64.0,
-         .help = "multiplier of the channel counts; default 0.25"},
+         .help = "multiplier of the channel counts",
+         .by_default = "0.25"},
         {.name = "epochs",
          .value = "N",
          .integer = &given.epochs,
          .min = 1,
          .max = many,
-         .help = "of theta_C and theta_NC; default 8"},
+         .help = "epochs of theta_C and theta_NC",
+         .by_default = "8"},
         {.name = "finetune-epochs",
          .value = "N",
          .integer = &given.tune_epochs,
          .min = 1,
          .max = many,
-         .help = "default 20"},
+         .help = "epochs of each fine-tuning",
+         .by_default = "20"},
         {.name = "points",
          .value = "N",
          .integer = &given.points,
          .min = 2,
          .max = 100001,
-         .help = "points of a curve, both ends included; default 11"},
+         .help = "points of a curve, both ends included",
+         .by_default = "11"},
         {.name = "bn-samples",
          .value = "N",
          .integer = &given.bn_samples,
          .min = 2,
          .max = many,
-         .help = "training images that statistics are reset on at each point; default 2000"},
+         .help = "training images that statistics are reset on at each point",
+         .by_default = "2000"},
         {.name = "tolerance",
          .value = "NATS",
          .real = &given.tolerance,
          .min = 1e-9,
          .max = 1e9,
-         .help = "smallest height that the words call a barrier; default 0.1"},
+         .help = "smallest height that the words call a barrier",
+         .by_default = "0.1"},
         {.name = "train-settings",
          .value = "KEY=VALUE,...",
          .text = &demo.train_settings,

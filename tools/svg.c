@@ -16,7 +16,8 @@ static const char *const ink = "#1d2330", *const soft = "#5b6472", *const rule =
 
 void cli_xml(FILE *out, const char *text)
 {
-    for (; *text != '\0'; text++) {
+    while (*text != '\0') {
+        int n = cli_utf8(text);
         switch (*text) {
         case '&':
             fputs("&amp;", out);
@@ -31,9 +32,16 @@ void cli_xml(FILE *out, const char *text)
             fputs("&quot;", out);
             break;
         default:
-            /* Control characters are not XML; UTF-8 passes as it is. */
-            fputc((unsigned char)*text < 0x20 ? ' ' : *text, out);
+            /* Control characters are not XML. */
+            if (n == 1) {
+                fputc((unsigned char)*text < 0x20 ? ' ' : *text, out);
+            } else if (n > 1) {
+                fwrite(text, 1, (size_t)n, out);
+            } else {
+                fputs("\ufffd", out);
+            }
         }
+        text += n > 0 ? n : 1;
     }
 }
 
@@ -230,6 +238,29 @@ static void write_legend(FILE *out, const cli_panel *panel)
     fputs("</g>\n", out);
 }
 
+static const cli_panel *fullest_panel(const cli_chart *chart)
+{
+    const cli_panel *fullest = &chart->panels[0];
+    for (int p = 1; p < chart->n_panels; p++) {
+        if (chart->panels[p].n_series > fullest->n_series) {
+            fullest = &chart->panels[p];
+        }
+    }
+    return fullest;
+}
+
+static const char *const font =
+    "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif";
+
+static void write_panel(FILE *out, const cli_panel *panel, double x0, double width)
+{
+    axis ax = horizontal_axis(panel, x0, width), ay = vertical_axis(panel);
+    write_axes(out, panel, &ax, &ay);
+    for (int s = 0; s < panel->n_series; s++) {
+        write_series(out, panel, &panel->series[s], &ax, &ay);
+    }
+}
+
 void cli_chart_write(FILE *out, const cli_chart *chart)
 {
     double panel_width = chart->n_panels > 2 ? 300.0 : 400.0;
@@ -239,9 +270,8 @@ void cli_chart_write(FILE *out, const cli_chart *chart)
     fprintf(out,
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
             "viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-labelledby=\"%s-t %s-d\" "
-            "font-family=\"system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Arial, "
-            "sans-serif\" fill=\"%s\">\n",
-            width, height, width, height, chart->id, chart->id, ink);
+            "font-family=\"%s\" fill=\"%s\">\n",
+            width, height, width, height, chart->id, chart->id, font, ink);
     fprintf(out, "<title id=\"%s-t\">", chart->id);
     cli_xml(out, chart->title);
     fprintf(out, "</title>\n<desc id=\"%s-d\">", chart->id);
@@ -256,23 +286,12 @@ void cli_chart_write(FILE *out, const cli_chart *chart)
         pretty(out, chart->subtitle);
         fputs("</text>\n", out);
     }
-    const cli_panel *fullest = &chart->panels[0];
-    for (int p = 1; p < chart->n_panels; p++) {
-        if (chart->panels[p].n_series > fullest->n_series) {
-            fullest = &chart->panels[p];
-        }
-    }
+    const cli_panel *fullest = fullest_panel(chart);
     if (fullest->n_series > 1) { /* a single line is named by its axis */
         write_legend(out, fullest);
     }
     for (int p = 0; p < chart->n_panels; p++) {
-        const cli_panel *panel = &chart->panels[p];
-        axis ax = horizontal_axis(panel, step * p + left_margin, panel_width),
-             ay = vertical_axis(panel);
-        write_axes(out, panel, &ax, &ay);
-        for (int s = 0; s < panel->n_series; s++) {
-            write_series(out, panel, &panel->series[s], &ax, &ay);
-        }
+        write_panel(out, &chart->panels[p], step * p + left_margin, panel_width);
     }
     if (chart->footnote != NULL) {
         fprintf(out, "<text x=\"%.0f\" y=\"%.0f\" font-size=\"12\" fill=\"%s\">", left_margin,
@@ -281,4 +300,53 @@ void cli_chart_write(FILE *out, const cli_chart *chart)
         fputs("</text>\n", out);
     }
     fputs("</svg>\n", out);
+}
+
+static void write_page_legend(FILE *out, const cli_panel *panel)
+{
+    fputs("<p class=\"legend\">", out);
+    for (int s = 0; s < panel->n_series; s++) {
+        const cli_series *series = &panel->series[s];
+        fprintf(out,
+                "<span><svg viewBox=\"0 0 24 12\" width=\"24\" height=\"12\" "
+                "aria-hidden=\"true\"><path d=\"M0 6h24\" stroke=\"%s\" stroke-width=\"2.2\"/>",
+                series->color);
+        write_marker(out, series->marker, 12.0, 6.0, series->color);
+        fputs("</svg>", out);
+        cli_html(out, series->name);
+        fputs("</span> ", out);
+    }
+    fputs("</p>\n", out);
+}
+
+void cli_chart_page(FILE *out, const cli_chart *chart)
+{
+    const double panel_width = 300.0, step = left_margin + panel_width + right_margin;
+    const double above = 30.0; /* room of a panel's own title */
+    const cli_panel *fullest = fullest_panel(chart);
+    fprintf(out, "<figure class=\"card\" id=\"%s\">\n<figcaption><b>", chart->id);
+    cli_html(out, chart->title);
+    fputs("</b>", out);
+    if (chart->subtitle != NULL) {
+        fputs("<small>", out);
+        cli_html(out, chart->subtitle);
+        fputs("</small>", out);
+    }
+    fputs("</figcaption>\n", out);
+    if (fullest->n_series > 1) {
+        write_page_legend(out, fullest);
+    }
+    fputs("<div class=\"panels\">\n", out);
+    for (int p = 0; p < chart->n_panels; p++) {
+        const cli_panel *panel = &chart->panels[p];
+        fprintf(out, "<svg viewBox=\"0 %.0f %.0f %.0f\" role=\"img\" aria-label=\"", top - above,
+                step, above + panel_height + below);
+        cli_xml(out, panel->y_label);
+        fputs(". ", out);
+        cli_xml(out, chart->description != NULL ? chart->description : chart->title);
+        fprintf(out, "\" font-family=\"%s\" fill=\"%s\">\n", font, ink);
+        write_panel(out, panel, left_margin, panel_width);
+        fputs("</svg>\n", out);
+    }
+    fputs("</div>\n</figure>\n", out);
 }

@@ -53,9 +53,11 @@ static int write_plot(const barrier_job *job, const cli_args *args, const json_t
     if (asprintf(&title, "%s to %s", job->measure.models[0], job->measure.models[1]) < 0) {
         return cli_error(args, "out of memory");
     }
+    const cli_figure figure = {
+        .title = title, .id = "curve", .ends = CLI_ENDS, .write = cli_chart_write};
     FILE *stream = open_memstream(&text, &size);
     int status = CLI_FAILED;
-    if (stream == NULL || !cli_figure_curve(stream, result, title, NULL, "curve")) {
+    if (stream == NULL || !cli_figure_curve(stream, result, &figure)) {
         cli_error(args, "out of memory");
         if (stream != NULL) {
             fclose(stream);
@@ -105,9 +107,11 @@ int cli_verb_barrier(int argc, char **argv)
         {.name = "plot", .value = "FILE.svg", .text = &job.plot, .help = "draw the curves"},
         {.name = "csv", .value = "FILE", .text = &job.csv, .help = "write the curves as a table"},
     };
+    static const char *const data_words[] = CLI_TEST_WORDS;
+    static const char *const curve_words[] = CLI_STATISTICS_WORDS("reset");
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (--limit is of the test set):"},
-        {.kind = "curve", .title = "Curve:"},
+        {.kind = "dataset", .title = "Data (--limit is of the test set):", .reword = data_words},
+        {.kind = "curve", .title = "Curve:", .reword = curve_words},
     };
     cli_args args = {
         .verb = "barrier",
@@ -123,9 +127,11 @@ int cli_verb_barrier(int argc, char **argv)
     };
     json_t *result = NULL;
     int status = cli_parse(&args, argc, argv);
-    if (status == CLI_OK &&
-        (cli_writable(&args, job.plot) != CLI_OK || cli_writable(&args, job.csv) != CLI_OK)) {
-        status = CLI_FAILED;
+    if (status == CLI_OK) {
+        status = cli_output(&args, "plot", job.plot);
+    }
+    if (status == CLI_OK) {
+        status = cli_output(&args, "csv", job.csv);
     }
     if (status == CLI_OK) {
         status = cli_measure_open(&job.measure, &args, "curve");
@@ -135,8 +141,8 @@ int cli_verb_barrier(int argc, char **argv)
     }
     if (status == CLI_OK) {
         result = cli_curve_json(job.curve);
-        json_object_set_new(result, "from", json_string(job.measure.models[0]));
-        json_object_set_new(result, "to", json_string(job.measure.models[1]));
+        json_object_set_new(result, "from", cli_text(job.measure.models[0]));
+        json_object_set_new(result, "to", cli_text(job.measure.models[1]));
         say(&args, result);
         status = write_files(&job, &args, result);
     }

@@ -30,8 +30,9 @@ int cli_verb_compare(int argc, char **argv)
         CLI_ARCH_OPTION(&measure.arch),
     };
     static const char *const except[] = {"view", NULL};
+    static const char *const words[] = CLI_TEST_WORDS;
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (the test set; --cue is needed):", .except = except},
+        {.kind = "dataset", .title = "Data (the test set):", .except = except, .reword = words},
         {.kind = "probe", .title = "Probe:"},
     };
     cli_args args = {
@@ -42,6 +43,7 @@ int cli_verb_compare(int argc, char **argv)
         .operands = "FIRST SECOND",
         .min_operands = 2,
         .max_operands = 2,
+        .needs = "--cue=box",
         .options = options,
         .n_options = CLI_COUNT(options),
         .kinds = kinds,
@@ -65,8 +67,8 @@ int cli_verb_compare(int argc, char **argv)
     }
     if (status == CLI_OK) {
         result = cli_comparison_json(comparison);
-        json_object_set_new(result, "first", json_string(args.operand[0]));
-        json_object_set_new(result, "second", json_string(args.operand[1]));
+        json_object_set_new(result, "first", cli_text(args.operand[0]));
+        json_object_set_new(result, "second", cli_text(args.operand[1]));
         status = cli_json(&args, result);
     }
     json_decref(result);

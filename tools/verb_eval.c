@@ -28,9 +28,11 @@ int cli_verb_eval(int argc, char **argv)
         CLI_DATA_OPTION(&measure.data),
         CLI_ARCH_OPTION(&measure.arch),
     };
+    static const char *const data_words[] = CLI_TEST_WORDS;
+    static const char *const evaluate_words[] = CLI_STATISTICS_WORDS("keep");
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (the test set):"},
-        {.kind = "evaluate", .title = "Evaluation:"},
+        {.kind = "dataset", .title = "Data (the test set):", .reword = data_words},
+        {.kind = "evaluate", .title = "Evaluation:", .reword = evaluate_words},
     };
     cli_args args = {
         .verb = "eval",
@@ -59,7 +61,7 @@ int cli_verb_eval(int argc, char **argv)
     }
     if (status == CLI_OK) {
         result = cli_evaluation_json(evaluation);
-        json_object_set_new(result, "model", json_string(measure.models[0]));
+        json_object_set_new(result, "model", cli_text(measure.models[0]));
         say(&args, result);
         status = cli_json(&args, result);
     }

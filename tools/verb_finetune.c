@@ -82,10 +82,13 @@ static int open_data(tune_job *job)
 static int run(tune_job *job)
 {
     const cli_args *args = job->args;
-    if (cli_writable(args, job->out) != CLI_OK || cli_writable(args, args->json) != CLI_OK) {
-        return CLI_FAILED;
+    int status = cli_output(args, "out", job->out);
+    if (status == CLI_OK) {
+        status = cli_writable(args, args->json);
     }
-    int status = cli_context(args, &job->context);
+    if (status == CLI_OK) {
+        status = cli_context(args, &job->context);
+    }
     if (status == CLI_OK) {
         status = open_data(job);
     }
@@ -113,17 +116,19 @@ static int save(const tune_job *job)
 {
     json_t *clean = cli_dataset_json(job->clean);
     char *text = clean == NULL ? NULL : json_dumps(clean, JSON_COMPACT | JSON_REAL_PRECISION(15));
+    json_t *from = cli_text(job->model_file); /* metadata are UTF-8, file names need not be */
     int status = CLI_OK;
-    if (text == NULL) {
+    if (text == NULL || from == NULL) {
         status = cli_error(job->args, "out of memory");
     } else if (cli_failed(job->args, modeconn_model_set_metadata(job->tuned, "finetuned_from",
-                                                                 job->model_file)) ||
+                                                                 json_string_value(from))) ||
                cli_failed(job->args,
                           modeconn_model_set_metadata(job->tuned, "finetuning_data", text)) ||
                cli_failed(job->args, modeconn_model_save(job->tuned, job->out))) {
         status = CLI_FAILED;
     }
     free(text);
+    json_decref(from);
     json_decref(clean);
     return status;
 }
@@ -131,8 +136,8 @@ static int save(const tune_job *job)
 static json_t *result(const tune_job *job, double seconds)
 {
     json_t *object = cli_history_json(job->tuned);
-    json_object_set_new(object, "out", json_string(job->out));
-    json_object_set_new(object, "from", json_string(job->model_file));
+    json_object_set_new(object, "out", cli_text(job->out));
+    json_object_set_new(object, "from", cli_text(job->model_file));
     json_object_set_new(object, "options", cli_options_json(cli_options(job->args, "finetune")));
     json_object_set_new(object, "clean", cli_dataset_json(job->clean));
     json_object_set_new(object, "cue",
@@ -183,17 +188,29 @@ int cli_verb_finetune(int argc, char **argv)
          .integer = &job.n_clean,
          .min = 1,
          .max = 1e12,
-         .help = "clean samples to draw from the training set; default 1000"},
+         .help = "clean samples to draw from the training set",
+         .by_default = "1000"},
         {.name = "arch",
          .value = "ARCH",
          .text = &job.arch,
-         .help = "architecture of a model file that does not say it"},
+         .help = "architecture of a model file that does not say it (PyTorch export)"},
     };
     static const char *const except[] = {"view", NULL};
     static const char *const data_seed[] = {"seed", "data-seed", NULL};
+    static const char *const data_words[] = {
+        "cue_proportion",
+        "cbft: share of each class of the cue data that carries the cue; in [0, 1]; default 1",
+        NULL};
+    static const char *const tune_words[] = {
+        "method",
+        "naive, or cbft: connectivity-based fine-tuning, which needs a --cue; default cbft", "seed",
+        "seed of the samples' order and of t; default --seed", NULL};
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (the training set):", .except = except},
-        {.kind = "finetune", .title = "Fine-tuning:", .rename = data_seed},
+        {.kind = "dataset",
+         .title = "Data (the training set):",
+         .except = except,
+         .reword = data_words},
+        {.kind = "finetune", .title = "Fine-tuning:", .rename = data_seed, .reword = tune_words},
     };
     cli_args args = {
         .verb = "finetune",

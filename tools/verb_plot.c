@@ -13,26 +13,33 @@ typedef struct plot_job {
 
 static bool draw(const plot_job *job, const json_t *result, const char *file, FILE *stream)
 {
-    const char *title = job->title != NULL ? job->title : file;
+    cli_figure figure = {.title = job->title != NULL ? job->title : file,
+                         .id = "figure",
+                         .ends = CLI_ENDS,
+                         .write = cli_chart_write};
     if (json_object_get(result, "epochs") != NULL) {
-        return cli_figure_history(stream, result, title, "history");
+        return cli_figure_history(stream, result, &figure);
     }
-    if (json_object_get(result, "models") == NULL) {
-        char *ends = NULL;
-        if (job->title == NULL && json_object_get(result, "from") != NULL &&
-            asprintf(&ends, "%s to %s", cli_string(result, "from"), cli_string(result, "to")) < 0) {
-            return false;
-        }
-        bool done = cli_figure_curve(stream, result, ends != NULL ? ends : title, NULL, "curve");
-        free(ends);
-        return done;
+    char *title = NULL, *ends = NULL;
+    const json_t *curve = result;
+    bool named = true;
+    if (json_object_get(result, "models") != NULL) { /* of the demo */
+        curve =
+            cli_at(result, (const char *const[]){"models", job->model, "curve_to_theta_C", NULL});
+        named = asprintf(&title, "From theta_C to %s, in a straight line", job->model) >= 0 &&
+                asprintf(&ends, "from theta_C (t = 0) to %s (t = 1)", job->model) >= 0;
+        figure.ends = ends;
+    } else if (json_object_get(result, "from") != NULL) {
+        named =
+            asprintf(&title, "%s to %s", cli_string(result, "from"), cli_string(result, "to")) >= 0;
     }
-    const json_t *curve =
-        cli_at(result, (const char *const[]){"models", job->model, "curve_to_theta_C", NULL});
-    char line[128];
-    snprintf(line, sizeof(line), "From theta_C to %s", job->model);
-    return curve != NULL &&
-           cli_figure_curve(stream, curve, job->title != NULL ? job->title : line, NULL, "curve");
+    if (job->title == NULL && title != NULL) {
+        figure.title = title;
+    }
+    bool done = named && curve != NULL && cli_figure_curve(stream, curve, &figure);
+    free(ends);
+    free(title);
+    return done;
 }
 
 int cli_verb_plot(int argc, char **argv)
@@ -48,7 +55,8 @@ int cli_verb_plot(int argc, char **argv)
         {.name = "model",
          .value = "NAME",
          .text = &job.model,
-         .help = "of the demo's results.json: whose curve to theta_C; default theta_NC"},
+         .help = "of the demo's results.json: whose curve to theta_C",
+         .by_default = "theta_NC"},
     };
     cli_args args = {
         .verb = "plot",
@@ -64,6 +72,9 @@ int cli_verb_plot(int argc, char **argv)
     size_t size = 0;
     json_t *result = NULL;
     int status = cli_parse(&args, argc, argv);
+    if (status == CLI_OK) {
+        status = cli_picture_output(&args, job.out);
+    }
     if (status == CLI_OK) {
         result = cli_json_load(&args, args.operand[0]);
         status = result == NULL ? CLI_FAILED : CLI_OK;

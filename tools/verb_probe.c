@@ -17,14 +17,16 @@ int cli_verb_probe(int argc, char **argv)
         CLI_ARCH_OPTION(&measure.arch),
     };
     static const char *const except[] = {"view", NULL};
+    static const char *const words[] = CLI_TEST_WORDS;
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (the test set; --cue is needed):", .except = except},
+        {.kind = "dataset", .title = "Data (the test set):", .except = except, .reword = words},
         {.kind = "probe", .title = "Probe:"},
     };
     cli_args args = {
         .verb = "probe",
         .about = "Tells whether randomising the cue, or the image, raises a model's loss on images "
                  "with the cue: invariant, dependent, or undecided where the data cannot tell.",
+        .needs = "--cue=box",
         .options = options,
         .n_options = CLI_COUNT(options),
         .kinds = kinds,
@@ -43,7 +45,7 @@ int cli_verb_probe(int argc, char **argv)
     }
     if (status == CLI_OK) {
         result = cli_probe_json(probe);
-        json_object_set_new(result, "model", json_string(measure.models[0]));
+        json_object_set_new(result, "model", cli_text(measure.models[0]));
         cli_say_probe(&args, probe);
         status = cli_json(&args, result);
     }

@@ -31,6 +31,9 @@ int cli_verb_report(int argc, char **argv)
     json_t *results = NULL;
     int status = cli_parse(&args, argc, argv);
     if (status == CLI_OK) {
+        status = cli_picture_output(&args, out);
+    }
+    if (status == CLI_OK) {
         results = cli_json_load(&args, args.operand[0]);
         status = results == NULL ? CLI_FAILED : CLI_OK;
     }

@@ -30,7 +30,8 @@ int cli_verb_reproduce(int argc, char **argv)
         print_experiments(stderr);
         return CLI_USAGE;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 ||
+        strcmp(argv[1], "-h") == 0) {
         print_experiments(stdout);
         return CLI_OK;
     }

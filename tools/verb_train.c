@@ -22,11 +22,16 @@ static int prepare(train_job *job)
     if (!cli_known_arch(args, job->arch)) {
         return CLI_USAGE;
     }
-    if (cli_writable(args, job->out) != CLI_OK || cli_writable(args, job->checkpoint) != CLI_OK ||
-        cli_writable(args, args->json) != CLI_OK) {
-        return CLI_FAILED;
+    int status = cli_output(args, "out", job->out);
+    if (status == CLI_OK) {
+        status = cli_output(args, "checkpoint", job->checkpoint);
     }
-    int status = cli_context(args, &job->context);
+    if (status == CLI_OK) {
+        status = cli_writable(args, args->json);
+    }
+    if (status == CLI_OK) {
+        status = cli_context(args, &job->context);
+    }
     if (status == CLI_OK) {
         status = cli_data_train(args, job->context, job->data, &job->dataset);
     }
@@ -64,7 +69,7 @@ static int save_checkpoint(const train_job *job, const char *why)
 {
     if (job->checkpoint == NULL) {
         if (why != NULL) {
-            cli_error(job->args, "%s; nothing is kept (--checkpoint FILE would have kept it)", why);
+            cli_error(job->args, "%s; nothing new is kept (--checkpoint FILE would keep it)", why);
         }
         return CLI_OK;
     }
@@ -131,7 +136,7 @@ static int save(const train_job *job, json_t *dataset)
 static json_t *result(const train_job *job, json_t *dataset, double seconds)
 {
     json_t *object = cli_history_json(job->model);
-    json_object_set_new(object, "out", json_string(job->out));
+    json_object_set_new(object, "out", cli_text(job->out));
     json_object_set_new(object, "model", cli_model_json(job->model));
     json_object_set(object, "data", dataset);
     json_object_set_new(object, "options", cli_options_json(cli_options(job->args, "train")));
@@ -143,12 +148,15 @@ static json_t *result(const train_job *job, json_t *dataset, double seconds)
 int cli_verb_train(int argc, char **argv)
 {
     train_job job = {.arch = "vgg13"};
+    char architectures[CLI_HELP];
+    cli_architecture_help(architectures);
     const cli_option options[] = {
         CLI_DATA_OPTION(&job.data),
         {.name = "arch",
          .value = "ARCH",
          .text = &job.arch,
-         .help = "architecture: vgg13 (default), resnet18 or mlp"},
+         .help = architectures,
+         .by_default = "vgg13"},
         {.name = "out",
          .value = "FILE",
          .text = &job.out,
@@ -167,10 +175,21 @@ int cli_verb_train(int argc, char **argv)
     static const char *const init_seed[] = {"seed", "init-seed", NULL};
     static const char *const data_seed[] = {"seed", "data-seed", NULL};
     static const char *const view_seed[] = {"seed", "view-seed", NULL};
+    static const char *const data_words[] = {
+        "view", "view to train on; default cue with a --cue, otherwise nocue", "seed",
+        "seed of the random views; default --seed", NULL};
+    static const char *const model_words[] = {"seed", "seed of the initial weights; default --seed",
+                                              NULL};
+    static const char *const train_words[] = {"seed", "seed of the samples' order; default --seed",
+                                              NULL};
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data:", .rename = view_seed},
-        {.kind = "model", .title = "Model:", .except = shape_keys, .rename = init_seed},
-        {.kind = "train", .title = "Training:", .rename = data_seed},
+        {.kind = "dataset", .title = "Data:", .rename = view_seed, .reword = data_words},
+        {.kind = "model",
+         .title = "Model:",
+         .except = shape_keys,
+         .rename = init_seed,
+         .reword = model_words},
+        {.kind = "train", .title = "Training:", .rename = data_seed, .reword = train_words},
     };
     cli_args args = {
         .verb = "train",

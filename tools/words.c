@@ -167,7 +167,7 @@ static void print_effects(FILE *out, const group *g)
 {
     for (int i = 0; i < g->n; i++) {
         double effect = cli_number(probe_of(g->models[i], "cue"), "effect");
-        fprintf(out, "%s%.2f", joint(g, i), cli_two_decimals(effect));
+        fprintf(out, "%s%+.2f", joint(g, i), cli_two_decimals(effect));
     }
 }
 
@@ -178,6 +178,21 @@ static void print_barriers(FILE *out, const group *g)
         double barrier = larger_barrier(g->models[i]);
         const char *view = barrier_of(g->models[i], "cue") >= barrier ? "C" : "NC";
         fprintf(out, "%s%.2f nats on %s", joint(g, i), cli_two_decimals(barrier), view);
+        if (g->n > 1) {
+            fprintf(out, " for %s", g->names[i]);
+        }
+    }
+}
+
+/* A loss that falls by more than the margin: invariant by the one-sided rule, yet the cue counts.
+ */
+static void print_leaning(FILE *out, const group *g, double margin)
+{
+    for (int i = 0; i < g->n; i++) {
+        double high = cli_number(probe_of(g->models[i], "cue"), "high");
+        if (high < -margin) {
+            fprintf(out, " The loss of %s even falls: it leans against the cue.", g->names[i]);
+        }
     }
 }
 
@@ -204,13 +219,13 @@ static void say_origin(FILE *out, const json_t *model)
         fputs("Whether theta_C relies on the cue these images cannot tell: ", out);
     }
     fprintf(out,
-            "drawing it at random changes its loss by %+.2f nats [%.2f, %.2f] and its accuracy "
-            "from %.1f to %.1f %%.",
+            "with the cue drawn at random its loss changes by %+.2f nats [%.2f, %.2f] and its "
+            "accuracy from %.1f to %.1f %%.",
             cli_number(probe, "effect"), cli_number(probe, "low"), cli_number(probe, "high"),
             100.0 * accuracy_of(model, "cue"), 100.0 * accuracy_of(model, "randcue"));
 }
 
-static void say_group(FILE *out, const group *g, int verdict, bool parted)
+static void say_group(FILE *out, const group *g, int verdict, bool parted, double margin)
 {
     bool many = g->n > 1;
     if (verdict == UNDECIDED) {
@@ -223,22 +238,29 @@ static void say_group(FILE *out, const group *g, int verdict, bool parted)
         fputs(many ? " rely on the cue" : " relies on the cue", out);
         fputs(verdict == UNDECIDED ? " these images cannot tell" : "", out);
     }
-    fputs(" (rise in loss ", out);
+    fputs(many ? " (their loss changes by " : " (its loss changes by ", out);
     print_effects(out, g);
-    fputs(" nats)", out);
+    fputs(" nats with a random one)", out);
     if (parted) {
-        fputs("; the straight line to theta_C has a barrier of ", out);
+        fprintf(out, ", and a barrier parts %s from theta_C: ", many ? "them" : "it");
         print_barriers(out, g);
         fputc('.', out);
     } else {
-        fprintf(out, "; no barrier parts %s from theta_C (at most %.2f nats, on NC or C).",
-                many ? "them" : "it", largest_barrier(g));
+        fprintf(out,
+                ", and no barrier parts %s from theta_C: on NC and C the straight line rises by %s"
+                "%.2f nats.",
+                many ? "them" : "it", largest_barrier(g) < 0.005 ? "" : "at most ",
+                cli_two_decimals(largest_barrier(g)));
+    }
+    if (verdict == INVARIANT) {
+        print_leaning(out, g, margin);
     }
 }
 
 static bool say_groups(json_t *words, const json_t *results)
 {
     double tolerance = tolerance_of(results);
+    double margin = cli_number(json_object_get(results, "scale"), "margin");
     for (int verdict = DEPENDENT; verdict <= UNDECIDED; verdict++) {
         for (int parted = 0; parted < 2; parted++) {
             group g = {.n = 0};
@@ -256,7 +278,7 @@ static bool say_groups(json_t *words, const json_t *results)
                 if (out == NULL) {
                     return false;
                 }
-                say_group(out, &g, verdict, parted == 1);
+                say_group(out, &g, verdict, parted == 1, margin);
                 if (!end(&s, words)) {
                     return false;
                 }
@@ -272,9 +294,9 @@ static void say_similarity(FILE *out, const json_t *results)
         int verdict;
         const char *one, *many;
     } forms[] = {
-        {MODECONN_VERDICT_SIMILAR, "is mechanistically similar to it",
-         "are mechanistically similar to it"},
-        {MODECONN_VERDICT_DISSIMILAR, "is dissimilar", "are dissimilar"},
+        {MODECONN_VERDICT_SIMILAR, "is mechanistically similar to theta_C",
+         "are mechanistically similar to theta_C"},
+        {MODECONN_VERDICT_DISSIMILAR, "is dissimilar to theta_C", "are dissimilar to theta_C"},
         {MODECONN_VERDICT_UNDECIDED, "remains undecided", "remain undecided"},
     };
     const json_t *origin = model_of(results, "theta_C");
@@ -288,7 +310,7 @@ static void say_similarity(FILE *out, const json_t *results)
             }
         }
         if (g.n > 0) {
-            fputs(said++ == 0 ? "Set beside theta_C (Definition 4), " : "; ", out);
+            fputs(said++ == 0 ? "By what they depend on (the paper's Definition 4), " : "; ", out);
             print_names(out, &g);
             fprintf(out, " %s", g.n > 1 ? forms[f].many : forms[f].one);
         }
@@ -307,6 +329,13 @@ json_t *cli_demo_words(const json_t *results)
     sentence s;
     if (words == NULL || origin == NULL) {
         return words;
+    }
+    const json_t *scale = json_object_get(results, "scale");
+    if (strcmp(cli_string(scale, "name"), "tiny") == 0 &&
+        json_array_append_new(words, json_string("At the scale \"tiny\" networks learn next to "
+                                                 "nothing: it shows that everything runs, and "
+                                                 "nothing else.")) != 0) {
+        goto failed;
     }
     FILE *out = begin(&s);
     if (out == NULL) {

@@ -68,7 +68,8 @@ MODECONN_API int32_t modeconn_version(void);
 
 /** What this build is, as a JSON object: "version", "compiler", "blis" {"version", "kernel",
  *  "single_threaded"}, "isa" (instruction set that the kernels run on here). Two runs give the
- *  same bits only where this text is the same. */
+ *  same bits only where this text is the same.
+ *  @return MODECONN_OK, _ARGUMENT, _BUFFER or _MEMORY */
 MODECONN_API int32_t modeconn_build_info(char *buffer, int64_t capacity, int64_t *needed);
 
 /* ---- callbacks ------------------------------------------------------------------------- */
@@ -77,7 +78,7 @@ MODECONN_API int32_t modeconn_build_info(char *buffer, int64_t capacity, int64_t
  * Progress of a long call, on the thread that made the call, at least once a batch.
  *
  * @param user          the pointer given with the callback
- * @param epoch         epochs (or points of a curve, models of a comparison) finished, from 0
+ * @param epoch         epochs (or points of a curve) finished, from 0
  * @param step          steps of the whole call finished, 1 .. total
  * @param total         steps of the whole call
  * @param loss          mean training loss of the running epoch, nats; NaN where there is none
@@ -94,7 +95,8 @@ typedef int32_t (*modeconn_progress_fn)(void *user, int64_t epoch, int64_t step,
                                         double loss, double accuracy, double rate,
                                         double seconds_left);
 
-/** A line of information for a person (no newline), on the thread whose call it concerns. */
+/** A line of information for a person (UTF-8, no newline, cut at 1023 bytes), on the thread whose
+ *  call it concerns; valid during the callback. */
 typedef void (*modeconn_log_fn)(void *user, const char *message);
 
 /** Returns `size` bytes aligned to `alignment` (a power of two, at least 64), or NULL. Must be
@@ -112,7 +114,8 @@ typedef void (*modeconn_free_fn)(void *user, void *pointer);
  *                 least of affinity mask and cgroup quota), "seed" (default seed of everything
  *                 made in this context), "isa" (auto, baseline, avx2, avx512)
  * @param out      receives the context; modeconn_context_destroy() it
- * @return MODECONN_OK, _ARGUMENT, _MEMORY, _UNSUPPORTED (isa), or _SYSTEM (no threads)
+ * @return MODECONN_OK, _ARGUMENT (also options of another kind), _MEMORY, _UNSUPPORTED (this
+ *         processor lacks the instructions of "isa"), or _SYSTEM (threads cannot be started)
  *
  * Contexts are independent of each other. Handles keep their context alive.
  */
@@ -129,11 +132,13 @@ MODECONN_API int32_t modeconn_context_create_with_allocator(const modeconn_optio
 /** Releases the caller's reference; handles that are still alive keep working. NULL is ignored. */
 MODECONN_API void modeconn_context_destroy(modeconn_context *context);
 
-/** Number of threads that calls of this context compute on, the calling one included. */
+/** Number of threads that calls of this context compute on, the calling one included.
+ *  @return MODECONN_OK or _ARGUMENT */
 MODECONN_API int32_t modeconn_context_threads(const modeconn_context *context, int32_t *threads);
 
 /** Sends log lines to `log` (NULL: nowhere, the default). Set it before other threads use the
- *  context. */
+ *  context.
+ *  @return MODECONN_OK or _ARGUMENT */
 MODECONN_API int32_t modeconn_context_set_log(modeconn_context *context, modeconn_log_fn log,
                                               void *user);
 
@@ -142,10 +147,12 @@ MODECONN_API int32_t modeconn_context_set_log(modeconn_context *context, modecon
 /** Type of an option's value. Booleans are MODECONN_OPTION_I64 with range 0..1. */
 enum { MODECONN_OPTION_I64 = 1, MODECONN_OPTION_F64 = 2, MODECONN_OPTION_STR = 3 };
 
-/** Number of kinds of options; every kind is listed by modeconn_options_kind_name(). */
+/** Number of kinds of options; every kind is listed by modeconn_options_kind_name().
+ *  @return MODECONN_OK or _ARGUMENT */
 MODECONN_API int32_t modeconn_options_kind_count(int64_t *count);
 
-/** Name of kind `index`, a static string: "context", "dataset", "model", "train", ... */
+/** Name of kind `index`, a static string: "context", "dataset", "model", "train", ...
+ *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
 MODECONN_API int32_t modeconn_options_kind_name(int64_t index, const char **name);
 
 /**
@@ -158,11 +165,14 @@ MODECONN_API int32_t modeconn_options_kind_name(int64_t index, const char **name
  */
 MODECONN_API int32_t modeconn_options_create(modeconn_context *context, const char *kind,
                                              modeconn_options **out);
+
+/** Releases the object and the texts that its getters gave. NULL is ignored. */
 MODECONN_API void modeconn_options_destroy(modeconn_options *options);
 
-/** Set one key. A key that the kind does not have is MODECONN_ERROR_UNKNOWN; a value out of
- *  range, not among the choices, NaN, or of another type is MODECONN_ERROR_ARGUMENT (an integer
- *  is accepted where an F64 is asked). Text is copied. */
+/** Set one key. Text is copied. On an error the key keeps its value.
+ *  @return MODECONN_OK; _UNKNOWN: the kind has no such key (the nearest is suggested); _ARGUMENT:
+ *          NULL, a value out of range, not among the choices, not finite, or of another type (an
+ *          integer is accepted where an F64 is asked); _MEMORY (text) */
 MODECONN_API int32_t modeconn_options_set_i64(modeconn_options *options, const char *key,
                                               int64_t value);
 MODECONN_API int32_t modeconn_options_set_f64(modeconn_options *options, const char *key,
@@ -171,18 +181,18 @@ MODECONN_API int32_t modeconn_options_set_str(modeconn_options *options, const c
                                               const char *value);
 
 /** Set one key of any type from text, e.g. ("learning_rate", "0.1"); '.' is the decimal point in
- *  every locale. */
+ *  every locale. Errors as above; a text that is not a number where one is asked is _ARGUMENT. */
 MODECONN_API int32_t modeconn_options_set_text(modeconn_options *options, const char *key,
                                                const char *text);
 
-/** Set several: "learning_rate=0.1,epochs=8". Values may hold commas ("hidden=512,512,classes=10"),
- *  but no '='. Empty text sets nothing. On an error the keys
- *  before the bad one stay set. A value may hold commas ("hidden=64,32,classes=10"): one ends it
- *  only where "key=" follows. */
+/** Set several: "learning_rate=0.1,epochs=8". A value may hold commas ("hidden=64,32,classes=10"):
+ *  one ends it only where "key=" follows. Empty text sets nothing. Errors as above; on one the keys
+ *  before the bad one stay set. */
 MODECONN_API int32_t modeconn_options_parse(modeconn_options *options, const char *settings);
 
 /** Read one key back (its default where it was not set). The text stays valid until the key is
- *  set again or the object is destroyed. */
+ *  set again or the object is destroyed.
+ *  @return MODECONN_OK, _UNKNOWN (no such key) or _ARGUMENT (NULL, or a key of another type) */
 MODECONN_API int32_t modeconn_options_get_i64(const modeconn_options *options, const char *key,
                                               int64_t *value);
 MODECONN_API int32_t modeconn_options_get_f64(const modeconn_options *options, const char *key,
@@ -190,7 +200,8 @@ MODECONN_API int32_t modeconn_options_get_f64(const modeconn_options *options, c
 MODECONN_API int32_t modeconn_options_get_str(const modeconn_options *options, const char *key,
                                               const char **value);
 
-/** Number of keys of this object's kind. */
+/** Number of keys of this object's kind.
+ *  @return MODECONN_OK or _ARGUMENT */
 MODECONN_API int32_t modeconn_options_count(const modeconn_options *options, int64_t *count);
 
 /**
@@ -202,6 +213,7 @@ MODECONN_API int32_t modeconn_options_count(const modeconn_options *options, int
  * @param default_value  as modeconn_options_set_text() takes it
  * @param range          "[0, 1]", "(0, inf)", the choices "none|box", or "" for any text
  * @param help           one sentence, with the unit
+ * @return MODECONN_OK or _ARGUMENT (also an index out of range)
  */
 MODECONN_API int32_t modeconn_options_describe(const modeconn_options *options, int64_t index,
                                                const char **key, int32_t *type,
@@ -211,8 +223,9 @@ MODECONN_API int32_t modeconn_options_describe(const modeconn_options *options, 
 /* ---- files ----------------------------------------------------------------------------- */
 
 /** Writes `text` to `path` through a temporary file in the same folder and a rename, so that a
- *  reader sees the old content or the new, never a part. For the JSON and CSV of results.
- *  @return MODECONN_OK, _ARGUMENT, or _IO naming the path and the reason */
+ *  reader sees the old content or the new, never a part. For the JSON and CSV of results. A
+ *  symbolic link is followed; a device or a pipe is written to as it is.
+ *  @return MODECONN_OK, _ARGUMENT, _IO (names the path and the reason) or _MEMORY */
 MODECONN_API int32_t modeconn_text_save(const char *path, const char *text);
 
 #ifdef __cplusplus

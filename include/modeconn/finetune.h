@@ -59,7 +59,8 @@ MODECONN_API int32_t modeconn_finetune_method_describe(int64_t index, const char
  * @param progress  may be NULL; cancelling keeps nothing (`*tuned` is NULL)
  * @param tuned     receives the fine-tuned model; its history has a column for each part of L
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (method), _SHAPE, _UNSUPPORTED (batch norm on a single
- *         value), _NUMERIC, _CANCELLED, _MEMORY
+ *         value; "cbft" of a model without a penultimate representation), _NUMERIC (a loss or
+ *         parameter was not finite), _CANCELLED, _MEMORY; whenever it fails `model` is as it was
  */
 MODECONN_API int32_t modeconn_finetune(const modeconn_model *model, const modeconn_dataset *clean,
                                        const modeconn_dataset *cued,

@@ -9,7 +9,7 @@
  *  - reset        exact: pooled mean and unbiased variance over a training set in batch-statistics
  *                 mode (law of total variance over the batches), anew at every point
  *  - ema          start from interpolated running statistics, pass the set once in shuffled order
- *                 with momentum 0.1 (the paper's code)
+ *                 with the layers' momentum, 0.1 unless they say otherwise (the paper's code)
  *  - interpolate  running statistics of the ends, interpolated like the parameters
  *  - batch        the evaluated batch's own statistics
  *  - keep         the running statistics of the model, on a path of its first end
@@ -117,9 +117,9 @@ MODECONN_API int32_t modeconn_curve_error_barrier(const modeconn_curve *curve, c
                                                   int32_t definition, double *height);
 
 /** {"t": [...], "views": {"nocue": {"loss": [...], "accuracy": [...], "barrier": {"loss":
- *  {"linear", "mean", "max", "half"}, "error": {...}}}, ...}, "statistics": {...}, "batch_size",
- *  "path": {"family", "first", "second"}, "data": {...}} ("half" is null without a point at 1/2),
- *  and a table with a line per t. */
+ *  {"linear", "mean", "max", "half"}, "error": {...}}, "n"}, ...}, "statistics": {...},
+ *  "batch_size", "path": {"family", "first", "second"}, "data": {...}} ("half" is null without a
+ *  point at 1/2), and a table with a line per t. */
 MODECONN_API int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer,
                                          int64_t capacity, int64_t *needed);
 MODECONN_API int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer, int64_t capacity,
@@ -152,8 +152,9 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
  * @param test     a dataset with a cue; its current view does not matter
  * @param options  kind "probe", or NULL: "margin" (nats; default 0.1: the probability given to
  *                 the label falls by less than a tenth, in geometric mean), "confidence"
- *                 (0 to 0.9999, default 0.99), "resamples" (default 2000), "batch_size", "seed"
- *                 (of the bootstrap; -1 = the context's)
+ *                 (above 0, at most 0.9999, default 0.99), "resamples" (100 to 1000000, default
+ *                 2000), "batch_size", "seed" (of the bootstrap; -1 = that of the context of
+ *                 `test`, so that two models are compared on the same draws)
  * @return MODECONN_OK, _ARGUMENT, _SHAPE, _UNSUPPORTED (no cue), _NUMERIC, _MEMORY
  *
  * The model is evaluated with its own running statistics.

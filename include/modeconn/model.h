@@ -8,6 +8,9 @@
  * of batch-norm statistics (running means and unbiased running variances). Both are divided into
  * named blocks with the names, shapes and order of a PyTorch state dict ("layers.0.conv1.weight",
  * [64, 3, 3, 3], ...), so that weights can be exchanged with PyTorch as they are.
+ *
+ * Every call can also fail with MODECONN_ERROR_ARGUMENT for a NULL where one is not allowed; each
+ * lists what else.
  */
 #ifndef MODECONN_MODEL_H
 #define MODECONN_MODEL_H
@@ -25,9 +28,11 @@ typedef struct modeconn_graph modeconn_graph;
 
 /* ---- built-in architectures ------------------------------------------------------------ */
 
+/** Number of built-in architectures. */
 MODECONN_API int32_t modeconn_architecture_count(int64_t *count);
 /** Name ("vgg13", "resnet18", "mlp") and one-line description of architecture `index`; static
- *  strings, either output may be NULL. */
+ *  strings, either output may be NULL.
+ *  @return MODECONN_OK or _ARGUMENT (index out of range) */
 MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **name,
                                                     const char **description);
 
@@ -40,26 +45,32 @@ MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **
  *                 (CIFAR stem) or "mlp" (ReLU layers "hidden", without batch norm)
  * @param like     dataset that gives channels, height, width and classes; NULL: from options
  * @param options  kind "model", or NULL: "width" (multiplier of the channel counts, rounded to at
- *                 least 1), "channels", "height", "width_pixels", "classes" (0 = from `like`),
- *                 "hidden" (mlp: "512,512"), "seed" (of the initialisation; -1 = the context's)
+ *                 least 1), "widths" (the channel counts themselves, "16,32,..."), "channels",
+ *                 "height", "width_pixels", "classes" (0 = from `like`), "hidden" (mlp:
+ *                 "512,512"), "seed" (of the initialisation; -1 = the context's)
  * @param out      receives the model; modeconn_model_destroy() it
- * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (arch), _SHAPE (input too small), _MEMORY
+ * @return MODECONN_OK, _ARGUMENT (an option; a size that neither `like` nor the options give),
+ *         _UNKNOWN (arch), _SHAPE (a layer's output is too large: named), _MEMORY
  */
 MODECONN_API int32_t modeconn_model_create(modeconn_context *context, const char *arch,
                                            const modeconn_dataset *like,
                                            const modeconn_options *options, modeconn_model **out);
 
-/** An independent copy: parameters, statistics, metadata and history. */
+/** An independent copy: parameters, statistics, metadata and history.
+ *  @return MODECONN_OK or _MEMORY */
 MODECONN_API int32_t modeconn_model_clone(const modeconn_model *model, modeconn_model **out);
 
+/** Releases the caller's reference. NULL is ignored. */
 MODECONN_API void modeconn_model_destroy(modeconn_model *model);
 
 /* ---- your own graph -------------------------------------------------------------------- */
 
 /** Starts a graph whose node 0 is the input [channels][height][width].
- *  @param out receives the graph; modeconn_graph_destroy() it (models made of it live on) */
+ *  @param out receives the graph; modeconn_graph_destroy() it (models made of it live on)
+ *  @return MODECONN_OK, _ARGUMENT (an extent outside 1 .. 2^20, or 2^31 values or more), _MEMORY */
 MODECONN_API int32_t modeconn_graph_create(modeconn_context *context, int64_t channels,
                                            int64_t height, int64_t width, modeconn_graph **out);
+/** Releases the graph. NULL is ignored. */
 MODECONN_API void modeconn_graph_destroy(modeconn_graph *graph);
 
 /**
@@ -67,48 +78,60 @@ MODECONN_API void modeconn_graph_destroy(modeconn_graph *graph);
  *
  * @param type      "conv2d", "batch_norm", "relu", "add", "avg_pool", "max_pool",
  *                  "global_avg_pool", "linear" (flattens [C][H][W] first)
- * @param name      prefix of its parameter blocks ("conv1" gives "conv1.weight"); unique among
- *                  layers with parameters; may be NULL for a layer without
+ * @param name      prefix of its parameter blocks ("conv1" gives "conv1.weight"), UTF-8; unique
+ *                  among layers with parameters; may be NULL for a layer without
  * @param settings  options of kind `type` as text, e.g. "out_channels=64,kernel=3,padding=1";
  *                  NULL or "": defaults. modeconn_options_create(ctx, type, ...) lists the keys
  * @param inputs    [n_inputs] nodes that feed it (one; two of equal shape for "add")
  * @param node      receives the new node's number
- * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (type, key), _SHAPE (names the layer), _MEMORY; a
- *         failed call leaves the graph as it was
+ * @return MODECONN_OK; _ARGUMENT: name, value of a setting, number of inputs or a node that is
+ *         not there, more than 2^16 nodes; _UNKNOWN: type or key; _SHAPE: the inputs do not fit the
+ *         layer or each other, or the output is too large; _MEMORY. Errors name the layer; a failed
+ *         call leaves the graph as it was
  */
 MODECONN_API int32_t modeconn_graph_add(modeconn_graph *graph, const char *type, const char *name,
                                         const char *settings, const int32_t *inputs,
                                         int64_t n_inputs, int32_t *node);
 
-/** Shape [channels][height][width] of a node's output; every output may be NULL. */
+/** Shape [channels][height][width] of a node's output; every output may be NULL.
+ *  @return MODECONN_OK or _ARGUMENT (no such node) */
 MODECONN_API int32_t modeconn_graph_shape(const modeconn_graph *graph, int32_t node,
                                           int64_t *channels, int64_t *height, int64_t *width);
 
 /** Makes an initialised model of the graph as it stands; node `output` gives the logits (height
- *  and width 1, as a linear layer does) and its input is the penultimate representation.
- *  @param seed  of the initialisation; -1: the context's */
+ *  and width 1, as a linear layer does) and its input is the penultimate representation. The graph
+ *  may be added to afterwards.
+ *  @param seed  of the initialisation; -1: the context's
+ *  @param out   receives the model; modeconn_model_destroy() it
+ *  @return MODECONN_OK, _ARGUMENT (no such node, a node that does not lead to the output, no
+ *          parameters, seed below -1), _SHAPE (the output is not one value a class), _MEMORY */
 MODECONN_API int32_t modeconn_model_from_graph(const modeconn_graph *graph, int32_t output,
                                                int64_t seed, modeconn_model **out);
 
 /* ---- files ----------------------------------------------------------------------------- */
 
-/** Writes parameters, statistics, architecture and metadata to a safetensors file, through a
- *  temporary file and a rename: an existing file survives any failure. Graphs of your own are
- *  saved with their layers.
- *  @return MODECONN_OK, _ARGUMENT, _IO (names the path), _MEMORY */
+/** Writes parameters, statistics, architecture, metadata and history to a safetensors file, through
+ *  a temporary file and a rename: an existing file survives any failure. Graphs of your own are
+ *  saved with their layers. The history's column "samples_per_second", which no two runs have in
+ *  common, is left out: equal runs give equal files, byte for byte.
+ *  @return MODECONN_OK, _ARGUMENT (names and metadata beyond the format's 100 MB), _IO (names the
+ *          path), _MEMORY */
 MODECONN_API int32_t modeconn_model_save(const modeconn_model *model, const char *path);
 
-/** Reads a file that modeconn_model_save() wrote.
- *  @return MODECONN_OK, _ARGUMENT, _IO, _FORMAT (not safetensors, truncated, or without our
+/** Reads a file that modeconn_model_save() wrote. Nothing in it is trusted: memory is taken only
+ *  for values that the file holds.
+ *  @return MODECONN_OK, _IO, _FORMAT (not safetensors, truncated, or without our
  *          metadata: see modeconn_model_load_as()), _UNKNOWN (a tensor that is missing or not
- *          expected: named), _SHAPE, _NUMERIC (a value that is not finite: tensor named), _MEMORY
- */
+ *          expected: named; an architecture), _SHAPE (a tensor's: named), _NUMERIC (a value that
+ *          is not finite, a negative variance: tensor named), _MEMORY; every error but the last
+ *          names the path */
 MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *path,
                                          modeconn_model **out);
 
 /** Reads a safetensors file without our metadata, such as a PyTorch export, as architecture
  *  `arch`; width, channels and classes are inferred from the shapes, height and width come from
- *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. */
+ *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. Errors as for
+ *  modeconn_model_load(). */
 MODECONN_API int32_t modeconn_model_load_as(modeconn_context *context, const char *path,
                                             const char *arch, const modeconn_dataset *like,
                                             modeconn_model **out);
@@ -123,13 +146,16 @@ MODECONN_API int32_t modeconn_model_shape(const modeconn_model *model, int64_t *
                                           int64_t *height, int64_t *width, int64_t *classes);
 
 /** What it is, as a JSON object: "architecture", "settings", "input", "classes", "parameters",
- *  "statistics", "metadata". */
+ *  "statistics" (numbers of values), "metadata".
+ *  @return MODECONN_OK, _ARGUMENT, _BUFFER or _MEMORY */
 MODECONN_API int32_t modeconn_model_describe(const modeconn_model *model, char *buffer,
                                              int64_t capacity, int64_t *needed);
 
-/** Provenance: text under a key of your own; NULL value removes it. Saved with the model. Keys
- *  starting with "modeconn." are the library's. `value` stays valid until the key is set again or
- *  the model is destroyed; _UNKNOWN where the key is not set. */
+/** Provenance: text under a key of your own, both UTF-8 and copied; NULL value removes it. Saved
+ *  with the model. Keys starting with "modeconn." are the library's. The `value` read stays valid
+ *  until the key is set again or the model is destroyed.
+ *  @return MODECONN_OK; setting: _ARGUMENT (an empty key, the library's, not UTF-8), _MEMORY;
+ *          getting: _UNKNOWN (the key is not set) */
 MODECONN_API int32_t modeconn_model_set_metadata(modeconn_model *model, const char *key,
                                                  const char *value);
 MODECONN_API int32_t modeconn_model_get_metadata(const modeconn_model *model, const char *key,
@@ -142,7 +168,7 @@ MODECONN_API int32_t modeconn_model_parameter_count(const modeconn_model *model,
 MODECONN_API int32_t modeconn_model_statistics_count(const modeconn_model *model, int64_t *count);
 
 /** Copies theta out, or in; `count` must be exactly its length (_SHAPE otherwise). Setting a
- *  value that is not finite is _NUMERIC and changes nothing. */
+ *  value that is not finite is _NUMERIC, names block and place, and changes nothing. */
 MODECONN_API int32_t modeconn_model_get_parameters(const modeconn_model *model, float *theta,
                                                    int64_t count);
 MODECONN_API int32_t modeconn_model_set_parameters(modeconn_model *model, const float *theta,
@@ -154,7 +180,7 @@ MODECONN_API int32_t modeconn_model_get_statistics(const modeconn_model *model, 
 MODECONN_API int32_t modeconn_model_set_statistics(modeconn_model *model, const float *statistics,
                                                    int64_t count);
 
-/** Number of named blocks: parameters first, then statistics. */
+/** Number of named blocks: parameters first, then statistics; either output may be NULL. */
 MODECONN_API int32_t modeconn_model_block_count(const modeconn_model *model, int64_t *parameters,
                                                 int64_t *statistics);
 
@@ -166,6 +192,7 @@ MODECONN_API int32_t modeconn_model_block_count(const modeconn_model *model, int
  * @param size    number of values
  * @param rank    number of dimensions, at most 4
  * @param shape   receives 4 values, ones after the first `rank`; PyTorch's order (out, in, kh, kw)
+ * @return MODECONN_OK or _ARGUMENT (index out of range)
  */
 MODECONN_API int32_t modeconn_model_block(const modeconn_model *model, int64_t index,
                                           const char **name, int64_t *offset, int64_t *size,
@@ -175,12 +202,14 @@ MODECONN_API int32_t modeconn_model_block(const modeconn_model *model, int64_t i
 
 /** Logits of `n` images with the model's running statistics (eval mode).
  *  @param images  [n][channels][height][width]
- *  @param logits  receives [n][classes] */
+ *  @param logits  receives [n][classes]; infinite or NaN where the images are
+ *  @return MODECONN_OK, _ARGUMENT (n below 0), _MEMORY */
 MODECONN_API int32_t modeconn_model_logits(const modeconn_model *model, const float *images,
                                            int64_t n, float *logits);
 
 /** Penultimate representation, [n][width], in eval mode; `width` may be asked for with
- *  images = NULL, n = 0, representation = NULL. */
+ *  images = NULL, n = 0, representation = NULL.
+ *  @return MODECONN_OK, _ARGUMENT (n below 0), _UNSUPPORTED (the model has none), _MEMORY */
 MODECONN_API int32_t modeconn_model_representation(const modeconn_model *model, const float *images,
                                                    int64_t n, float *representation,
                                                    int64_t *width);
@@ -190,8 +219,9 @@ MODECONN_API int32_t modeconn_model_representation(const modeconn_model *model, 
  *  @param labels    [n], each 0 .. classes-1
  *  @param loss      receives the mean loss; may be NULL
  *  @param gradient  receives d loss / d theta, [parameter_count]
- *  @return MODECONN_OK, _ARGUMENT (labels), _UNSUPPORTED (batch norm over a single value per
- *          channel: names the layer), _NUMERIC, _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT (n below 1; a label: sample named), _UNSUPPORTED (batch norm over
+ *          a single value per channel: names the layer), _NUMERIC (the loss is not finite:
+ *  `gradient` may have been written), _MEMORY */
 MODECONN_API int32_t modeconn_model_gradient(const modeconn_model *model, const float *images,
                                              const int32_t *labels, int64_t n, double *loss,
                                              float *gradient);
@@ -201,20 +231,25 @@ MODECONN_API int32_t modeconn_model_gradient(const modeconn_model *model, const 
 /** The record of the call that made or last changed this model; an empty one after creation. A
  *  snapshot that later calls do not change; modeconn_history_destroy() it. */
 MODECONN_API int32_t modeconn_model_history(const modeconn_model *model, modeconn_history **out);
+/** Releases the snapshot; models that share it keep it. NULL is ignored. */
 MODECONN_API void modeconn_history_destroy(modeconn_history *history);
 
-/** Number of epochs, and of columns. */
+/** Number of epochs, and of columns; either output may be NULL. */
 MODECONN_API int32_t modeconn_history_size(const modeconn_history *history, int64_t *epochs,
                                            int64_t *columns);
-/** Name of column `index`: "loss", "accuracy", "learning_rate", "samples_per_second"; CBFT adds
- *  "loss_ce", "loss_barrier", "loss_invariance". Valid while the history lives. */
+/** Name of column `index`: "loss", "accuracy", "learning_rate", "samples_per_second" (not in a
+ *  model that was loaded); CBFT adds "loss_ce", "loss_barrier", "loss_invariance". Valid while the
+ *  history lives.
+ *  @return MODECONN_OK or _ARGUMENT (index out of range) */
 MODECONN_API int32_t modeconn_history_column(const modeconn_history *history, int64_t index,
                                              const char **name);
-/** One value; NaN where that epoch has none. _UNKNOWN for a column that is not there. */
+/** One value; NaN where that epoch has none.
+ *  @return MODECONN_OK, _UNKNOWN (no such column) or _ARGUMENT (epoch out of range) */
 MODECONN_API int32_t modeconn_history_value(const modeconn_history *history, const char *column,
                                             int64_t epoch, double *value);
 /** {"columns": [...], "epochs": [{"loss": ..., ...}, ...]} with null for NaN, and a table with the
- *  header line "epoch,loss,..." and a line per epoch, numbered from 0, with "nan" for NaN. */
+ *  header line "epoch,loss,..." and a line per epoch, numbered from 0, with "nan" for NaN.
+ *  @return MODECONN_OK, _ARGUMENT, _BUFFER or _MEMORY */
 MODECONN_API int32_t modeconn_history_json(const modeconn_history *history, char *buffer,
                                            int64_t capacity, int64_t *needed);
 MODECONN_API int32_t modeconn_history_csv(const modeconn_history *history, char *buffer,

@@ -138,3 +138,10 @@ uint64_t mc_seed(const modeconn_context *context, int64_t option)
 {
     return option < 0 ? context->seed : (uint64_t)option;
 }
+
+int32_t mc_check_seed(int64_t seed)
+{
+    return seed >= -1 ? MODECONN_OK
+                      : mc_fail(MODECONN_ERROR_ARGUMENT, "seed is %lld, expected -1 or more",
+                                (long long)seed);
+}

@@ -82,6 +82,8 @@ void mc_log(const modeconn_context *context, const char *format, ...)
 
 /* A "seed" option: -1 stands for the context's. */
 uint64_t mc_seed(const modeconn_context *context, int64_t option);
+/* MODECONN_ERROR_ARGUMENT for a seed argument below -1. */
+int32_t mc_check_seed(int64_t seed);
 
 /* Finds the kernels for an "isa" option; lib/kernels/dispatch.c defines it (core only links to
  * it). MODECONN_ERROR_UNSUPPORTED where this processor lacks the instructions. */
@@ -250,6 +252,14 @@ int mc_format(char *buffer, size_t size, const char *format, ...)
 enum { MC_F64_TEXT = 32 };
 void mc_format_f64(char buffer[MC_F64_TEXT], double value);
 
+/* Length of the well-formed UTF-8 sequence that `text` begins with, 0 where there is none. */
+int mc_utf8_length(const char *text);
+/* Whether `text` is UTF-8, which is all that a JSON string can hold. */
+bool mc_utf8_valid(const char *text);
+
+/* What an errno value means, in English whatever the locale; a static string. */
+const char *mc_errno_text(int error);
+
 /* Edits (insert, delete, replace one character) between two texts, for "did you mean"; texts
  * are compared up to 63 characters. */
 int mc_text_distance(const char *a, const char *b);
@@ -268,6 +278,8 @@ void mc_text_free(mc_text *text);
 void mc_text_add(mc_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* As mc_format_f64(). */
 void mc_text_add_f64(mc_text *text, double value);
+/* As a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */
+void mc_text_add_json(mc_text *text, const char *value);
 
 /* Seconds of a monotonic clock. */
 double mc_seconds(void);

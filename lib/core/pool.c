@@ -14,7 +14,6 @@
 #include <fenv.h>
 #include <pthread.h>
 #include <signal.h>
-#include <string.h>
 
 /* Turns of waiting before a thread sleeps: some tens of microseconds, the usual gap between two
  * layers. With more threads than cores, turning only takes time from those that have work. */
@@ -170,7 +169,7 @@ static int32_t start_workers(mc_pool *pool)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error != 0) {
         return mc_fail(MODECONN_ERROR_SYSTEM, "cannot start thread %d of %d: %s", pool->started + 2,
-                       pool->size, strerror(error));
+                       pool->size, mc_errno_text(error));
     }
     return MODECONN_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Text that is the same in every locale, growing texts, texts out to a caller's buffer, and the
- * clock.
+ * Text that is the same in every locale, UTF-8, growing texts, texts out to a caller's buffer, and
+ * the clock.
  */
 #include "core/core.h"
 
@@ -76,6 +76,49 @@ void mc_format_f64(char buffer[MC_F64_TEXT], double value)
             return;
         }
     }
+}
+
+/* The first byte announces the length; the range of the second one excludes overlong forms,
+ * surrogates and what lies above U+10FFFF (Unicode, table 3-7). The terminating NUL is never in
+ * range, so nothing behind it is read. */
+int mc_utf8_length(const char *text)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    const unsigned char low = s[0] == 0xE0 ? 0xA0 : s[0] == 0xF0 ? 0x90 : 0x80;
+    const unsigned char high = s[0] == 0xED ? 0x9F : s[0] == 0xF4 ? 0x8F : 0xBF;
+    const int length = s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+
+    if (s[0] < 0x80) {
+        return 1;
+    }
+    if (s[0] < 0xC2 || s[0] > 0xF4 || s[1] < low || s[1] > high) {
+        return 0;
+    }
+    for (int i = 2; i < length; i++) {
+        if (s[i] < 0x80 || s[i] > 0xBF) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+bool mc_utf8_valid(const char *text)
+{
+    while (*text != '\0') {
+        const int length = mc_utf8_length(text);
+        if (length == 0) {
+            return false;
+        }
+        text += length;
+    }
+    return true;
+}
+
+const char *mc_errno_text(int error)
+{
+    const char *text = strerrordesc_np(error);
+
+    return text != NULL ? text : "unknown error";
 }
 
 int mc_text_distance(const char *a, const char *b)
@@ -169,6 +212,25 @@ void mc_text_add_f64(mc_text *text, double value)
 
     mc_format_f64(number, value);
     mc_text_add(text, "%s", number);
+}
+
+void mc_text_add_json(mc_text *text, const char *value)
+{
+    mc_text_add(text, "\"");
+    while (*value != '\0') {
+        const int length = mc_utf8_length(value);
+        if (length == 0) {
+            mc_text_add(text, "\\ufffd");
+        } else if (*value == '"' || *value == '\\') {
+            mc_text_add(text, "\\%c", *value);
+        } else if (length == 1 && *value < 0x20) {
+            mc_text_add(text, "\\u%04x", (unsigned)*value);
+        } else {
+            mc_text_add(text, "%.*s", length, value);
+        }
+        value += length > 0 ? length : 1;
+    }
+    mc_text_add(text, "\"");
 }
 
 double mc_seconds(void)

@@ -4,22 +4,10 @@
  */
 #include "core/core.h"
 
-#include <string.h>
-
 int32_t modeconn_version(void)
 {
     return MODECONN_VERSION_MAJOR * 1000000 + MODECONN_VERSION_MINOR * 1000 +
            MODECONN_VERSION_PATCH;
-}
-
-/* `value` as a JSON string; control characters do not occur in what is printed here. */
-static void add_string(mc_text *json, const char *value)
-{
-    mc_text_add(json, "\"");
-    for (; *value != '\0'; value++) {
-        mc_text_add(json, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
-    }
-    mc_text_add(json, "\"");
 }
 
 int32_t modeconn_build_info(char *buffer, int64_t capacity, int64_t *needed)
@@ -39,17 +27,17 @@ int32_t modeconn_build_info(char *buffer, int64_t capacity, int64_t *needed)
     mc_text_add(&json, "{\"version\": \"%d.%d.%d\", \"compiler\": ", MODECONN_VERSION_MAJOR,
                 MODECONN_VERSION_MINOR, MODECONN_VERSION_PATCH);
 #if defined(__clang__)
-    add_string(&json, __VERSION__);
+    mc_text_add_json(&json, __VERSION__);
 #else
-    add_string(&json, "GCC " __VERSION__);
+    mc_text_add_json(&json, "GCC " __VERSION__);
 #endif
     mc_text_add(&json, ", \"blis\": {\"version\": ");
-    add_string(&json, blis_version);
+    mc_text_add_json(&json, blis_version);
     mc_text_add(&json, ", \"kernel\": ");
-    add_string(&json, blis_kernel);
+    mc_text_add_json(&json, blis_kernel);
     mc_text_add(&json,
                 ", \"single_threaded\": %s}, \"isa\": ", single_threaded != 0 ? "true" : "false");
-    add_string(&json, mc_kernels_isa(kernels));
+    mc_text_add_json(&json, mc_kernels_isa(kernels));
     mc_text_add(&json, "}");
 
     status = json.failed ? MODECONN_ERROR_MEMORY : mc_text_out(json.data, buffer, capacity, needed);

@@ -104,7 +104,7 @@ static int32_t list_batches(batch_list *list, const char *folder)
 {
     DIR *stream = opendir(folder);
     if (stream == NULL) {
-        return mc_fail(MODECONN_ERROR_IO, "%s: %s", folder, strerror(errno));
+        return mc_fail(MODECONN_ERROR_IO, "%s: %s", folder, mc_errno_text(errno));
     }
     int32_t status = MODECONN_OK;
     for (const struct dirent *entry = readdir(stream); entry != NULL && status == MODECONN_OK;
@@ -153,7 +153,7 @@ static int32_t read_record(const batch_file *file, int fd, int64_t index, uint8_
         }
         if (got < 0) {
             return mc_fail(MODECONN_ERROR_IO, "%s: record %lld: %s", file->path, (long long)index,
-                           strerror(errno));
+                           mc_errno_text(errno));
         }
         if (got == 0) {
             return mc_fail(MODECONN_ERROR_FORMAT, "%s: truncated in record %lld", file->path,

@@ -2,8 +2,8 @@
  *
  * The box cue: a 3x3 box at one of nine places, values 0 (top left) .. 8 (bottom right) row by
  * row, at offsets 0, floor((H-3)/2), H-3 and likewise in W; value 9 draws nothing. The value of a
- * label is the label. Channels are (0, 1, 0, ...), a single one is 1 (paper.md, section 2:
- * CIFAR-10 and Fashion-MNIST box).
+ * label is the label. Channels are (0, 1, 0, ...), as Lubana et al. 2023 have it on CIFAR-10; a
+ * single one is 1.
  */
 #include "data.h"
 

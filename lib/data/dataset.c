@@ -6,7 +6,6 @@
 #include "data.h"
 #include <inttypes.h>
 #include <math.h>
-#include <string.h>
 
 static const mc_option_spec dataset_specs[] = {
     MC_OPT_STR("cue", "none|box", "none", "cue that the views of the dataset draw"),
@@ -17,8 +16,6 @@ static const mc_option_spec dataset_specs[] = {
                "seed of the random views; -1 = the context's"),
 };
 const mc_option_kind mc_kind_dataset = MC_OPTION_KIND("dataset", dataset_specs);
-
-static void add_json_string(mc_text *text, const char *value);
 
 int32_t modeconn_dataset_open(modeconn_context *context, const char *spec, const char *split,
                               const modeconn_options *options, modeconn_dataset **out)
@@ -153,9 +150,9 @@ int32_t modeconn_dataset_describe(const modeconn_dataset *dataset, char *buffer,
     mc_text text;
     mc_text_init(&text, store->context);
     mc_text_add(&text, "{\"source\": ");
-    add_json_string(&text, store->source);
+    mc_text_add_json(&text, store->source);
     mc_text_add(&text, ", \"split\": ");
-    add_json_string(&text, store->split);
+    mc_text_add_json(&text, store->split);
     mc_text_add(&text, ", \"n\": %lld, \"shape\": [%lld, %lld, %lld], \"classes\": %lld",
                 (long long)dataset->n, (long long)store->channels, (long long)store->height,
                 (long long)store->width, (long long)store->classes);
@@ -266,40 +263,4 @@ modeconn_dataset *mc_dataset_take(const modeconn_dataset *dataset)
     modeconn_dataset *taken = (modeconn_dataset *)dataset;
     mc_ref_take(&taken->ref);
     return taken;
-}
-
-/* Length of the well-formed UTF-8 sequence at `s`, 0 where there is none. */
-static int utf8_length(const unsigned char *s)
-{
-    int length = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
-    for (int i = 1; i < length; i++) {
-        if ((s[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    bool overlong = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xF0 && s[1] < 0x90);
-    bool surrogate = s[0] == 0xED && s[1] > 0x9F;
-    bool beyond = s[0] > 0xF4 || (s[0] == 0xF4 && s[1] > 0x8F);
-    return overlong || surrogate || beyond ? 0 : length;
-}
-
-/* A JSON string; file names may hold anything, so bytes that are not UTF-8 become U+FFFD. */
-static void add_json_string(mc_text *text, const char *value)
-{
-    mc_text_add(text, "\"");
-    for (const unsigned char *s = (const unsigned char *)value; *s != '\0';) {
-        int length = utf8_length(s);
-        if (length == 0) {
-            mc_text_add(text, "\\ufffd");
-            length = 1;
-        } else if (*s == '"' || *s == '\\') {
-            mc_text_add(text, "\\%c", *s);
-        } else if (*s < 0x20) {
-            mc_text_add(text, "\\u%04x", *s);
-        } else {
-            mc_text_add(text, "%.*s", length, (const char *)s);
-        }
-        s += length;
-    }
-    mc_text_add(text, "\"");
 }

@@ -131,7 +131,7 @@ static int32_t read_failure(const idx_file *file, const char *what)
     const char *text = gzerror(file->stream, &error);
     switch (error) {
     case Z_ERRNO:
-        return mc_fail(MODECONN_ERROR_IO, "%s: %s", file->path, strerror(errno));
+        return mc_fail(MODECONN_ERROR_IO, "%s: %s", file->path, mc_errno_text(errno));
     case Z_MEM_ERROR:
         return mc_fail(MODECONN_ERROR_MEMORY, "%s: out of memory in zlib", file->path);
     case Z_OK:

@@ -58,13 +58,13 @@ int32_t mc_data_file(const char *path, int *descriptor, int64_t *size)
     /* Not blocking: opening a pipe that nobody writes to would hang before it can be refused. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        return mc_fail(MODECONN_ERROR_IO, "%s: %s", path, strerror(errno));
+        return mc_fail(MODECONN_ERROR_IO, "%s: %s", path, mc_errno_text(errno));
     }
     struct stat about;
     if (fstat(fd, &about) != 0) {
         int error = errno;
         close(fd);
-        return mc_fail(MODECONN_ERROR_IO, "%s: %s", path, strerror(error));
+        return mc_fail(MODECONN_ERROR_IO, "%s: %s", path, mc_errno_text(error));
     }
     if (!S_ISREG(about.st_mode)) {
         close(fd);

@@ -65,12 +65,12 @@ int32_t modeconn_dataset_split(const modeconn_dataset *dataset, int64_t n, int64
         return mc_fail(MODECONN_ERROR_ARGUMENT, "n is %lld, expected 1..%lld", (long long)n,
                        (long long)most);
     }
-    if (seed < -1) {
-        return mc_fail(MODECONN_ERROR_ARGUMENT, "seed is %lld, expected -1 or more",
-                       (long long)seed);
+    int32_t status = mc_check_seed(seed);
+    if (status < 0) {
+        return status;
     }
+    status = MODECONN_ERROR_MEMORY;
     modeconn_context *context = dataset->store->context;
-    int32_t status = MODECONN_ERROR_MEMORY;
     int64_t *order = mc_alloc(context, dataset->n, sizeof(*order));
     uint8_t *is_drawn = mc_calloc(context, dataset->n, sizeof(*is_drawn));
     if (order == NULL || is_drawn == NULL) {

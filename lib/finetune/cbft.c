@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Connectivity-based fine-tuning (paper.md section 4). A step takes batch j of the clean data and
+ * Connectivity-based fine-tuning (Lubana et al. 2023). A step takes batch j of the clean data and
  * batch j of the cue data, each in its own order drawn anew every epoch; the shorter set ends the
  * epoch. With theta_C the origin, mix = t theta_C + (1-t) theta and K classes it lowers
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The parts of CBFT's objective (paper.md section 4) that need no model: the draw of t, and
+ * The parts of CBFT's objective (Lubana et al. 2023) that need no model: the draw of t, and
  *
  *     L_CE = -1/n sum_i log softmax(logits_i)[y_i]                           of the clean batch a
  *     L_I  = sum_k || zhat_k(a) - zhat_k(b) ||^2,  zhat = z / max(||z||, 1e-12)

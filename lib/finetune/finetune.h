@@ -29,7 +29,7 @@ extern const int64_t mc_methods_count;
 int32_t mc_finetune_naive(mc_finetune_job *job);
 int32_t mc_finetune_cbft(mc_finetune_job *job);
 
-/* t of step k (paper.md section 4): "truncated" or "clipped". */
+/* t of step k (Lubana et al. 2023, and its code): "truncated" or "clipped". */
 double mc_cbft_draw_t(uint64_t seed, bool clipped, int64_t step);
 
 /* L_CE of batch a (clean) + weight * L_I of batches a and b (cue), a mc_pair_fn's user. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Naive fine-tuning: a training run on the clean data with a cosine rate (paper.md section 4).
+ * Naive fine-tuning: a training run on the clean data with a cosine rate (Lubana et al. 2023).
  */
 #include "finetune/finetune.h"
 

@@ -52,12 +52,6 @@ int32_t modeconn_text_save(const char *path, const char *text)
     return mc_writer_commit(writer);
 }
 
-const char *mc_errno_text(int error)
-{
-    const char *text = strerrordesc_np(error);
-    return text != NULL ? text : "unknown error";
-}
-
 static int32_t write_failed(const char *path, int error)
 {
     return mc_fail(MODECONN_ERROR_IO, "cannot write %s: %s", path, mc_errno_text(error));

@@ -10,9 +10,6 @@
 
 /* ---- whole files (file.c) ------------------------------------------------------------------ */
 
-/* What an errno value means, in English whatever the locale; a static string. */
-const char *mc_errno_text(int error);
-
 /* An output file under a temporary name in the target's folder, renamed over it on commit. A
  * symbolic link is followed, an existing file's permissions are kept (and its write protection
  * respected); devices and pipes, which cannot be replaced, are written to as they are. After a
@@ -31,9 +28,6 @@ void mc_writer_abort(mc_writer *writer);
  * of memory. Indented, keys in insertion order, NaN and infinities as null (use mc_json_real). */
 int32_t mc_json_out(json_t *value, char *buffer, int64_t capacity, int64_t *needed);
 json_t *mc_json_real(double value);
-
-/* Whether `text` is valid UTF-8, which is all that a JSON string can hold. */
-bool mc_utf8_valid(const char *text);
 
 /* ---- safetensors (safetensors.c) ------------------------------------------------------------ */
 

@@ -10,12 +10,16 @@
 #include "measure/measure.h"
 #include <math.h>
 
-/* Definition 1's height. Both ends contribute 0, so it is never negative. */
+/* Definition 1's height. Both ends contribute 0 by definition, so it is never negative. The
+ * baseline is taken down from the higher end: rounding can then lift it neither above that end
+ * (linear >= max holds exactly) nor off a constant (which has no barrier at all). */
 static double linear_barrier(const double *t, const double *values, int64_t n)
 {
     double first = values[0], last = values[n - 1], height = 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        double above = values[i] - ((1.0 - t[i]) * first + t[i] * last);
+    bool falls = first > last;
+    double top = falls ? first : last, drop = falls ? first - last : last - first;
+    for (int64_t i = 1; i < n - 1; i++) {
+        double above = values[i] - (top - (falls ? t[i] : 1.0 - t[i]) * drop);
         if (above > height) {
             height = above;
         }

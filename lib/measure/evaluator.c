@@ -189,8 +189,11 @@ void mc_evaluator_close(mc_evaluator *evaluator)
 static int32_t tick(void *user, int64_t samples)
 {
     mc_evaluator *evaluator = user;
+    mc_progress *progress = &evaluator->progress;
     (void)samples;
-    return mc_progress_step(&evaluator->progress, evaluator->point, NAN, NAN, NAN);
+    /* Every point takes equally many steps, and this one is done. */
+    int64_t done = (progress->step + 1) / (progress->total / evaluator->points);
+    return mc_progress_step(progress, done, NAN, NAN, NAN);
 }
 
 int32_t mc_evaluator_measure(mc_evaluator *evaluator, const float *theta, const float *keep,
@@ -214,6 +217,5 @@ int32_t mc_evaluator_measure(mc_evaluator *evaluator, const float *theta, const 
         loss[v * stride] = mc_mean(evaluator->loss, evaluator->n);
         accuracy[v * stride] = (double)hits / (double)evaluator->n;
     }
-    evaluator->point++;
     return status;
 }

@@ -71,7 +71,7 @@ typedef struct mc_evaluator {
     double *loss; /* [n], of the view being evaluated */
     uint8_t *correct;
     mc_progress progress;
-    int64_t point, points; /* the one being measured, of how many */
+    int64_t points; /* of the whole call */
 } mc_evaluator;
 
 /* Reads the keys of kind "evaluate", which `kind` has; `points` is how often

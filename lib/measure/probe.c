@@ -25,7 +25,8 @@ static const mc_option_spec probe_options[] = {
      "of the interval around the mean rise, as a fraction"},
     MC_OPT_I64("resamples", 100, 1000000, "2000", "resamples of the bootstrap"),
     MC_OPT_I64("batch_size", 1, 1048576, "500", "samples per batch of the evaluation"),
-    MC_OPT_I64("seed", -1, 9007199254740992.0, "-1", "of the bootstrap; -1 = the context's"),
+    MC_OPT_I64("seed", -1, 9007199254740992.0, "-1",
+               "of the bootstrap; -1 = the test set's context's"),
 };
 const mc_option_kind mc_kind_probe = MC_OPTION_KIND("probe", probe_options);
 
@@ -108,7 +109,7 @@ static int32_t probe_create(modeconn_probe **out, const modeconn_model *model,
     made->margin = mc_option_f64(options, &mc_kind_probe, "margin");
     made->confidence = mc_option_f64(options, &mc_kind_probe, "confidence");
     made->resamples = mc_option_i64(options, &mc_kind_probe, "resamples");
-    made->seed = mc_seed(context, mc_option_i64(options, &mc_kind_probe, "seed"));
+    made->seed = mc_seed(test->store->context, mc_option_i64(options, &mc_kind_probe, "seed"));
     made->findings = mc_calloc(context, mc_interventions_count, sizeof(*made->findings));
     int32_t status = made->findings == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
     if (status == MODECONN_OK) {

@@ -63,7 +63,7 @@ static int32_t describe_plan(mc_provenance *provenance, const mc_statistics_plan
         return MODECONN_OK;
     }
     provenance->statistics_n = plan->n;
-    provenance->statistics_batch_size = plan->batch_size;
+    provenance->statistics_batch_size = plan->batch_size < plan->n ? plan->batch_size : plan->n;
     provenance->statistics_seed = plan->seed;
     return plan->data == NULL
                ? MODECONN_OK

@@ -55,6 +55,21 @@ int32_t modeconn_architecture_describe(int64_t index, const char **name, const c
     return MODECONN_OK;
 }
 
+static int32_t unknown_architecture(const char *name)
+{
+    mc_text names;
+    mc_text_init(&names, NULL);
+    for (int64_t i = 0; i < mc_architectures_count; i++) {
+        mc_text_add(&names, "%s%s", i == 0 ? "" : ", ", mc_architectures[i]->name);
+    }
+    int32_t status = names.failed
+                         ? MODECONN_ERROR_MEMORY
+                         : mc_fail(MODECONN_ERROR_UNKNOWN, "no architecture \"%s\": there are %s",
+                                   name, names.data);
+    mc_text_free(&names);
+    return status;
+}
+
 static int32_t find_architecture(const char *name, const mc_architecture **found)
 {
     for (int64_t i = 0; i < mc_architectures_count; i++) {
@@ -63,12 +78,10 @@ static int32_t find_architecture(const char *name, const mc_architecture **found
             return MODECONN_OK;
         }
     }
-    return mc_fail(MODECONN_ERROR_UNKNOWN,
-                   "there is no architecture %s (there are vgg13, resnet18, mlp)", name);
+    return unknown_architecture(name);
 }
 
-/* ---- helpers of the builders
- * --------------------------------------------------------------------- */
+/* ---- helpers of the builders ---------------------------------------------------------------- */
 
 int32_t mc_arch_widths(const modeconn_options *options, const char *key, const int64_t *base,
                        int64_t count, int64_t *widths)
@@ -146,8 +159,7 @@ int32_t mc_arch_set_list(modeconn_options *options, const char *key, const int64
     return modeconn_options_set_str(options, key, list);
 }
 
-/* ---- creation
- * ------------------------------------------------------------------------------------ */
+/* ---- creation ------------------------------------------------------------------------------- */
 
 /* The settings of a file: what rebuilds the graph, and nothing of the seed. */
 static int32_t settings_text(const modeconn_options *options, mc_text *text)
@@ -164,15 +176,32 @@ static int32_t settings_text(const modeconn_options *options, mc_text *text)
     return text->failed ? MODECONN_ERROR_MEMORY : MODECONN_OK;
 }
 
+/* Lists are numbers also where the architecture does not read them: they go into the settings text,
+ * where anything else could pass for further settings. */
+static int32_t check_lists(const modeconn_options *options)
+{
+    static const char *const keys[] = {"widths", "hidden"};
+    int64_t values[MC_LIST_MAX], count = 0;
+    int32_t status = MODECONN_OK;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0] && status == MODECONN_OK; i++) {
+        status = mc_parse_list(mc_option_str(options, &mc_kind_model, keys[i]), keys[i], values,
+                               MC_LIST_MAX, &count);
+    }
+    return status;
+}
+
 static int32_t build(modeconn_context *context, const mc_architecture *arch,
                      const modeconn_options *options, modeconn_model **out)
 {
     modeconn_graph *graph;
     mc_text settings;
-    int32_t status =
-        modeconn_graph_create(context, mc_option_i64(options, &mc_kind_model, "channels"),
-                              mc_option_i64(options, &mc_kind_model, "height"),
-                              mc_option_i64(options, &mc_kind_model, "width_pixels"), &graph);
+    int32_t status = check_lists(options);
+    if (status < 0) {
+        return status;
+    }
+    status = modeconn_graph_create(context, mc_option_i64(options, &mc_kind_model, "channels"),
+                                   mc_option_i64(options, &mc_kind_model, "height"),
+                                   mc_option_i64(options, &mc_kind_model, "width_pixels"), &graph);
     if (status < 0) {
         return status;
     }
@@ -249,19 +278,25 @@ int32_t modeconn_model_create(modeconn_context *context, const char *arch,
     if (status == MODECONN_OK) {
         status = complete_options(like, options, full);
     }
+    modeconn_model *model = NULL;
     if (status == MODECONN_OK) {
-        status = build(context, found, full, out);
+        status = build(context, found, full, &model);
     }
     if (status == MODECONN_OK) {
-        uint64_t seed = mc_seed(context, mc_option_i64(options, &mc_kind_model, "seed"));
-        mc_graph_initialise((*out)->graph, seed, (*out)->theta, (*out)->statistics);
+        status = mc_model_allocate(model);
     }
     modeconn_options_destroy(full);
-    return status;
+    if (status < 0) {
+        modeconn_model_destroy(model);
+        return status;
+    }
+    uint64_t seed = mc_seed(context, mc_option_i64(options, &mc_kind_model, "seed"));
+    mc_graph_initialise(model->graph, seed, model->theta, model->statistics);
+    *out = model;
+    return MODECONN_OK;
 }
 
-/* ---- from files
- * ---------------------------------------------------------------------------------- */
+/* ---- from files ----------------------------------------------------------------------------- */
 
 static int32_t from_graph_text(modeconn_context *context, const char *text, modeconn_model **out)
 {

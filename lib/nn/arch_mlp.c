@@ -6,15 +6,13 @@
 #include "nn/graph.h"
 #include <stdio.h>
 
-enum { MAX_HIDDEN = 64 };
-
 static int32_t build(modeconn_graph *graph, const modeconn_options *options, int32_t *output)
 {
-    int64_t hidden[MAX_HIDDEN], count;
+    int64_t hidden[MC_LIST_MAX], count;
     int32_t node = 0;
     char name[32], settings[64];
     int32_t status = mc_parse_list(mc_option_str(options, &mc_kind_model, "hidden"), "hidden",
-                                   hidden, MAX_HIDDEN, &count);
+                                   hidden, MC_LIST_MAX, &count);
 
     for (int64_t i = 0; i < count && status == MODECONN_OK; i++) {
         snprintf(name, sizeof name, "layers.%lld", (long long)i);
@@ -44,11 +42,11 @@ static int32_t infer_channels(int64_t inputs, modeconn_options *options)
 
 static int32_t infer(mc_find_shape_fn find, void *user, modeconn_options *options)
 {
-    int64_t hidden[MAX_HIDDEN], count = 0, shape[4], inputs;
+    int64_t hidden[MC_LIST_MAX], count = 0, shape[4], inputs;
     int32_t rank;
     char name[32];
 
-    for (; count < MAX_HIDDEN; count++) {
+    for (; count < MC_LIST_MAX; count++) {
         snprintf(name, sizeof name, "layers.%lld.weight", (long long)count);
         if (!find(user, name, &rank, shape) || rank != 2) {
             break;

@@ -6,8 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Largest extent or channel count of a node: keeps every product of sizes inside int64. */
-enum { MAX_EXTENT = 1 << 20 };
+/* Largest extent or channel count of a node, and number of nodes; no node has more than INT32_MAX
+ * values a sample. Keeps every product of sizes inside int64. */
+enum { MAX_EXTENT = 1 << 20, MAX_NODES = 1 << 16 };
 
 static const mc_layer_type *find_layer(const char *name)
 {
@@ -60,6 +61,10 @@ int32_t modeconn_graph_create(modeconn_context *context, int64_t channels, int64
                        "input %lldx%lldx%lld: each extent must be in [1, %d]", (long long)channels,
                        (long long)height, (long long)width, MAX_EXTENT);
     }
+    if (channels * height * width > INT32_MAX) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "input %lldx%lldx%lld is too large",
+                       (long long)channels, (long long)height, (long long)width);
+    }
     modeconn_graph *graph = mc_calloc(context, 1, sizeof *graph);
     if (graph == NULL) {
         return MODECONN_ERROR_MEMORY;
@@ -101,8 +106,8 @@ static int32_t check_inputs(const modeconn_graph *graph, const mc_layer_type *ty
                             const int32_t *inputs, int64_t n_inputs)
 {
     if (n_inputs != type->n_inputs) {
-        return mc_fail(MODECONN_ERROR_ARGUMENT, "%s takes %d inputs, not %lld", type->name,
-                       type->n_inputs, (long long)n_inputs);
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "it takes %d inputs, not %lld", type->n_inputs,
+                       (long long)n_inputs);
     }
     for (int64_t i = 0; i < n_inputs; i++) {
         if (inputs[i] < 0 || inputs[i] >= graph->n_nodes) {
@@ -113,8 +118,7 @@ static int32_t check_inputs(const modeconn_graph *graph, const mc_layer_type *ty
     for (int64_t i = 1; i < n_inputs; i++) {
         mc_shape a = graph->nodes[inputs[0]].out, b = graph->nodes[inputs[i]].out;
         if (a.c != b.c || a.h != b.h || a.w != b.w) {
-            return mc_fail(MODECONN_ERROR_SHAPE,
-                           "%s: inputs %lldx%lldx%lld and %lldx%lldx%lld differ", type->name,
+            return mc_fail(MODECONN_ERROR_SHAPE, "inputs %lldx%lldx%lld and %lldx%lldx%lld differ",
                            (long long)a.c, (long long)a.h, (long long)a.w, (long long)b.c,
                            (long long)b.h, (long long)b.w);
         }
@@ -124,18 +128,19 @@ static int32_t check_inputs(const modeconn_graph *graph, const mc_layer_type *ty
 
 static int32_t check_name(const modeconn_graph *graph, const mc_node *node)
 {
+    if (node->name != NULL && !mc_utf8_valid(node->name)) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "the name is not UTF-8, as it must be in a file");
+    }
     if (node->n_params == 0) {
         return MODECONN_OK;
     }
     if (node->name == NULL || node->name[0] == '\0') {
-        return mc_fail(MODECONN_ERROR_ARGUMENT, "a %s layer needs a name for its parameters",
-                       node->type->name);
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "it needs a name for its parameters");
     }
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_node *other = &graph->nodes[i];
         if (other->n_params > 0 && strcmp(other->name, node->name) == 0) {
-            return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph already has a layer named %s",
-                           node->name);
+            return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph already has a layer of that name");
         }
     }
     return MODECONN_OK;
@@ -165,7 +170,7 @@ static int32_t make_node(const modeconn_graph *graph, const mc_layer_type *type,
                          (long long)node->out.c, (long long)node->out.h, (long long)node->out.w);
     }
     if (status < 0) {
-        return mc_fail_prefix(status, "layer %s (%s)", name != NULL ? name : "", type->name);
+        return status;
     }
     node->settings = mc_strdup(context, settings);
     node->name = name != NULL ? mc_strdup(context, name) : NULL;
@@ -176,6 +181,57 @@ static int32_t make_node(const modeconn_graph *graph, const mc_layer_type *type,
         free_node(context, node);
     }
     return status;
+}
+
+/* The offsets of a new node's tensors; false, with the graph as it was, where they overflow. */
+static bool place_tensors(modeconn_graph *graph, mc_node *node)
+{
+    int64_t n_theta = graph->n_theta, n_stats = graph->n_stats;
+    for (int32_t i = 0; i < node->n_params; i++) {
+        node->params[i].offset = n_theta;
+        if (__builtin_add_overflow(n_theta, node->params[i].size, &n_theta)) {
+            return false;
+        }
+    }
+    for (int32_t i = 0; i < node->n_stats; i++) {
+        node->stats[i].offset = n_stats;
+        if (__builtin_add_overflow(n_stats, node->stats[i].size, &n_stats)) {
+            return false;
+        }
+    }
+    graph->n_theta = n_theta;
+    graph->n_stats = n_stats;
+    return true;
+}
+
+static int32_t add_layer(modeconn_graph *graph, const mc_layer_type *layer, const char *name,
+                         const char *settings, const int32_t *inputs, int64_t n_inputs,
+                         int32_t *node)
+{
+    if (graph->n_nodes == MAX_NODES) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph has %d nodes, the most there can be",
+                       MAX_NODES);
+    }
+    int32_t status = check_inputs(graph, layer, inputs, n_inputs);
+    mc_node made;
+    if (status == MODECONN_OK) {
+        status = make_node(graph, layer, name, settings, inputs, &made);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (grow(graph) < 0) {
+        status = MODECONN_ERROR_MEMORY;
+    } else if (!place_tensors(graph, &made)) {
+        status = mc_fail(MODECONN_ERROR_SHAPE, "the graph has more than 2^63 parameters");
+    }
+    if (status < 0) {
+        free_node(graph->context, &made);
+        return status;
+    }
+    *node = graph->n_nodes;
+    graph->nodes[graph->n_nodes++] = made;
+    return MODECONN_OK;
 }
 
 int32_t modeconn_graph_add(modeconn_graph *graph, const char *type, const char *name,
@@ -192,28 +248,12 @@ int32_t modeconn_graph_add(modeconn_graph *graph, const char *type, const char *
     if (layer == NULL) {
         return mc_fail(MODECONN_ERROR_UNKNOWN, "there is no layer type %s", type);
     }
-    int32_t status = check_inputs(graph, layer, inputs, n_inputs);
-    mc_node made;
-    if (status == MODECONN_OK) {
-        status = make_node(graph, layer, name, settings != NULL ? settings : "", inputs, &made);
-    }
+    const int32_t status =
+        add_layer(graph, layer, name, settings != NULL ? settings : "", inputs, n_inputs, node);
     if (status < 0) {
-        return status;
+        return name != NULL ? mc_fail_prefix(status, "layer %s (%s)", name, type)
+                            : mc_fail_prefix(status, "%s layer", type);
     }
-    if (grow(graph) < 0) {
-        free_node(graph->context, &made);
-        return MODECONN_ERROR_MEMORY;
-    }
-    for (int32_t i = 0; i < made.n_params; i++) {
-        made.params[i].offset = graph->n_theta;
-        graph->n_theta += made.params[i].size;
-    }
-    for (int32_t i = 0; i < made.n_stats; i++) {
-        made.stats[i].offset = graph->n_stats;
-        graph->n_stats += made.stats[i].size;
-    }
-    *node = graph->n_nodes;
-    graph->nodes[graph->n_nodes++] = made;
     return MODECONN_OK;
 }
 
@@ -236,6 +276,36 @@ int32_t modeconn_graph_shape(const modeconn_graph *graph, int32_t node, int64_t 
     }
     if (width != NULL) {
         *width = shape.w;
+    }
+    return MODECONN_OK;
+}
+
+static bool same_layer(const mc_node *a, const mc_node *b)
+{
+    const mc_window *p = &a->window, *q = &b->window;
+    return a->type == b->type && a->n_inputs == b->n_inputs &&
+           memcmp(a->inputs, b->inputs, sizeof a->inputs) == 0 && a->out.c == b->out.c &&
+           a->out.h == b->out.h && a->out.w == b->out.w && p->kernel == q->kernel &&
+           p->stride == q->stride && p->padding == q->padding && a->eps == b->eps &&
+           a->momentum == b->momentum;
+}
+
+int32_t mc_graph_same_layers(const modeconn_graph *a, const modeconn_graph *b)
+{
+    int32_t count = a->n_nodes < b->n_nodes ? a->n_nodes : b->n_nodes;
+    for (int32_t i = 0; i < count; i++) {
+        const mc_node *p = &a->nodes[i], *q = &b->nodes[i];
+        if (!same_layer(p, q)) {
+            return mc_fail(MODECONN_ERROR_SHAPE,
+                           "the models differ in node %d: %s %s (%s) and %s %s (%s)", i,
+                           p->type->name, p->name != NULL ? p->name : "",
+                           p->settings != NULL ? p->settings : "", q->type->name,
+                           q->name != NULL ? q->name : "", q->settings != NULL ? q->settings : "");
+        }
+    }
+    if (a->n_nodes != b->n_nodes) {
+        return mc_fail(MODECONN_ERROR_SHAPE, "the models differ: %d and %d layers", a->n_nodes - 1,
+                       b->n_nodes - 1);
     }
     return MODECONN_OK;
 }

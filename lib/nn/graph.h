@@ -185,7 +185,11 @@ extern const mc_model_ops mc_graph_ops;
 
 /* Whether node `output` can give logits and every other node leads to it. */
 int32_t mc_graph_check_output(const modeconn_graph *graph, int32_t output);
-/* Makes a model of a finished graph (takes its own reference); parameters uninitialised. */
+/* MODECONN_ERROR_SHAPE naming the first node whose layer, inputs or geometry differ: equal blocks
+ * alone do not make two graphs compute the same. */
+int32_t mc_graph_same_layers(const modeconn_graph *a, const modeconn_graph *b);
+/* Makes a model of a finished graph (takes its own reference), without memory for its values:
+ * mc_model_allocate(). */
 int32_t mc_model_of_graph(modeconn_graph *graph, const char *architecture, const char *settings,
                           modeconn_model **out);
 /* Fills theta by the nodes' init rules from (seed, MC_STREAM_INIT, index), statistics with 0, 1. */
@@ -207,6 +211,7 @@ extern const int64_t mc_architectures_count;
  * times "width", rounded, at least 1. */
 int32_t mc_arch_widths(const modeconn_options *options, const char *key, const int64_t *base,
                        int64_t count, int64_t *widths);
+enum { MC_LIST_MAX = 64 }; /* numbers in "widths" or "hidden" */
 /* "16,32,64" to numbers of 1 to 2^20; errors name `key`. */
 int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_t capacity,
                       int64_t *count);

@@ -59,8 +59,10 @@ static int32_t parse_node(modeconn_graph *graph, const json_t *layer)
         return mc_fail(MODECONN_ERROR_FORMAT, "layer %d of the graph is damaged", graph->n_nodes);
     }
     for (size_t k = 0; k < json_array_size(list); k++) {
-        json_int_t value = json_integer_value(json_array_get(list, k));
-        inputs[k] = value < 0 || value > INT32_MAX ? -1 : (int32_t)value;
+        const json_t *input = json_array_get(list, k);
+        json_int_t value = json_integer_value(input);
+        bool is_node = json_is_integer(input) && value >= 0 && value <= INT32_MAX;
+        inputs[k] = is_node ? (int32_t)value : -1;
     }
     return modeconn_graph_add(graph, type, name, settings, inputs, (int64_t)json_array_size(list),
                               &node);

@@ -260,24 +260,47 @@ int32_t mc_history_append(modeconn_history *history, const double *values)
 
 int32_t mc_history_clone(const modeconn_history *history, modeconn_history **out)
 {
+    return mc_history_clone_without(history, "", out);
+}
+
+int32_t mc_history_clone_without(const modeconn_history *history, const char *without,
+                                 modeconn_history **out)
+{
+    const modeconn_context *context = history->context;
     modeconn_history *copy = NULL;
+    int32_t status = MODECONN_ERROR_MEMORY;
+    int64_t n = 0;
     *out = NULL;
-    int32_t status = mc_history_create(history->context, (const char *const *)history->columns,
-                                       history->n_columns, &copy);
+    const char **names = mc_alloc(context, history->n_columns, sizeof(*names));
+    int64_t *from = mc_alloc(context, history->n_columns, sizeof(*from)); /* column of the source */
+    if (names == NULL || from == NULL) {
+        goto done;
+    }
+    for (int64_t i = 0; i < history->n_columns; i++) {
+        if (strcmp(history->columns[i], without) != 0) {
+            names[n] = history->columns[i];
+            from[n++] = i;
+        }
+    }
+    status = mc_history_create(history->context, names, n, &copy);
     if (status == MODECONN_OK && history->n_epochs > 0) {
         status = reserve(copy, history->n_epochs);
     }
     if (status < 0) {
         modeconn_history_destroy(copy);
-        return status;
+        goto done;
     }
-    if (history->n_epochs > 0) {
-        memcpy(copy->values, history->values,
-               (size_t)(history->n_epochs * history->n_columns) * sizeof(*copy->values));
+    for (int64_t epoch = 0; epoch < history->n_epochs; epoch++) {
+        for (int64_t i = 0; i < n; i++) {
+            copy->values[epoch * n + i] = history->values[epoch * history->n_columns + from[i]];
+        }
     }
     copy->n_epochs = history->n_epochs;
     *out = copy;
-    return MODECONN_OK;
+done:
+    mc_free(context, names);
+    mc_free(context, from);
+    return status;
 }
 
 modeconn_history *mc_history_take(modeconn_history *history)
@@ -318,7 +341,8 @@ static int32_t create_from_columns(modeconn_context *context, const json_t *colu
     return status;
 }
 
-/* Appends {"loss": 0.5, ...}; null or a column that is not there is NaN. */
+/* Appends {"loss": 0.5, ...}, null being NaN. Every column must be there, so that a table takes no
+ * more memory than its text. */
 static int32_t append_from_row(modeconn_history *history, const json_t *row, double *values)
 {
     if (!json_is_object(row)) {
@@ -327,7 +351,11 @@ static int32_t append_from_row(modeconn_history *history, const json_t *row, dou
     }
     for (int64_t i = 0; i < history->n_columns; i++) {
         const json_t *value = json_object_get(row, history->columns[i]);
-        if (value != NULL && !json_is_number(value) && !json_is_null(value)) {
+        if (value == NULL) {
+            return mc_fail(MODECONN_ERROR_FORMAT, "epoch %lld: \"%s\" is missing",
+                           (long long)history->n_epochs, history->columns[i]);
+        }
+        if (!json_is_number(value) && !json_is_null(value)) {
             return mc_fail(MODECONN_ERROR_FORMAT, "epoch %lld: \"%s\" is not a number",
                            (long long)history->n_epochs, history->columns[i]);
         }

@@ -63,6 +63,11 @@ int32_t modeconn_model_set_metadata(modeconn_model *model, const char *key, cons
                        "metadata key \"%s\": keys are not empty and \"modeconn.\" is reserved",
                        key);
     }
+    if (!mc_utf8_valid(key) || (value != NULL && !mc_utf8_valid(value))) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT,
+                       "metadata key \"%s\": the %s is not UTF-8, as it must be in a file", key,
+                       mc_utf8_valid(key) ? "value" : "key");
+    }
     int64_t at = find_key(model, key);
     if (value == NULL) {
         if (at >= 0) {
@@ -109,21 +114,31 @@ static json_t *settings_value(const modeconn_model *model)
     return value != NULL ? value : json_string(model->settings);
 }
 
+/* NULL where memory has run out. */
+static json_t *metadata_value(const modeconn_model *model)
+{
+    json_t *metadata = json_object();
+    for (int64_t i = 0; i < model->n_meta; i++) {
+        if (json_object_set_new(metadata, model->meta_keys[i],
+                                json_string(model->meta_values[i])) != 0) {
+            json_decref(metadata);
+            return NULL;
+        }
+    }
+    return metadata;
+}
+
 int32_t modeconn_model_describe(const modeconn_model *model, char *buffer, int64_t capacity,
                                 int64_t *needed)
 {
     if (model == NULL) {
         return mc_null("model");
     }
-    json_t *metadata = json_object();
-    for (int64_t i = 0; i < model->n_meta; i++) {
-        json_object_set_new(metadata, model->meta_keys[i], json_string(model->meta_values[i]));
-    }
     json_t *root =
         json_pack("{s:s, s:o, s:[I,I,I], s:I, s:I, s:I, s:o}", "architecture", model->architecture,
                   "settings", settings_value(model), "input", (json_int_t)model->channels,
                   (json_int_t)model->height, (json_int_t)model->width, "classes",
                   (json_int_t)model->classes, "parameters", (json_int_t)model->n_theta,
-                  "statistics", (json_int_t)model->n_stats, "metadata", metadata);
+                  "statistics", (json_int_t)model->n_stats, "metadata", metadata_value(model));
     return mc_json_out(root, buffer, capacity, needed);
 }

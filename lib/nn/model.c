@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Model handles: creation from graphs, parameters and statistics, blocks, metadata. Running a
- * model is in model_run.c, files in model_file.c, architectures in arch.c.
+ * Model handles: creation from graphs, parameters and statistics, blocks. Metadata are in
+ * metadata.c, running a model in model_run.c, files in model_file.c, architectures in arch.c.
  */
 #include "nn/graph.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-/* ---- life --------------------------------------------------------------------------------------
- */
+/* ---- life ----------------------------------------------------------------------------------- */
 
 static void free_blocks(modeconn_model *model)
 {
@@ -121,10 +120,7 @@ int32_t mc_model_of_graph(modeconn_graph *graph, const char *architecture, const
     model->representation_width = mc_shape_size(graph->nodes[mc_representation_node(graph)].out);
     model->architecture = mc_strdup(model->context, architecture);
     model->settings = mc_strdup(model->context, settings);
-    model->theta = mc_alloc(model->context, model->n_theta, sizeof(float));
-    model->statistics = mc_alloc(model->context, model->n_stats, sizeof(float));
-    if (model->architecture == NULL || model->settings == NULL || model->theta == NULL ||
-        model->statistics == NULL || make_blocks(model) < 0 ||
+    if (model->architecture == NULL || model->settings == NULL || make_blocks(model) < 0 ||
         mc_history_create(model->context, NULL, 0, &model->history) < 0) {
         modeconn_model_destroy(model);
         return MODECONN_ERROR_MEMORY;
@@ -133,9 +129,27 @@ int32_t mc_model_of_graph(modeconn_graph *graph, const char *architecture, const
     return MODECONN_OK;
 }
 
+int32_t mc_model_allocate(modeconn_model *model)
+{
+    model->theta = mc_alloc(model->context, model->n_theta, sizeof(float));
+    model->statistics = mc_alloc(model->context, model->n_stats, sizeof(float));
+    return model->theta == NULL || model->statistics == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+}
+
 int32_t mc_model_clone_empty(const modeconn_model *model, modeconn_model **out)
 {
-    return mc_model_of_graph(model->graph, model->architecture, model->settings, out);
+    modeconn_model *copy = NULL;
+    *out = NULL;
+    int32_t status = mc_model_of_graph(model->graph, model->architecture, model->settings, &copy);
+    if (status == MODECONN_OK) {
+        status = mc_model_allocate(copy);
+    }
+    if (status < 0) {
+        modeconn_model_destroy(copy);
+        return status;
+    }
+    *out = copy;
+    return MODECONN_OK;
 }
 
 int32_t modeconn_model_clone(const modeconn_model *model, modeconn_model **out)
@@ -172,8 +186,7 @@ void mc_model_set_history(modeconn_model *model, modeconn_history *history)
     model->history = history;
 }
 
-/* ---- initialisation ----------------------------------------------------------------------------
- */
+/* ---- initialisation ------------------------------------------------------------------------- */
 
 static void initialise(const mc_tensor_spec *spec, uint64_t seed, float *values)
 {
@@ -212,7 +225,10 @@ int32_t modeconn_model_from_graph(const modeconn_graph *graph, int32_t output, i
     if (graph == NULL) {
         return mc_null("graph");
     }
-    int32_t status = mc_graph_check_output(graph, output);
+    int32_t status = mc_check_seed(seed);
+    if (status == MODECONN_OK) {
+        status = mc_graph_check_output(graph, output);
+    }
     if (status < 0) {
         return status;
     }
@@ -225,7 +241,11 @@ int32_t modeconn_model_from_graph(const modeconn_graph *graph, int32_t output, i
         status = mc_model_from_settings(graph->context, "graph", settings, &model);
     }
     mc_free(graph->context, settings);
+    if (status == MODECONN_OK) {
+        status = mc_model_allocate(model);
+    }
     if (status < 0) {
+        modeconn_model_destroy(model);
         return status;
     }
     mc_graph_initialise(model->graph, mc_seed(model->context, seed), model->theta,
@@ -234,8 +254,7 @@ int32_t modeconn_model_from_graph(const modeconn_graph *graph, int32_t output, i
     return MODECONN_OK;
 }
 
-/* ---- what it is
- * ----------------------------------------------------------------------------------- */
+/* ---- what it is ----------------------------------------------------------------------------- */
 
 int32_t modeconn_model_architecture(const modeconn_model *model, const char **arch)
 {
@@ -291,11 +310,10 @@ int32_t mc_model_same_shape(const modeconn_model *a, const modeconn_model *b)
         const mc_block *extra = count > other ? &a->blocks[other] : &b->blocks[count];
         return mc_fail(MODECONN_ERROR_SHAPE, "the models differ: only one has %s", extra->name);
     }
-    return MODECONN_OK;
+    return a->graph == b->graph ? MODECONN_OK : mc_graph_same_layers(a->graph, b->graph);
 }
 
-/* ---- parameters and statistics
- * ------------------------------------------------------------------- */
+/* ---- parameters and statistics -------------------------------------------------------------- */
 
 int32_t modeconn_model_parameter_count(const modeconn_model *model, int64_t *count)
 {
@@ -315,22 +333,24 @@ int32_t modeconn_model_statistics_count(const modeconn_model *model, int64_t *co
     return MODECONN_OK;
 }
 
-static int32_t check_vector(const modeconn_model *model, const float *values, int64_t count,
-                            int64_t expected)
+/* A whole vector of the caller's, "theta" or "statistics". */
+static int32_t check_vector(const modeconn_model *model, const char *name, const float *values,
+                            int64_t count)
 {
     if (model == NULL || values == NULL) {
-        return mc_null(model == NULL ? "model" : "values");
+        return mc_null(model == NULL ? "model" : name);
     }
+    int64_t expected = strcmp(name, "theta") == 0 ? model->n_theta : model->n_stats;
     if (count != expected) {
-        return mc_fail(MODECONN_ERROR_SHAPE, "%lld values for a vector of %lld", (long long)count,
-                       (long long)expected);
+        return mc_fail(MODECONN_ERROR_SHAPE, "%s: %lld values for a vector of %lld", name,
+                       (long long)count, (long long)expected);
     }
     return MODECONN_OK;
 }
 
 int32_t modeconn_model_get_parameters(const modeconn_model *model, float *theta, int64_t count)
 {
-    int32_t status = check_vector(model, theta, count, model != NULL ? model->n_theta : 0);
+    int32_t status = check_vector(model, "theta", theta, count);
     if (status == MODECONN_OK) {
         memcpy(theta, model->theta, (size_t)count * sizeof *theta);
     }
@@ -339,7 +359,7 @@ int32_t modeconn_model_get_parameters(const modeconn_model *model, float *theta,
 
 int32_t modeconn_model_get_statistics(const modeconn_model *model, float *statistics, int64_t count)
 {
-    int32_t status = check_vector(model, statistics, count, model != NULL ? model->n_stats : 0);
+    int32_t status = check_vector(model, "statistics", statistics, count);
     if (status == MODECONN_OK) {
         memcpy(statistics, model->statistics, (size_t)count * sizeof *statistics);
     }
@@ -385,7 +405,7 @@ int32_t mc_model_check_finite(const modeconn_model *model, const float *theta,
 
 int32_t modeconn_model_set_parameters(modeconn_model *model, const float *theta, int64_t count)
 {
-    int32_t status = check_vector(model, theta, count, model != NULL ? model->n_theta : 0);
+    int32_t status = check_vector(model, "theta", theta, count);
     if (status == MODECONN_OK) {
         status = mc_model_check_finite(model, theta, NULL);
     }
@@ -397,7 +417,7 @@ int32_t modeconn_model_set_parameters(modeconn_model *model, const float *theta,
 
 int32_t modeconn_model_set_statistics(modeconn_model *model, const float *statistics, int64_t count)
 {
-    int32_t status = check_vector(model, statistics, count, model != NULL ? model->n_stats : 0);
+    int32_t status = check_vector(model, "statistics", statistics, count);
     if (status == MODECONN_OK) {
         status = mc_model_check_finite(model, NULL, statistics);
     }

@@ -9,7 +9,8 @@
  *   modeconn.settings      what rebuilds it, "width=0.25,..."
  *   modeconn.input         "1x28x28", channels x height x width
  *   modeconn.classes       "10"
- *   modeconn.history       as modeconn_history_json() writes it
+ *   modeconn.history       as modeconn_history_json() writes it, without the column of speeds: the
+ *                          same run gives the same file, byte for byte
  *
  * beside the user's own keys. A file without them loads with the architecture given.
  */
@@ -49,13 +50,18 @@ static void metadata_add(metadata *meta, const char *key, const char *value)
 static int32_t history_text(const modeconn_model *model, char **text)
 {
     int64_t size = 0;
-    int32_t status = modeconn_history_json(model->history, NULL, 0, &size);
-    if (status < 0) {
-        return status;
+    modeconn_history *kept = NULL;
+    int32_t status = mc_history_clone_without(model->history, MC_SPEED_COLUMN, &kept);
+    if (status == MODECONN_OK) {
+        status = modeconn_history_json(kept, NULL, 0, &size);
     }
-    *text = mc_alloc(model->context, size, 1);
-    return *text == NULL ? MODECONN_ERROR_MEMORY
-                         : modeconn_history_json(model->history, *text, size, NULL);
+    if (status == MODECONN_OK) {
+        *text = mc_alloc(model->context, size, 1);
+        status =
+            *text == NULL ? MODECONN_ERROR_MEMORY : modeconn_history_json(kept, *text, size, NULL);
+    }
+    modeconn_history_destroy(kept);
+    return status;
 }
 
 static void metadata_free(metadata *meta)
@@ -168,8 +174,7 @@ static void shape_text(int32_t rank, const int64_t *shape, char *text, size_t ca
     snprintf(text + used, capacity - used, "]");
 }
 
-static int32_t fill_block(const mc_block *block, const mc_safetensors *file, const char *path,
-                          float *into)
+static int32_t check_block(const mc_block *block, const mc_safetensors *file, const char *path)
 {
     const mc_tensor *tensor = mc_safetensors_find(file, block->name);
     if (tensor == NULL) {
@@ -183,8 +188,7 @@ static int32_t fill_block(const mc_block *block, const mc_safetensors *file, con
         return mc_fail(MODECONN_ERROR_SHAPE, "%s: tensor \"%s\" has the shape %s, not %s", path,
                        block->name, found, wanted);
     }
-    int32_t status = mc_tensor_to_f32(tensor, into);
-    return status < 0 ? mc_fail_prefix(status, "%s", path) : MODECONN_OK;
+    return MODECONN_OK;
 }
 
 static bool is_expected(const modeconn_model *model, const char *name)
@@ -200,9 +204,11 @@ static bool is_expected(const modeconn_model *model, const char *name)
     return false;
 }
 
-/* Every block from its tensor; no tensor left over. The search for one that is not expected stops
- * at the first, so it looks at no more tensors than the model has blocks, besides ignored ones. */
-static int32_t fill_model(modeconn_model *model, const mc_safetensors *file, const char *path)
+/* A tensor of the right shape for every block, and none left over. The search for one that is not
+ * expected stops at the first, so it looks at no more tensors than the model has blocks, besides
+ * ignored ones. */
+static int32_t check_tensors(const modeconn_model *model, const mc_safetensors *file,
+                             const char *path)
 {
     for (int64_t i = 0; i < mc_safetensors_count(file); i++) {
         const char *name = mc_safetensors_at(file, i)->name;
@@ -213,12 +219,29 @@ static int32_t fill_model(modeconn_model *model, const mc_safetensors *file, con
         }
     }
     for (int64_t i = 0; i < block_count(model); i++) {
-        int32_t status = fill_block(&model->blocks[i], file, path, block_values(model, i));
+        int32_t status = check_block(&model->blocks[i], file, path);
         if (status < 0) {
             return status;
         }
     }
-    int32_t status = mc_model_check_finite(model, model->theta, model->statistics);
+    return MODECONN_OK;
+}
+
+/* Every block from its tensor. Memory is taken only when the file is known to hold as much. */
+static int32_t fill_model(modeconn_model *model, const mc_safetensors *file, const char *path)
+{
+    int32_t status = check_tensors(model, file, path);
+    if (status < 0) {
+        return status;
+    }
+    status = mc_model_allocate(model);
+    for (int64_t i = 0; status == MODECONN_OK && i < block_count(model); i++) {
+        const mc_tensor *tensor = mc_safetensors_find(file, model->blocks[i].name);
+        status = mc_tensor_to_f32(tensor, block_values(model, i));
+    }
+    if (status == MODECONN_OK) {
+        status = mc_model_check_finite(model, model->theta, model->statistics);
+    }
     return status < 0 ? mc_fail_prefix(status, "%s", path) : MODECONN_OK;
 }
 
@@ -415,7 +438,9 @@ int32_t modeconn_model_load_as(modeconn_context *context, const char *path, cons
     }
     status = mc_model_from_shapes(context, arch, find_shape, file, height, width, &model);
     if (status < 0) {
-        status = mc_fail_prefix(status, "%s", path);
+        /* A size out of range came from a shape in the file, not from the caller. */
+        status = status == MODECONN_ERROR_ARGUMENT ? MODECONN_ERROR_SHAPE : status;
+        mc_fail_prefix(status, "%s", path);
     }
     return finish(status, model, file, path, out);
 }

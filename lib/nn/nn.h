@@ -112,10 +112,16 @@ struct modeconn_history {
     double *values;
 };
 
+/* The column that holds wall-clock speed: kept in memory, left out of files. */
+#define MC_SPEED_COLUMN "samples_per_second"
+
 int32_t mc_history_create(modeconn_context *context, const char *const *columns, int64_t n_columns,
                           modeconn_history **out);
 int32_t mc_history_append(modeconn_history *history, const double *values);
 int32_t mc_history_clone(const modeconn_history *history, modeconn_history **out);
+/* A copy that leaves column `without` out, where there is one. */
+int32_t mc_history_clone_without(const modeconn_history *history, const char *without,
+                                 modeconn_history **out);
 modeconn_history *mc_history_take(modeconn_history *history);
 /* From the text of modeconn_history_json(); MODECONN_ERROR_FORMAT says what is wrong with it. */
 int32_t mc_history_from_json(modeconn_context *context, const char *json, modeconn_history **out);
@@ -146,7 +152,7 @@ modeconn_model *mc_model_take(modeconn_model *model);
  * uninitialised; metadata and history empty. For scratch models and path points. */
 int32_t mc_model_clone_empty(const modeconn_model *model, modeconn_model **out);
 
-/* MODECONN_ERROR_SHAPE naming the first block that differs, or the input shape. */
+/* MODECONN_ERROR_SHAPE naming the first block or layer that differs, or the input shape. */
 int32_t mc_model_same_shape(const modeconn_model *a, const modeconn_model *b);
 
 /* Replaces the model's history (takes the caller's reference). */
@@ -157,17 +163,21 @@ void mc_model_set_history(modeconn_model *model, modeconn_history *history);
 int32_t mc_model_check_finite(const modeconn_model *model, const float *theta,
                               const float *statistics);
 
-/* All zeros but for the parameters' provenance: builds a model of `arch` from "key=value" settings
- * as stored in files ("graph": from its layer list). Parameters uninitialised. */
+/* Builds a model of an architecture from "key=value" settings as stored in files ("graph": from its
+ * layer list), without memory for its values: settings of a file may announce any number of them,
+ * which the caller first compares with what there is, then mc_model_allocate() makes room. */
 int32_t mc_model_from_settings(modeconn_context *context, const char *architecture,
                                const char *settings, modeconn_model **out);
 
-/* Infers width, channels and classes of `arch` from the shape of named tensors, for files without
+/* Likewise, width, channels and classes inferred from the shape of named tensors, for files without
  * metadata. `find` gives rank and shape of a tensor, or false. */
 typedef bool (*mc_find_shape_fn)(void *user, const char *name, int32_t *rank, int64_t shape[4]);
 int32_t mc_model_from_shapes(modeconn_context *context, const char *architecture,
                              mc_find_shape_fn find, void *user, int64_t height, int64_t width,
                              modeconn_model **out);
+
+/* Memory for the parameters and statistics of a model that has none yet, left uninitialised. */
+int32_t mc_model_allocate(modeconn_model *model);
 
 /* Options kinds of this folder (lib/tables.c lists them; the layers' kinds are in graph.h). */
 extern const mc_option_kind mc_kind_model;

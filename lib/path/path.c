@@ -171,8 +171,8 @@ static void combine_chunk(void *arg, int64_t task, int worker)
     int64_t end = begin + CHUNK < job->n ? begin + CHUNK : job->n;
     (void)worker;
     for (int64_t i = begin; i < end; i++) {
-        double sum = 0;
-        for (int64_t k = 0; k < job->count; k++) {
+        double sum = job->w[0] * (double)job->p[0][i]; /* not 0 + ..., which would lose a -0 */
+        for (int64_t k = 1; k < job->count; k++) {
             sum += job->w[k] * (double)job->p[k][i];
         }
         job->out[i] = (float)sum;

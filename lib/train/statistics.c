@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Batch-norm statistics at a point of parameter space (measure.h of the API, paper.md section 6).
+ * Batch-norm statistics at a point of parameter space (measure.h of the API, docs/measurements.md).
  * A policy is one row of mc_policies; the pooled arithmetic (law of total variance over batches
  * weighted by their counts) is the session's. Vectors of statistics are [n_stats]: running means
  * and unbiased running variances.

@@ -27,7 +27,7 @@ static const mc_option_spec train_specs[] = {
 };
 const mc_option_kind mc_kind_train = MC_OPTION_KIND("train", train_specs);
 
-const char *const mc_history_sgd[] = {"loss", "accuracy", "learning_rate", "samples_per_second"};
+const char *const mc_history_sgd[] = {"loss", "accuracy", "learning_rate", MC_SPEED_COLUMN};
 
 /* ---- creation ---------------------------------------------------------------------------- */
 

@@ -72,15 +72,6 @@ for path in sys.argv[2:]:
 PYTHON
 }
 
-# same A B: two files of this test's model hold the same weights (its 37454 parameters and 368
-# statistics are the last 151288 bytes; the header before them also holds how long training took).
-same()
-{
-    tail -c 151288 "$1" >same.1
-    tail -c 151288 "$2" >same.2
-    cmp -s same.1 same.2
-}
-
 verbs="train eval probe barrier finetune compare plot report reproduce info bench"
 
 echo "usage"
@@ -91,6 +82,8 @@ expect 0 --version
 says out "modeconn "
 names 2 "nosuchverb" nosuchverb
 for verb in $verbs; do
+    expect 0 "$verb" -h
+    says out "Usage: modeconn $verb"
     expect 0 "$verb" --help
     says out "Usage: modeconn $verb"
     [ ! -s err ] || fail "modeconn $verb --help writes to standard error"
@@ -105,6 +98,12 @@ for verb in train eval probe barrier finetune compare plot report info bench; do
 done
 expect 0 reproduce demo --help
 says out "--scale=demo|tiny"
+# The usage line has what cannot be left out; ranges and defaults stand with the options.
+expect 0 finetune --help
+says out "Usage: modeconn finetune [OPTION...] --model=FILE --data=DATA --out=FILE"
+says out "least 1; default 1000"
+expect 0 compare --help
+says out "--data=DATA --cue=box FIRST SECOND"
 names 2 "EXPERIMENT" reproduce
 names 2 "no experiment \"fig-99\"" reproduce fig-99
 names 2 "--out FILE is missing" train --data "$data"
@@ -121,6 +120,11 @@ names 2 "--mode" bench --mode sleep
 names 2 "--repeats" bench --repeats 2
 names 2 "--scale huge" reproduce demo --scale huge
 names 2 "either" info
+names 2 "--out: the name of a file" train --data "$data" --out ""
+names 2 "--out -: a file" train --data "$data" --out -
+names 2 "--csv -: a file" barrier --from a --to b --data "$data" --csv -
+names 2 "--out: the name of a folder" reproduce demo --scale tiny --out ""
+names 2 "standard output takes one" plot a.json --out - --json -
 
 echo "train"
 # shellcheck disable=SC2086
@@ -137,10 +141,10 @@ expect 0 train $tiny --cue box --view nocue --out clean.safetensors --json clean
 # Same seed, any number of threads: the same file. Without a cue the images are the same too.
 # shellcheck disable=SC2086
 expect 0 train $tiny --cue box --view nocue --out clean2.safetensors --threads 2
-same clean.safetensors clean2.safetensors || fail "the number of threads changes the model"
+cmp -s clean.safetensors clean2.safetensors || fail "the number of threads changes the model"
 # shellcheck disable=SC2086
 expect 0 train $tiny --seed 5 --out other.safetensors
-same clean.safetensors other.safetensors && fail "--seed changes nothing"
+cmp -s clean.safetensors other.safetensors && fail "--seed changes nothing"
 
 echo "resume"
 # The same state again goes on to the same end; other options are refused.
@@ -149,7 +153,7 @@ expect 0 train $tiny --out half.safetensors --checkpoint half.state
 # shellcheck disable=SC2086
 expect 0 train $tiny --out again.safetensors --resume half.state
 says out "resumed after 2 of 2"
-same half.safetensors again.safetensors || fail "a resumed run ends elsewhere"
+cmp -s half.safetensors again.safetensors || fail "a resumed run ends elsewhere"
 # shellcheck disable=SC2086
 expect 1 train $tiny --momentum 0.5 --out x --resume half.state
 says err "momentum"
@@ -229,6 +233,13 @@ names 1 "garbage.safetensors" plot garbage.safetensors --out x.svg
 names 1 "missing.json" report missing.json --out x.html
 names 1 "eval.json" report eval.json --out x.html
 names 1 "eval.json" plot eval.json --out x.svg
+names 1 "cannot read .: Is a directory" plot . --out x.svg
+names 1 "cannot read missing.json: No such file" plot missing.json --out x.svg
+printf '{"t": [1, 0], "views": {"nocue": {"loss": [1, 2], "accuracy": [0, 1]}}}' >backwards.json
+names 1 "backwards.json" plot backwards.json --out x.svg
+printf '{"t": [0, 1], "views": {"nocue": {"loss": [1e308, 2], "accuracy": [0, 1]}}}' >huge.json
+expect 0 plot huge.json --out huge.svg
+grep -Eq 'nan|inf' huge.svg && fail "a huge loss spoils the picture"
 names 1 "3x16x16" eval --model cue.safetensors --data shapes:size=16,channels=3,train=50,test=50
 names 2 "--cue" probe --model cue.safetensors --data "$data"
 touch file
@@ -238,7 +249,26 @@ if [ -w /dev/full ]; then
     status=0
     "$program" info --build >/dev/full 2>err || status=$?
     [ "$status" -eq 1 ] || fail "a full device goes unnoticed"
+    status=0
+    "$program" train --help >/dev/full 2>err || status=$?
+    [ "$status" -eq 1 ] || fail "a full device goes unnoticed after --help"
 fi
+
+echo "names"
+# File names are bytes; JSON, metadata and pictures are UTF-8.
+odd=$(printf 'odd\377 <&>.safetensors')
+cp cue.safetensors "$odd"
+expect 0 eval --model "$odd" --data "$data" --json odd.json
+valid odd.json model
+expect 0 barrier --from "$odd" --to clean.safetensors --data "$data" --points 2 --bn-samples 100 \
+    --plot odd.svg --json odd.json
+valid odd.json from to
+if command -v python3 >/dev/null 2>&1; then
+    python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' odd.svg ||
+        fail "a name that is not UTF-8 spoils the picture"
+fi
+expect 0 finetune --method naive --model "$odd" --data "$data" --clean 100 --epochs 1 \
+    --batch-size 50 --out naive.safetensors
 
 echo "interrupted"
 # The run is far longer than the wait; stopped, it says what is kept and gives 1.
@@ -256,6 +286,30 @@ wait $pid || status=$?
 [ "$status" -eq 1 ] || fail "an interrupted run gives $status"
 says err "long.state"
 [ ! -e long.safetensors ] || fail "an interrupted run wrote its model"
+
+# stopped ARGUMENT...: a long run that is stopped by Ctrl-C gives 1, says so, and leaves no file.
+stopped()
+{
+    rm -rf stop
+    mkdir stop
+    "$program" "$@" >out 2>err &
+    pid=$!
+    sleep 1
+    kill -INT $pid 2>/dev/null || fail "modeconn $1 ended before it was stopped"
+    status=0
+    wait $pid || status=$?
+    [ "$status" -eq 1 ] || fail "modeconn $1, interrupted, gives $status"
+    says err "stopped"
+    [ -z "$(find stop -type f)" ] || fail "modeconn $1, interrupted, left $(find stop -type f)"
+}
+
+# (Background jobs of a script ignore SIGINT; the program asks for it again.)
+stopped train --arch vgg13 --width 0.0625 --data "$data" --epochs 1000000 --out stop/x
+stopped finetune --model cue.safetensors --data "$data" --cue box --clean 300 --epochs 1000000 \
+    --out stop/x --json stop/y
+stopped barrier --from cue.safetensors --to clean.safetensors --data "$data" --points 100001 \
+    --plot stop/x --csv stop/y --json stop/z
+stopped reproduce demo --scale tiny --epochs 1000000 --out stop
 
 echo "demo"
 expect 0 reproduce demo --scale tiny --out demo/results --seed 3 --json copy.json
@@ -286,7 +340,7 @@ done
 # shellcheck disable=SC2086
 valid demo/results/results.json $keys
 page=demo/results/report.html
-grep -q "</html>" $page && grep -q "<svg xmlns" $page || fail "report.html is not whole"
+grep -q "</html>" $page && grep -q 'id="curve-CBFT"' $page && grep -q "</svg>" $page || fail "report.html is not whole"
 grep -Eq '(src|href)=|@import|url\(' $page && fail "report.html needs other files"
 expect 0 report demo/results/results.json --out report.html
 cmp -s report.html $page || fail "report makes another page of the same results"
@@ -298,7 +352,7 @@ expect 0 eval --model demo/results/CBFT.safetensors --data "$data" --cue box
 expect 0 reproduce demo --scale tiny --out demo/second --seed 3 --json -
 cp out second.json
 valid second.json models.CBFT.views.nocue.loss
-same demo/results/CBFT.safetensors demo/second/CBFT.safetensors ||
+cmp -s demo/results/CBFT.safetensors demo/second/CBFT.safetensors ||
     fail "the same seed gives another model"
 
 echo "$tests runs of the program, all as expected"

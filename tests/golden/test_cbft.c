@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Connectivity-based fine-tuning (paper.md section 4) against PyTorch, with given t and batches:
+ * Connectivity-based fine-tuning (Lubana et al. 2023) against PyTorch, with given t and batches:
  * the gradient of L_B through the interpolated model, on either side of kappa; the gradient of
  * L_CE + lambda/K L_I, three classes of ten missing from one batch or both; and whole steps of the
  * method, alternating and joint. The method draws t itself: the clipped law puts 31 % of its draws
@@ -123,7 +123,7 @@ static int64_t seed_of(double t)
     return -1;
 }
 
-static modeconn_options *options_of(const char *schedule, int64_t steps, double t)
+static modeconn_options *cbft_options(const char *schedule, int64_t steps, double t)
 {
     modeconn_options *options = NULL;
     OK(modeconn_options_create(context, "finetune", &options));
@@ -146,7 +146,7 @@ START_TEST(test_method)
     double losses[6];
     modeconn_history *history = NULL;
     mc_finetune_job job = {.origin = origin, .clean = clean, .cued = cue};
-    modeconn_options *options = options_of(schedule, steps, t_of(_i & 1));
+    modeconn_options *options = cbft_options(schedule, steps, t_of(_i & 1));
 
     snprintf(prefix, sizeof(prefix), "%s%d", schedule, (int)steps);
     job.options = options;

@@ -165,19 +165,6 @@ static void check_train(const golden *g, const modeconn_model *model, int64_t n)
     free(y);
 }
 
-/* NULL where this processor lacks the instructions. */
-static modeconn_context *context_of(const char *isa)
-{
-    modeconn_context *context = NULL;
-    modeconn_options *options = NULL;
-    OK(modeconn_options_create(NULL, "context", &options));
-    OK(modeconn_options_set_str(options, "isa", isa));
-    int32_t status = modeconn_context_create(options, &context);
-    ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_UNSUPPORTED);
-    modeconn_options_destroy(options);
-    return context;
-}
-
 static const char *const isas[] = {"baseline", "avx2", "avx512"};
 enum { N_ISAS = sizeof(isas) / sizeof(isas[0]) };
 
@@ -186,7 +173,9 @@ START_TEST(test_case)
 {
     const model_case *c = &cases[_i / N_ISAS];
     char name[GOLDEN_NAME], prefix[32];
-    modeconn_context *context = context_of(isas[_i % N_ISAS]);
+    char settings[32];
+    snprintf(settings, sizeof(settings), "isa=%s", isas[_i % N_ISAS]);
+    modeconn_context *context = context_of(settings);
     golden g;
     if (context == NULL) {
         return;

@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 #include "core/core.h"
-#include "core/failing_alloc.h"
+#include "failing.h"
 
 START_TEST(products_are_checked)
 {
@@ -49,21 +49,21 @@ END_TEST
 
 START_TEST(hooks_are_used)
 {
-    failing_alloc state = {.fail_at = 3};
+    failing state = {.fail_at = 3};
     const modeconn_context hooks = {
-        .alloc = failing_alloc_get, .release = failing_alloc_release, .alloc_user = &state};
+        .alloc = failing_alloc, .release = failing_free, .alloc_user = &state};
     char *copy = mc_strdup(&hooks, "text");
     void *block = mc_alloc(&hooks, 10, 4);
 
     ck_assert_str_eq(copy, "text");
     ck_assert_ptr_nonnull(block);
-    ck_assert_int_eq(state.alive, 2);
+    ck_assert_int_eq(state.live, 2);
     ck_assert_ptr_null(mc_strdup(&hooks, "more"));
     ck_assert_str_eq(modeconn_last_error(), "out of memory: 5 bytes");
     mc_free(&hooks, copy);
     mc_free(&hooks, block);
     mc_free(&hooks, NULL);
-    ck_assert_int_eq(state.alive, 0);
+    ck_assert_int_eq(state.live, 0);
 }
 END_TEST
 

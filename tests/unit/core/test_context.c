@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 #include "core/core.h"
-#include "core/failing_alloc.h"
+#include "failing.h"
 
 START_TEST(defaults)
 {
@@ -52,10 +52,13 @@ START_TEST(arguments_are_checked)
     FAILS(modeconn_context_create(train, &context), MODECONN_ERROR_ARGUMENT, "train");
     ck_assert_ptr_null(context);
     modeconn_options_destroy(train);
-    FAILS(modeconn_context_create_with_allocator(NULL, failing_alloc_get, NULL, NULL, &context),
+    FAILS(modeconn_context_create_with_allocator(NULL, failing_alloc, NULL, NULL, &context),
           MODECONN_ERROR_ARGUMENT, "release");
-    FAILS(modeconn_context_create_with_allocator(NULL, NULL, failing_alloc_release, NULL, &context),
+    FAILS(modeconn_context_create_with_allocator(NULL, NULL, failing_free, NULL, &context),
           MODECONN_ERROR_ARGUMENT, "alloc");
+    ck_assert_ptr_null(context);
+    FAILS(modeconn_context_create_with_allocator(NULL, NULL, NULL, NULL, NULL),
+          MODECONN_ERROR_ARGUMENT, "out");
     FAILS(modeconn_context_threads(NULL, &threads), MODECONN_ERROR_ARGUMENT, "context");
     FAILS(modeconn_context_set_log(NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT, "context");
     OK(modeconn_context_create(NULL, &context));
@@ -64,9 +67,32 @@ START_TEST(arguments_are_checked)
 }
 END_TEST
 
+/* A set of instructions is either there or refused by name. */
+START_TEST(instruction_sets_are_there_or_refused)
+{
+    static const char *const isas[] = {"baseline", "avx2", "avx512"};
+
+    for (size_t i = 0; i < sizeof(isas) / sizeof(isas[0]); i++) {
+        modeconn_options *options = options_of("context", "threads=1");
+        modeconn_context *context = (modeconn_context *)1;
+        OK(modeconn_options_set_str(options, "isa", isas[i]));
+        const int32_t status = modeconn_context_create(options, &context);
+        if (status == MODECONN_OK) {
+            ck_assert_str_eq(mc_kernels_isa(context->kernels), isas[i]);
+        } else {
+            FAILS(status, MODECONN_ERROR_UNSUPPORTED, isas[i]);
+            ck_assert_ptr_null(context);
+            ck_assert_uint_gt(i, 0); /* baseline is everywhere */
+        }
+        modeconn_context_destroy(context);
+        modeconn_options_destroy(options);
+    }
+}
+END_TEST
+
 START_TEST(every_allocation_may_fail)
 {
-    failing_alloc state = {.fail_at = 0};
+    failing state = {.fail_at = 0};
     modeconn_options *options = NULL;
     modeconn_context *context = NULL;
     int failures = 0;
@@ -74,42 +100,40 @@ START_TEST(every_allocation_may_fail)
     OK(modeconn_options_create(NULL, "context", &options));
     OK(modeconn_options_set_i64(options, "threads", 3));
     for (int k = 1; context == NULL; k++) {
-        state.calls = 0;
-        state.fail_at = k;
+        failing_at(&state, k);
         const int32_t status = modeconn_context_create_with_allocator(
-            options, failing_alloc_get, failing_alloc_release, &state, &context);
+            options, failing_alloc, failing_free, &state, &context);
         if (status == MODECONN_OK) {
             break;
         }
         FAILS(status, MODECONN_ERROR_MEMORY, "out of memory");
         ck_assert_ptr_null(context);
-        ck_assert_int_eq(state.alive, 0);
+        ck_assert_int_eq(state.live, 0);
         failures++;
     }
     ck_assert_int_eq(failures, 3);
     modeconn_context_destroy(context);
-    ck_assert_int_eq(state.alive, 0);
+    ck_assert_int_eq(state.live, 0);
     modeconn_options_destroy(options);
 }
 END_TEST
 
 START_TEST(handles_keep_it_alive)
 {
-    failing_alloc state = {.fail_at = 0};
+    failing state = {.fail_at = 0};
     modeconn_context *context = NULL;
     modeconn_options *options = NULL;
     const char *isa = NULL;
 
-    OK(modeconn_context_create_with_allocator(NULL, failing_alloc_get, failing_alloc_release,
-                                              &state, &context));
+    OK(modeconn_context_create_with_allocator(NULL, failing_alloc, failing_free, &state, &context));
     OK(modeconn_options_create(context, "context", &options));
     modeconn_context_destroy(context);
-    ck_assert_int_gt(state.alive, 0);
+    ck_assert_int_gt(state.live, 0);
     OK(modeconn_options_set_str(options, "isa", "avx2"));
     OK(modeconn_options_get_str(options, "isa", &isa));
     ck_assert_str_eq(isa, "avx2");
     modeconn_options_destroy(options);
-    ck_assert_int_eq(state.alive, 0);
+    ck_assert_int_eq(state.live, 0);
     ck_assert_ptr_null(mc_context_take(NULL));
     mc_context_drop(NULL);
 }
@@ -143,6 +167,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, defaults);
     tcase_add_test(tests, options_are_followed);
     tcase_add_test(tests, arguments_are_checked);
+    tcase_add_test(tests, instruction_sets_are_there_or_refused);
     tcase_add_test(tests, every_allocation_may_fail);
     tcase_add_test(tests, handles_keep_it_alive);
     tcase_add_test(tests, log_lines_arrive);

@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 #include "core/core.h"
-#include "core/failing_alloc.h"
+#include "failing.h"
 
 #include <math.h>
 
@@ -271,6 +271,15 @@ START_TEST(null_and_type_errors)
     FAILS(modeconn_options_set_i64(o, NULL, 1), MODECONN_ERROR_ARGUMENT, "key");
     FAILS(modeconn_options_set_text(o, "epochs", NULL), MODECONN_ERROR_ARGUMENT, "text");
     FAILS(modeconn_options_parse(o, NULL), MODECONN_ERROR_ARGUMENT, "settings");
+    FAILS(modeconn_options_set_f64(o, NULL, 1), MODECONN_ERROR_ARGUMENT, "key");
+    FAILS(modeconn_options_set_str(o, NULL, ""), MODECONN_ERROR_ARGUMENT, "key");
+    FAILS(modeconn_options_set_text(o, NULL, ""), MODECONN_ERROR_ARGUMENT, "key");
+    FAILS(modeconn_options_get_i64(NULL, "epochs", &integer), MODECONN_ERROR_ARGUMENT, "options");
+    FAILS(modeconn_options_get_f64(NULL, "momentum", &number), MODECONN_ERROR_ARGUMENT, "options");
+    FAILS(modeconn_options_get_str(NULL, "schedule", &text), MODECONN_ERROR_ARGUMENT, "options");
+    FAILS(modeconn_options_get_i64(o, NULL, &integer), MODECONN_ERROR_ARGUMENT, "key");
+    FAILS(modeconn_options_get_f64(o, NULL, &number), MODECONN_ERROR_ARGUMENT, "key");
+    FAILS(modeconn_options_get_str(o, NULL, &text), MODECONN_ERROR_ARGUMENT, "key");
     FAILS(modeconn_options_get_i64(o, "epochs", NULL), MODECONN_ERROR_ARGUMENT, "value");
     FAILS(modeconn_options_get_f64(o, "momentum", NULL), MODECONN_ERROR_ARGUMENT, "value");
     FAILS(modeconn_options_get_str(o, "schedule", NULL), MODECONN_ERROR_ARGUMENT, "value");
@@ -364,21 +373,19 @@ static int32_t use_everything(modeconn_context *context)
 
 START_TEST(every_allocation_may_fail)
 {
-    failing_alloc state = {.fail_at = 0};
+    failing state = {.fail_at = 0};
     modeconn_options *one = make("context");
     modeconn_context *context = NULL;
     int32_t status = MODECONN_ERROR_MEMORY;
     int failures = 0;
 
     OK(modeconn_options_set_i64(one, "threads", 1));
-    OK(modeconn_context_create_with_allocator(one, failing_alloc_get, failing_alloc_release, &state,
-                                              &context));
-    const int alive = state.alive;
+    OK(modeconn_context_create_with_allocator(one, failing_alloc, failing_free, &state, &context));
+    const long live = state.live;
     for (int k = 1; status != MODECONN_OK; k++) {
-        state.calls = 0;
-        state.fail_at = k;
+        failing_at(&state, k);
         status = use_everything(context);
-        ck_assert_int_eq(state.alive, alive);
+        ck_assert_int_eq(state.live, live);
         if (status != MODECONN_OK) {
             FAILS(status, MODECONN_ERROR_MEMORY, "out of memory");
             failures++;
@@ -386,7 +393,7 @@ START_TEST(every_allocation_may_fail)
     }
     ck_assert_int_eq(failures, 5);
     modeconn_context_destroy(context);
-    ck_assert_int_eq(state.alive, 0);
+    ck_assert_int_eq(state.live, 0);
     modeconn_options_destroy(one);
 }
 END_TEST

@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 #include "core/core.h"
-#include "core/failing_alloc.h"
+#include "failing.h"
 
 #include <fenv.h>
 #include <pthread.h>
@@ -273,27 +273,27 @@ END_TEST
 
 START_TEST(running_allocates_nothing)
 {
-    failing_alloc state = {.fail_at = 0};
+    failing state = {.fail_at = 0};
     const modeconn_context hooks = {
-        .alloc = failing_alloc_get, .release = failing_alloc_release, .alloc_user = &state};
+        .alloc = failing_alloc, .release = failing_free, .alloc_user = &state};
     mc_pool *pool = NULL;
     counts c = {.pool = NULL};
 
     OK(mc_pool_create(&hooks, 3, &pool));
-    const int calls = state.calls;
+    const long calls = state.calls;
     mc_pool_run(pool, MOST, count_task, &c);
     ck_assert_int_eq(state.calls, calls);
     mc_pool_destroy(&hooks, pool);
-    ck_assert_int_eq(state.alive, 0);
+    ck_assert_int_eq(state.live, 0);
 }
 END_TEST
 
 /* No address space has room for stacks of this size, so no thread can start. */
 START_TEST(refused_threads_are_reported)
 {
-    failing_alloc state = {.fail_at = 0};
+    failing state = {.fail_at = 0};
     const modeconn_context hooks = {
-        .alloc = failing_alloc_get, .release = failing_alloc_release, .alloc_user = &state};
+        .alloc = failing_alloc, .release = failing_free, .alloc_user = &state};
     mc_pool *pool = NULL;
     pthread_attr_t before, huge;
 
@@ -305,7 +305,7 @@ START_TEST(refused_threads_are_reported)
     pthread_setattr_default_np(&before);
     FAILS(status, MODECONN_ERROR_SYSTEM, "thread 2 of 4");
     ck_assert_ptr_null(pool);
-    ck_assert_int_eq(state.alive, 0);
+    ck_assert_int_eq(state.live, 0);
     pthread_attr_destroy(&huge);
 }
 END_TEST

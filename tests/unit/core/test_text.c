@@ -5,8 +5,9 @@
 #include "unit.h"
 #include "core/core.h"
 #include "core/comma_locale.h"
-#include "core/failing_alloc.h"
+#include "failing.h"
 
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 
@@ -52,9 +53,9 @@ END_TEST
 
 START_TEST(text_stays_failed)
 {
-    failing_alloc state = {.fail_at = 2};
+    failing state = {.fail_at = 2};
     const modeconn_context hooks = {
-        .alloc = failing_alloc_get, .release = failing_alloc_release, .alloc_user = &state};
+        .alloc = failing_alloc, .release = failing_free, .alloc_user = &state};
     mc_text text;
 
     mc_text_init(&text, &hooks);
@@ -66,7 +67,7 @@ START_TEST(text_stays_failed)
     ck_assert_str_eq(text.data, "kept");
     ck_assert_int_eq(state.calls, 2);
     mc_text_free(&text);
-    ck_assert_int_eq(state.alive, 0);
+    ck_assert_int_eq(state.live, 0);
 }
 END_TEST
 
@@ -170,8 +171,68 @@ START_TEST(clock_does_not_go_back)
 }
 END_TEST
 
+START_TEST(utf8_is_told_from_other_bytes)
+{
+    static const char *const valid[] = {"",
+                                        "plain",
+                                        "\xc2\x80",
+                                        "\xdf\xbf",
+                                        "\xe0\xa0\x80",
+                                        "\xed\x9f\xbf",
+                                        "\xee\x80\x80",
+                                        "\xf0\x90\x80\x80",
+                                        "\xf4\x8f\xbf\xbf"};
+    static const char *const invalid[] = {"\x80",
+                                          "\xc1\xbf",
+                                          "\xc3",
+                                          "\xc3(",
+                                          "\xe0\x9f\xbf",
+                                          "\xed\xa0\x80",
+                                          "\xf0\x8f\xbf\xbf",
+                                          "\xf4\x90\x80\x80",
+                                          "\xf5\x80",
+                                          "ok\xff",
+                                          "\xe2\x82",
+                                          "\xf0\x9f\x98",
+                                          "\xe2\x28\xa1",
+                                          "\xf0\x9f\x98("};
+    for (size_t i = 0; i < sizeof(valid) / sizeof(valid[0]); i++) {
+        ck_assert_msg(mc_utf8_valid(valid[i]), "valid text %zu", i);
+    }
+    ck_assert_int_eq(mc_utf8_length("a\xff"), 1);
+    ck_assert_int_eq(mc_utf8_length("\xc3\xa4z"), 2);
+    ck_assert_int_eq(mc_utf8_length("\xe2\x82\xac"), 3);
+    ck_assert_int_eq(mc_utf8_length("\xf0\x9f\x98\x80"), 4);
+    for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
+        ck_assert_msg(!mc_utf8_valid(invalid[i]), "invalid text %zu", i);
+    }
+}
+END_TEST
+
+START_TEST(errno_texts_are_english)
+{
+    ck_assert_str_eq(mc_errno_text(ENOSPC), "No space left on device");
+    ck_assert_str_eq(mc_errno_text(123456), "unknown error");
+}
+END_TEST
+
+START_TEST(json_strings_escape)
+{
+    mc_text text;
+
+    mc_text_init(&text, NULL);
+    mc_text_add_json(&text, "a \"b\" \\ \n\x01 \xc3\xa4 \xff\xe2\x82.");
+    ck_assert_str_eq(text.data,
+                     "\"a \\\"b\\\" \\\\ \\u000a\\u0001 \xc3\xa4 \\ufffd\\ufffd\\ufffd.\"");
+    mc_text_free(&text);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
+    tcase_add_test(tests, utf8_is_told_from_other_bytes);
+    tcase_add_test(tests, errno_texts_are_english);
+    tcase_add_test(tests, json_strings_escape);
     tcase_add_test(tests, out_follows_the_capacity_protocol);
     tcase_add_test(tests, text_grows);
     tcase_add_test(tests, text_stays_failed);

@@ -26,6 +26,7 @@ START_TEST(build_info_is_json)
     FAILS(modeconn_build_info(small, 4, NULL), MODECONN_ERROR_BUFFER, "4 bytes");
     ck_assert_str_eq(small, "abc");
     FAILS(modeconn_build_info(NULL, 4, NULL), MODECONN_ERROR_ARGUMENT, "buffer");
+    FAILS(modeconn_build_info(small, -1, NULL), MODECONN_ERROR_ARGUMENT, "-1");
 
     char *text = malloc((size_t)needed);
     OK(modeconn_build_info(text, needed, &needed));

@@ -1,38 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the tests of lib/data share: contexts, options in one line, temporary folders and files,
- * and the loop that fails every allocation in turn.
+ * What the tests of lib/data share: small datasets, gzip files, and the loop that fails every
+ * allocation in turn.
  */
 #ifndef MC_DATA_TEST_H
 #define MC_DATA_TEST_H
 
 #include "data/data.h"
+#include "failing.h"
 #include "unit.h"
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
-
-/* ---- contexts and options ---------------------------------------------------------------- */
-
-static inline modeconn_options *options_of(const char *kind, const char *settings)
-{
-    modeconn_options *options = NULL;
-    OK(modeconn_options_create(NULL, kind, &options));
-    OK(modeconn_options_parse(options, settings));
-    return options;
-}
-
-static inline modeconn_context *context_of(const char *settings)
-{
-    modeconn_options *options = options_of("context", settings);
-    modeconn_context *context = NULL;
-    OK(modeconn_context_create(options, &context));
-    modeconn_options_destroy(options);
-    return context;
-}
 
 /* ---- small datasets ---------------------------------------------------------------------- */
 
@@ -99,44 +80,10 @@ static inline modeconn_dataset *view_of(const modeconn_dataset *dataset, const c
     return out;
 }
 
-/* ---- folders and files ------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------- */
 
-static inline void folder_make(char path[64])
+static inline void file_put_gz(const char *path, const void *data, size_t size)
 {
-    strcpy(path, "/tmp/modeconn-data-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(path));
-}
-
-static inline void folder_remove(const char *path)
-{
-    char name[512];
-    DIR *stream = opendir(path);
-    ck_assert_ptr_nonnull(stream);
-    for (struct dirent *entry = readdir(stream); entry != NULL; entry = readdir(stream)) {
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
-            snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-            ck_assert_int_eq(remove(name), 0);
-        }
-    }
-    closedir(stream);
-    ck_assert_int_eq(rmdir(path), 0);
-}
-
-static inline void file_write(const char *folder, const char *name, const void *data, size_t size)
-{
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
-    FILE *file = fopen(path, "wb");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_uint_eq(fwrite(data, 1, size, file), size);
-    ck_assert_int_eq(fclose(file), 0);
-}
-
-static inline void file_write_gz(const char *folder, const char *name, const void *data,
-                                 size_t size)
-{
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
     gzFile file = gzopen(path, "wb");
     ck_assert_ptr_nonnull(file);
     ck_assert_int_eq(gzwrite(file, data, (unsigned)size), (int)size);
@@ -154,44 +101,14 @@ static inline void open_fails(modeconn_context *context, const char *spec, const
 
 /* ---- failing allocations ----------------------------------------------------------------- */
 
-typedef struct failing {
-    atomic_long calls, live;
-    long fail_at; /* 0: never */
-} failing;
-
-static inline void *failing_alloc(void *user, size_t size, size_t alignment)
-{
-    failing *state = user;
-    if (atomic_fetch_add(&state->calls, 1) + 1 == state->fail_at) {
-        return NULL;
-    }
-    void *memory = NULL;
-    if (posix_memalign(&memory, alignment, size > 0 ? size : 1) != 0) {
-        return NULL;
-    }
-    atomic_fetch_add(&state->live, 1);
-    return memory;
-}
-
-static inline void failing_free(void *user, void *pointer)
-{
-    failing *state = user;
-    atomic_fetch_sub(&state->live, 1);
-    free(pointer);
-}
-
 /* What is tried: makes up to two handles of a context; `arg` is the test's own. */
 typedef int32_t (*attempt_fn)(modeconn_context *context, const void *arg, modeconn_dataset *out[2]);
 
-static inline modeconn_context *failing_context(failing *state)
+/* The attempt to open the training split of the spec `arg`. */
+static inline int32_t attempt_open(modeconn_context *context, const void *arg,
+                                   modeconn_dataset *out[2])
 {
-    modeconn_options *options = options_of("context", "threads=1");
-    modeconn_context *context = NULL;
-    memset(state, 0, sizeof(*state));
-    OK(modeconn_context_create_with_allocator(options, failing_alloc, failing_free, state,
-                                              &context));
-    modeconn_options_destroy(options);
-    return context;
+    return modeconn_dataset_open(context, arg, "train", NULL, &out[0]);
 }
 
 /* Fails allocation k = 1, 2, ... until the attempt succeeds: each failure says so, leaves no
@@ -202,10 +119,9 @@ static inline void fail_each(failing *state, modeconn_context *context, attempt_
     long live = atomic_load(&state->live);
     for (long k = 1;; k++) {
         modeconn_dataset *out[2] = {NULL, NULL};
-        atomic_store(&state->calls, 0);
-        state->fail_at = k;
+        failing_at(state, k);
         int32_t status = attempt(context, arg, out);
-        state->fail_at = 0;
+        failing_at(state, 0);
         if (status == MODECONN_OK) {
             modeconn_dataset_destroy(out[0]);
             modeconn_dataset_destroy(out[1]);

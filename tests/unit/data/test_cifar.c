@@ -4,6 +4,7 @@
  * subset where it is at hand.
  */
 #include "data_test.h"
+#include "folder.h"
 
 enum { IMAGE = 3072, RECORD = 3073 };
 
@@ -13,7 +14,7 @@ static uint8_t byte_at(int first, int record, int p)
 }
 
 /* Records numbered from `first`, labels (first + i) % 10. */
-static void write_batch(const char *folder, const char *name, int first, int records)
+static void write_batch(const char *name, int first, int records)
 {
     uint8_t *data = calloc((size_t)records, RECORD);
     ck_assert_ptr_nonnull(data);
@@ -23,25 +24,25 @@ static void write_batch(const char *folder, const char *name, int first, int rec
             data[i * RECORD + 1 + p] = byte_at(first, i, p);
         }
     }
-    file_write(folder, name, data, (size_t)records * RECORD);
+    file_put(folder_path(name), data, (size_t)records * RECORD);
     free(data);
 }
 
 START_TEST(test_files_in_order)
 {
     modeconn_context *context = context_of("threads=1");
-    char folder[64], spec[128];
-    folder_make(folder);
+    char spec[128];
+    folder_make();
     snprintf(spec, sizeof(spec), "cifar10:%s", folder);
     /* Written in another order than they are to be read in; two gaps; some that do not count. */
-    write_batch(folder, "data_batch_10.bin", 6, 3);
-    write_batch(folder, "data_batch_2.bin", 4, 2);
-    write_batch(folder, "data_batch_1.bin", 0, 4);
-    write_batch(folder, "test_batch.bin", 7, 2);
-    file_write(folder, "data_batch_3.bin.part", "x", 1);
-    file_write(folder, "data_batch_.bin", "x", 1);
-    file_write(folder, "data_batch_x.bin", "x", 1);
-    file_write(folder, "batches.meta.txt", "airplane", 8);
+    write_batch("data_batch_10.bin", 6, 3);
+    write_batch("data_batch_2.bin", 4, 2);
+    write_batch("data_batch_1.bin", 0, 4);
+    write_batch("test_batch.bin", 7, 2);
+    file_put(folder_path("data_batch_3.bin.part"), "x", 1);
+    file_put(folder_path("data_batch_.bin"), "x", 1);
+    file_put(folder_path("data_batch_x.bin"), "x", 1);
+    file_put(folder_path("batches.meta.txt"), "airplane", 8);
     modeconn_dataset *train = NULL, *test = NULL;
     OK(modeconn_dataset_open(context, spec, "train", NULL, &train));
     OK(modeconn_dataset_open(context, spec, "test", NULL, &test));
@@ -65,7 +66,7 @@ START_TEST(test_files_in_order)
     ck_assert_str_eq(test->store->split, "test");
     modeconn_dataset_destroy(test);
     modeconn_dataset_destroy(train);
-    folder_remove(folder);
+    folder_remove();
     modeconn_context_destroy(context);
 }
 END_TEST
@@ -73,28 +74,28 @@ END_TEST
 START_TEST(test_damaged)
 {
     modeconn_context *context = context_of("threads=1");
-    char folder[64], spec[128], path[128];
+    char spec[128], path[128];
     uint8_t records[3 * RECORD] = {0};
-    folder_make(folder);
+    folder_make();
     snprintf(spec, sizeof(spec), "cifar10:%s", folder);
     open_fails(context, spec, "train", MODECONN_ERROR_IO, "no data_batch_*.bin");
     open_fails(context, spec, "train", MODECONN_ERROR_IO, folder);
     open_fails(context, spec, "test", MODECONN_ERROR_IO, "test_batch.bin");
-    write_batch(folder, "data_batch_1.bin", 0, 2);
+    write_batch("data_batch_1.bin", 0, 2);
     static const size_t sizes[] = {0, 1, RECORD - 1, RECORD + 1, 3 * RECORD - 5};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         char cut[32];
         snprintf(cut, sizeof(cut), "record %d", (int)(sizes[i] / RECORD));
-        file_write(folder, "data_batch_2.bin", records, sizes[i]);
+        file_put(folder_path("data_batch_2.bin"), records, sizes[i]);
         open_fails(context, spec, "train", MODECONN_ERROR_FORMAT, "data_batch_2.bin");
         open_fails(context, spec, "train", MODECONN_ERROR_FORMAT, cut);
     }
     records[2 * RECORD] = 10;
-    file_write(folder, "data_batch_2.bin", records, sizeof(records));
+    file_put(folder_path("data_batch_2.bin"), records, sizeof(records));
     open_fails(context, spec, "train", MODECONN_ERROR_FORMAT,
                "data_batch_2.bin: record 2: label 10");
     records[RECORD] = 255;
-    file_write(folder, "test_batch.bin", records, sizeof(records));
+    file_put(folder_path("test_batch.bin"), records, sizeof(records));
     open_fails(context, spec, "test", MODECONN_ERROR_FORMAT, "test_batch.bin: record 1: label 255");
     snprintf(path, sizeof(path), "%s/data_batch_2.bin", folder);
     ck_assert_int_eq(remove(path), 0);
@@ -105,29 +106,24 @@ START_TEST(test_damaged)
     open_fails(context, "cifar10:/nowhere/at/all", "train", MODECONN_ERROR_IO, "/nowhere/at/all");
     open_fails(context, "cifar10", "train", MODECONN_ERROR_ARGUMENT, "cifar10:DIR");
     open_fails(context, "cifar10:", "test", MODECONN_ERROR_ARGUMENT, "cifar10:DIR");
-    folder_remove(folder);
+    folder_remove();
     modeconn_context_destroy(context);
 }
 END_TEST
-
-static int32_t attempt(modeconn_context *context, const void *arg, modeconn_dataset *out[2])
-{
-    return modeconn_dataset_open(context, arg, "train", NULL, &out[0]);
-}
 
 START_TEST(test_failing_allocations)
 {
     failing state;
     modeconn_context *context = failing_context(&state);
-    char folder[64], spec[128], name[32];
-    folder_make(folder);
+    char spec[128], name[32];
+    folder_make();
     for (int i = 1; i <= 10; i++) { /* more files than the list first has room for */
         snprintf(name, sizeof(name), "data_batch_%d.bin", i);
-        write_batch(folder, name, i, 1);
+        write_batch(name, i, 1);
     }
     snprintf(spec, sizeof(spec), "cifar10:%s", folder);
-    fail_each(&state, context, attempt, spec, 19);
-    folder_remove(folder);
+    fail_each(&state, context, attempt_open, spec, 19);
+    folder_remove();
     modeconn_context_destroy(context);
     ck_assert_int_eq(atomic_load(&state.live), 0);
 }

@@ -199,7 +199,8 @@ START_TEST(test_describe_escapes)
 }
 END_TEST
 
-static int32_t attempt_open(modeconn_context *context, const void *arg, modeconn_dataset *out[2])
+static int32_t attempt_with_options(modeconn_context *context, const void *arg,
+                                    modeconn_dataset *out[2])
 {
     return modeconn_dataset_open(context, "shapes:size=8,train=10", "train", arg, &out[0]);
 }
@@ -224,7 +225,7 @@ START_TEST(test_failing_allocations)
     failing state;
     modeconn_context *context = failing_context(&state);
     modeconn_options *options = options_of("dataset", "cue=box,view=cue");
-    fail_each(&state, context, attempt_open, options, 8);
+    fail_each(&state, context, attempt_with_options, options, 8);
     modeconn_dataset *dataset = NULL;
     OK(modeconn_dataset_open(context, "shapes:size=8,train=10", "train", options, &dataset));
     fail_each(&state, context, attempt_view, dataset, 3);

@@ -3,6 +3,7 @@
  * IDX files: what is read, every way in which they can be wrong, and the real Fashion-MNIST.
  */
 #include "data_test.h"
+#include "folder.h"
 
 enum { N = 6, SIDE = 28, PIXELS = N * SIDE * SIDE };
 
@@ -44,18 +45,18 @@ static void good_pair(pair *p)
     p->labels_size = 8 + N;
 }
 
-static void write_pair(const pair *p, const char *folder, bool zipped)
+static void write_pair(const pair *p, bool zipped)
 {
     if (zipped) {
-        file_write_gz(folder, "images", p->images, p->images_size);
-        file_write_gz(folder, "labels", p->labels, p->labels_size);
+        file_put_gz(folder_path("images"), p->images, p->images_size);
+        file_put_gz(folder_path("labels"), p->labels, p->labels_size);
     } else {
-        file_write(folder, "images", p->images, p->images_size);
-        file_write(folder, "labels", p->labels, p->labels_size);
+        file_put(folder_path("images"), p->images, p->images_size);
+        file_put(folder_path("labels"), p->labels, p->labels_size);
     }
 }
 
-static const char *spec_of(const char *folder, char spec[256])
+static const char *spec_of(char spec[256])
 {
     snprintf(spec, 256, "idx:%s/images,%s/labels", folder, folder);
     return spec;
@@ -84,24 +85,24 @@ static void check_pair(modeconn_context *context, const char *spec, const char *
 START_TEST(test_plain_and_gz)
 {
     modeconn_context *context = context_of("threads=1");
-    char folder[64], spec[256];
+    char spec[256];
     pair p;
-    folder_make(folder);
+    folder_make();
     good_pair(&p);
     for (int zipped = 0; zipped < 2; zipped++) {
-        write_pair(&p, folder, zipped);
-        check_pair(context, spec_of(folder, spec), "train", 5);
+        write_pair(&p, zipped);
+        check_pair(context, spec_of(spec), "train", 5);
         check_pair(context, spec, "test", 5);
     }
     /* At least two classes, also where all labels are 0. */
     memset(p.labels + 8, 0, N);
-    write_pair(&p, folder, false);
+    write_pair(&p, false);
     modeconn_dataset *dataset = NULL;
     OK(modeconn_dataset_open(context, spec, "train", NULL, &dataset));
     ck_assert_int_eq(dataset->store->classes, 2);
     ck_assert_str_eq(dataset->store->source, spec);
     modeconn_dataset_destroy(dataset);
-    folder_remove(folder);
+    folder_remove();
     modeconn_context_destroy(context);
 }
 END_TEST
@@ -110,28 +111,28 @@ END_TEST
 START_TEST(test_fashion_folder)
 {
     modeconn_context *context = context_of("threads=1");
-    char folder[64], spec[128];
+    char spec[128];
     pair p;
-    folder_make(folder);
+    folder_make();
     good_pair(&p);
     snprintf(spec, sizeof(spec), "fashion-mnist:%s", folder);
     open_fails(context, spec, "train", MODECONN_ERROR_IO, "train-images-idx3-ubyte");
-    file_write_gz(folder, "train-images-idx3-ubyte.gz", p.images, p.images_size);
+    file_put_gz(folder_path("train-images-idx3-ubyte.gz"), p.images, p.images_size);
     open_fails(context, spec, "train", MODECONN_ERROR_IO, "train-labels-idx1-ubyte");
-    file_write(folder, "train-labels-idx1-ubyte", p.labels, p.labels_size);
+    file_put(folder_path("train-labels-idx1-ubyte"), p.labels, p.labels_size);
     check_pair(context, spec, "train", 10);
     open_fails(context, spec, "test", MODECONN_ERROR_IO, "t10k-images-idx3-ubyte");
-    file_write(folder, "t10k-images-idx3-ubyte", p.images, p.images_size);
-    file_write(folder, "t10k-labels-idx1-ubyte", p.labels, p.labels_size);
+    file_put(folder_path("t10k-images-idx3-ubyte"), p.images, p.images_size);
+    file_put(folder_path("t10k-labels-idx1-ubyte"), p.labels, p.labels_size);
     check_pair(context, spec, "test", 10);
     p.labels[8 + 4] = 10;
-    file_write(folder, "t10k-labels-idx1-ubyte", p.labels, p.labels_size);
+    file_put(folder_path("t10k-labels-idx1-ubyte"), p.labels, p.labels_size);
     open_fails(context, spec, "test", MODECONN_ERROR_FORMAT, "sample 4: label 10");
     put32(p.images + 8, 2 * SIDE);
     put32(p.images + 12, SIDE / 2);
-    file_write(folder, "t10k-images-idx3-ubyte", p.images, p.images_size);
+    file_put(folder_path("t10k-images-idx3-ubyte"), p.images, p.images_size);
     open_fails(context, spec, "test", MODECONN_ERROR_FORMAT, "56x14");
-    folder_remove(folder);
+    folder_remove();
     open_fails(context, "fashion-mnist:/nowhere/at/all", "train", MODECONN_ERROR_IO,
                "/nowhere/at/all");
     modeconn_context_destroy(context);
@@ -177,9 +178,9 @@ static const damage damages[] = {
 START_TEST(test_damaged)
 {
     modeconn_context *context = context_of("threads=1");
-    char folder[64], spec[256];
-    folder_make(folder);
-    spec_of(folder, spec);
+    char spec[256];
+    folder_make();
+    spec_of(spec);
     for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
         const damage *d = &damages[i];
         pair p;
@@ -190,7 +191,7 @@ START_TEST(test_damaged)
         p.images_size = d->images_size > 0 ? d->images_size : p.images_size;
         p.labels_size = d->labels_size > 0 ? d->labels_size : p.labels_size;
         for (int zipped = 0; zipped < 2; zipped++) {
-            write_pair(&p, folder, zipped);
+            write_pair(&p, zipped);
             modeconn_dataset *dataset = (modeconn_dataset *)(uintptr_t)1;
             int32_t status = modeconn_dataset_open(context, spec, "train", NULL, &dataset);
             const char *text = modeconn_last_error();
@@ -206,7 +207,7 @@ START_TEST(test_damaged)
             ck_assert_ptr_null(dataset);
         }
     }
-    folder_remove(folder);
+    folder_remove();
     modeconn_context_destroy(context);
 }
 END_TEST
@@ -214,20 +215,20 @@ END_TEST
 START_TEST(test_not_files)
 {
     modeconn_context *context = context_of("threads=1");
-    char folder[64], spec[300], path[128];
+    char spec[300], path[128];
     pair p;
-    folder_make(folder);
+    folder_make();
     good_pair(&p);
-    write_pair(&p, folder, false);
+    write_pair(&p, false);
     snprintf(spec, sizeof(spec), "idx:%s/none,%s/labels", folder, folder);
     open_fails(context, spec, "train", MODECONN_ERROR_IO, "/none");
     snprintf(spec, sizeof(spec), "idx:%s/images,%s/none", folder, folder);
     open_fails(context, spec, "train", MODECONN_ERROR_IO, "/none");
     snprintf(spec, sizeof(spec), "idx:%s,%s/labels", folder, folder);
     open_fails(context, spec, "train", MODECONN_ERROR_IO, "is a directory");
-    file_write(folder, "images", "", 0);
-    open_fails(context, spec_of(folder, spec), "train", MODECONN_ERROR_FORMAT, "/images");
-    file_write(folder, "images", "this is not a file of images at all", 35);
+    file_put(folder_path("images"), "", 0);
+    open_fails(context, spec_of(spec), "train", MODECONN_ERROR_FORMAT, "/images");
+    file_put(folder_path("images"), "this is not a file of images at all", 35);
     open_fails(context, spec, "train", MODECONN_ERROR_FORMAT, "magic 0x74686973");
     snprintf(path, sizeof(path), "%s/images", folder);
     ck_assert_int_eq(remove(path), 0);
@@ -239,7 +240,7 @@ START_TEST(test_not_files)
     open_fails(context, "idx:,b", "train", MODECONN_ERROR_ARGUMENT, "idx:,b");
     open_fails(context, "idx:a,", "train", MODECONN_ERROR_ARGUMENT, "idx:a,");
     open_fails(context, "idx:a,b,c", "train", MODECONN_ERROR_ARGUMENT, "commas");
-    folder_remove(folder);
+    folder_remove();
     modeconn_context_destroy(context);
 }
 END_TEST
@@ -249,13 +250,13 @@ END_TEST
 START_TEST(test_damaged_gz)
 {
     modeconn_context *context = context_of("threads=1");
-    char folder[64], spec[256], path[128];
+    char spec[256], path[128];
     static uint8_t stream[2 * PIXELS];
     pair p;
-    folder_make(folder);
+    folder_make();
     good_pair(&p);
-    write_pair(&p, folder, true);
-    spec_of(folder, spec);
+    write_pair(&p, true);
+    spec_of(spec);
     snprintf(path, sizeof(path), "%s/images", folder);
     FILE *file = fopen(path, "rb");
     ck_assert_ptr_nonnull(file);
@@ -263,13 +264,13 @@ START_TEST(test_damaged_gz)
     fclose(file);
     ck_assert(size > 100 && size < sizeof(stream));
     for (size_t cut = 0; cut < size; cut += cut < 40 || cut + 40 > size ? 1 : 61) {
-        file_write(folder, "images", stream, cut);
+        file_put(folder_path("images"), stream, cut);
         open_fails(context, spec, "train", MODECONN_ERROR_FORMAT, "/images");
     }
     int refused = 0, tried = 0;
     for (size_t at = 0; at < size; at += at < 20 || at + 20 > size ? 1 : 97) {
         stream[at] ^= 0x5A;
-        file_write(folder, "images", stream, size);
+        file_put(folder_path("images"), stream, size);
         modeconn_dataset *dataset = NULL;
         int32_t status = modeconn_dataset_open(context, spec, "train", NULL, &dataset);
         stream[at] ^= 0x5A;
@@ -283,31 +284,26 @@ START_TEST(test_damaged_gz)
         }
     }
     ck_assert_int_gt(refused, tried - 10);
-    folder_remove(folder);
+    folder_remove();
     modeconn_context_destroy(context);
 }
 END_TEST
-
-static int32_t attempt(modeconn_context *context, const void *arg, modeconn_dataset *out[2])
-{
-    return modeconn_dataset_open(context, arg, "train", NULL, &out[0]);
-}
 
 START_TEST(test_failing_allocations)
 {
     failing state;
     modeconn_context *context = failing_context(&state);
-    char folder[64], spec[256];
+    char spec[256];
     pair p;
-    folder_make(folder);
+    folder_make();
     good_pair(&p);
-    write_pair(&p, folder, false);
-    fail_each(&state, context, attempt, spec_of(folder, spec), 10);
-    file_write(folder, "train-images-idx3-ubyte", p.images, p.images_size);
-    file_write_gz(folder, "train-labels-idx1-ubyte.gz", p.labels, p.labels_size);
+    write_pair(&p, false);
+    fail_each(&state, context, attempt_open, spec_of(spec), 10);
+    file_put(folder_path("train-images-idx3-ubyte"), p.images, p.images_size);
+    file_put_gz(folder_path("train-labels-idx1-ubyte.gz"), p.labels, p.labels_size);
     snprintf(spec, sizeof(spec), "fashion-mnist:%s", folder);
-    fail_each(&state, context, attempt, spec, 11);
-    folder_remove(folder);
+    fail_each(&state, context, attempt_open, spec, 11);
+    folder_remove();
     modeconn_context_destroy(context);
     ck_assert_int_eq(atomic_load(&state.live), 0);
 }

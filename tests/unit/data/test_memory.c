@@ -85,6 +85,24 @@ START_TEST(test_arguments)
           MODECONN_ERROR_ARGUMENT, "labels");
     FAILS(modeconn_dataset_from_f32(context, f32, labels, N, 2, SIDE, SIDE, 3, NULL, NULL),
           MODECONN_ERROR_ARGUMENT, "out");
+    d = (modeconn_dataset *)(uintptr_t)1;
+    FAILS(modeconn_dataset_from_u8(NULL, u8, labels, N, 2, SIDE, SIDE, 3, NULL, &d),
+          MODECONN_ERROR_ARGUMENT, "context");
+    ck_assert_ptr_null(d);
+    FAILS(modeconn_dataset_from_u8(context, u8, labels, N, 2, SIDE, SIDE, 3, NULL, NULL),
+          MODECONN_ERROR_ARGUMENT, "out");
+    FAILS(modeconn_dataset_borrow_u8(NULL, u8, labels, N, 2, SIDE, SIDE, 3, NULL, release,
+                                     &released, &d),
+          MODECONN_ERROR_ARGUMENT, "context");
+    FAILS(modeconn_dataset_borrow_u8(context, NULL, labels, N, 2, SIDE, SIDE, 3, NULL, release,
+                                     &released, &d),
+          MODECONN_ERROR_ARGUMENT, "images");
+    FAILS(modeconn_dataset_borrow_f32(context, f32, NULL, N, 2, SIDE, SIDE, 3, NULL, release,
+                                      &released, &d),
+          MODECONN_ERROR_ARGUMENT, "labels");
+    FAILS(modeconn_dataset_borrow_f32(context, f32, labels, N, 2, SIDE, SIDE, 3, NULL, release,
+                                      &released, NULL),
+          MODECONN_ERROR_ARGUMENT, "out");
     FAILS(F32(0, 2, SIDE, SIDE, 3), MODECONN_ERROR_ARGUMENT, "n is 0");
     FAILS(F32(N, 0, SIDE, SIDE, 3), MODECONN_ERROR_ARGUMENT, "channels is 0");
     FAILS(F32(N, 2, -1, SIDE, 3), MODECONN_ERROR_ARGUMENT, "height is -1");

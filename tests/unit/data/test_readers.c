@@ -3,6 +3,7 @@
  * Names of datasets and splits, and the opening of files.
  */
 #include "data_test.h"
+#include "folder.h"
 
 START_TEST(test_names)
 {
@@ -26,11 +27,11 @@ END_TEST
 
 START_TEST(test_file)
 {
-    char folder[64], path[512];
+    char path[512];
     int fd = -1;
     int64_t size = -1;
-    folder_make(folder);
-    file_write(folder, "five", "12345", 5);
+    folder_make();
+    file_put(folder_path("five"), "12345", 5);
     snprintf(path, sizeof(path), "%s/five", folder);
     OK(mc_data_file(path, &fd, &size));
     ck_assert_int_eq(size, 5);
@@ -45,7 +46,7 @@ START_TEST(test_file)
     FAILS(mc_data_file(path, &fd, &size), MODECONN_ERROR_IO, "regular"); /* and does not hang */
     snprintf(path, sizeof(path), "%s/none", folder);
     FAILS(mc_data_file(path, &fd, &size), MODECONN_ERROR_IO, path);
-    folder_remove(folder);
+    folder_remove();
 }
 END_TEST
 

@@ -235,16 +235,11 @@ START_TEST(test_takes_the_cue)
 }
 END_TEST
 
-static int32_t attempt(modeconn_context *context, const void *arg, modeconn_dataset *out[2])
-{
-    return modeconn_dataset_open(context, arg, "test", NULL, &out[0]);
-}
-
 START_TEST(test_failing_allocations)
 {
     failing state;
     modeconn_context *context = failing_context(&state);
-    fail_each(&state, context, attempt, "shapes:size=8,test=10,noise=0.2", 9);
+    fail_each(&state, context, attempt_open, "shapes:size=8,train=10,noise=0.2", 9);
     modeconn_context_destroy(context);
     ck_assert_int_eq(atomic_load(&state.live), 0);
 }

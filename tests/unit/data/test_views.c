@@ -347,6 +347,7 @@ START_TEST(test_read_arguments)
           "indices[2] is 6");
     FAILS(modeconn_dataset_cue_values(NULL, NULL, 1, values), MODECONN_ERROR_ARGUMENT, "dataset");
     FAILS(modeconn_dataset_cue_values(dataset, NULL, 1, NULL), MODECONN_ERROR_ARGUMENT, "values");
+    FAILS(modeconn_dataset_cue_values(dataset, NULL, -1, values), MODECONN_ERROR_ARGUMENT, "-1");
     FAILS(modeconn_dataset_cue_values(dataset, high, 3, values), MODECONN_ERROR_ARGUMENT,
           "indices[2] is 6");
     ck_assert_int_eq(values[0], 7);

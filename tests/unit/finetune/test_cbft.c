@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * CBFT against a twin in double: a one-hidden-layer net whose every gradient is a central
- * difference of the formulas of paper.md section 4, followed through whole epochs (shuffles, short
+ * difference of the formulas of lib/finetune/cbft.c, followed through whole epochs (shuffles, short
  * batches, draws of t, both schedules, momentum and decay, rates, history). Then what the twin
  * cannot show: batch norm's running statistics, threads, batches that are too small.
  */
@@ -229,7 +229,7 @@ static const config configs[] = {
     {true, false, false, false, 1.0, 0, 1, 0.9, 1e-4, 0, 2},
 };
 
-static modeconn_options *options_of(const config *c, double rate)
+static modeconn_options *cbft_options(const config *c, double rate)
 {
     char text[512];
     snprintf(text, sizeof(text),
@@ -240,7 +240,7 @@ static modeconn_options *options_of(const config *c, double rate)
              c->barrier_weight, c->joint ? "joint" : "alternating",
              c->clipped ? "clipped" : "truncated", c->invariance_from, c->barrier_from,
              c->reference);
-    return small_options("finetune", text);
+    return options_of("finetune", text);
 }
 
 static void compare_row(const modeconn_model *tuned, int epoch, const double row[4], double rate)
@@ -273,7 +273,7 @@ START_TEST(follows_the_twin)
     modeconn_dataset *clean = small_points(context, N_CLEAN, 1);
     modeconn_dataset *cue = small_points(context, N_CUE, 2);
     modeconn_model *model = small_model(context, "mlp", "5", clean), *tuned = NULL;
-    modeconn_options *options = options_of(c, rate);
+    modeconn_options *options = cbft_options(c, rate);
     twin w = {.c = c, .first = true};
     double moved = 0, away = 0;
 
@@ -303,6 +303,48 @@ START_TEST(follows_the_twin)
 }
 END_TEST
 
+/* One joint step with kappa far below the loss, far above it, and without L_B: the barrier term
+ * pushes with the same gradient in opposite directions, down where the loss is above kappa. */
+START_TEST(sign_of_the_barrier)
+{
+    static const char *const terms[] = {"kappa=0", "kappa=1000", "barrier_weight=0"};
+    modeconn_context *context = small_context(1);
+    modeconn_dataset *clean = small_points(context, BATCH, 1);
+    modeconn_dataset *cue = small_points(context, BATCH, 2);
+    modeconn_model *model = small_model(context, "mlp", "5", clean), *tuned[3];
+    double moved = 0, loss[3];
+    for (int i = 0; i < 3; i++) {
+        char text[160];
+        snprintf(text, sizeof(text),
+                 "epochs=1,batch_size=%d,learning_rate=0.1,momentum=0,weight_decay=0,"
+                 "schedule=joint,seed=3,%s",
+                 BATCH, terms[i]);
+        modeconn_options *options = options_of("finetune", text);
+        OK(modeconn_finetune(model, clean, cue, options, NULL, NULL, &tuned[i]));
+        modeconn_options_destroy(options);
+        modeconn_evaluation *made = NULL;
+        OK(modeconn_evaluate(tuned[i], NULL, cue, NULL, NULL, NULL, &made));
+        OK(modeconn_evaluation_get(made, "nocue", &loss[i], NULL));
+        modeconn_evaluation_destroy(made);
+    }
+    for (int i = 0; i < N_THETA; i++) {
+        double none = (double)tuned[2]->theta[i], down = (double)tuned[0]->theta[i] - none;
+        double up = (double)tuned[1]->theta[i] - none;
+        ck_assert_double_eq_tol(down, -up, 1e-6);
+        moved += fabs(down);
+    }
+    ck_assert_double_gt(moved, 1e-3);
+    ck_assert(loss[0] < loss[2] && loss[2] < loss[1]);
+    for (int i = 0; i < 3; i++) {
+        modeconn_model_destroy(tuned[i]);
+    }
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(cue);
+    modeconn_dataset_destroy(clean);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 /* ---- with batch norm ------------------------------------------------------------------------ */
 
 typedef struct setting {
@@ -322,7 +364,7 @@ static setting make(int64_t threads, int64_t n_clean, int64_t n_cue)
 
 static modeconn_model *tune(const setting *s, const char *text)
 {
-    modeconn_options *options = small_options("finetune", text);
+    modeconn_options *options = options_of("finetune", text);
     modeconn_model *tuned = NULL;
     OK(modeconn_finetune(s->model, s->clean, s->cue, options, NULL, NULL, &tuned));
     modeconn_options_destroy(options);
@@ -387,8 +429,9 @@ START_TEST(threads)
         "epochs=2,batch_size=16,learning_rate=0.05,schedule=joint"};
     setting one = make(1, 40, 60);
     modeconn_model *first = tune(&one, settings[_i]);
-    for (int64_t count = 2; count <= 3; count++) {
-        setting more = make(count, 40, 60);
+    static const int64_t counts[] = {2, 3, 8};
+    for (int i = 0; i < 3; i++) {
+        setting more = make(counts[i], 40, 60);
         modeconn_model *again = tune(&more, settings[_i]);
         ck_assert(small_equal(first, again));
         modeconn_model_destroy(again);
@@ -405,7 +448,7 @@ START_TEST(single_value)
 {
     static const int64_t sizes[][2] = {{17, 40}, {16, 9}, {16, 17}, {24, 17}};
     static const char *const culprits[] = {"clean data", "cue data", NULL, "cue data"};
-    modeconn_options *options = small_options("finetune", "epochs=1,batch_size=8");
+    modeconn_options *options = options_of("finetune", "epochs=1,batch_size=8");
     for (int i = 0; i < 4; i++) {
         setting s = make(1, sizes[i][0], sizes[i][1]);
         modeconn_model *tuned = NULL;
@@ -425,6 +468,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, follows_the_twin, 0, (int)(sizeof(configs) / sizeof(configs[0])));
+    tcase_add_test(tests, sign_of_the_barrier);
     tcase_add_test(tests, running_statistics);
     tcase_add_loop_test(tests, threads, 0, 2);
     tcase_add_test(tests, single_value);

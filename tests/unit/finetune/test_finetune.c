@@ -57,8 +57,8 @@ START_TEST(errors)
     setting s = make();
     modeconn_model *tuned = s.model;
     modeconn_dataset *points = small_points(s.context, 6, 1);
-    modeconn_options *wrong = small_options("train", "");
-    modeconn_options *unknown = small_options("finetune", "method=magic");
+    modeconn_options *wrong = options_of("train", "");
+    modeconn_options *unknown = options_of("finetune", "method=magic");
     FAILS(modeconn_finetune(NULL, s.clean, s.cued, NULL, NULL, NULL, &tuned),
           MODECONN_ERROR_ARGUMENT, "model");
     ck_assert_ptr_null(tuned);
@@ -86,7 +86,7 @@ END_TEST
 START_TEST(cancelled)
 {
     setting s = make();
-    modeconn_options *options = small_options("finetune", "epochs=2,batch_size=16");
+    modeconn_options *options = options_of("finetune", "epochs=2,batch_size=16");
     modeconn_model *tuned = NULL;
     small_stop stop = {.at = 4};
     OK(modeconn_options_set_str(options, "method", methods[_i]));
@@ -110,8 +110,7 @@ END_TEST
 START_TEST(not_finite)
 {
     setting s = make();
-    modeconn_options *options =
-        small_options("finetune", "epochs=2,batch_size=16,learning_rate=1e30");
+    modeconn_options *options = options_of("finetune", "epochs=2,batch_size=16,learning_rate=1e30");
     modeconn_model *tuned = NULL;
     OK(modeconn_options_set_str(options, "method", methods[_i]));
     FAILS(modeconn_finetune(s.model, s.clean, s.cued, options, NULL, NULL, &tuned),
@@ -124,19 +123,19 @@ END_TEST
 
 START_TEST(out_of_memory)
 {
-    small_allocator allocator = {0};
-    modeconn_context *context = small_failing_context(&allocator);
+    failing allocator;
+    modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *clean = small_points(context, 9, 1), *cued = small_points(context, 12, 2);
     modeconn_model *model = small_model(context, "mlp", "5", clean), *expected = NULL;
-    modeconn_options *options = small_options("finetune", "epochs=1,batch_size=4");
+    modeconn_options *options = options_of("finetune", "epochs=1,batch_size=4");
     OK(modeconn_options_set_str(options, "method", methods[_i]));
     OK(modeconn_finetune(model, clean, cued, options, NULL, NULL, &expected));
-    for (long long k = 1;; k++) {
+    for (long k = 1;; k++) {
         modeconn_model *tuned = NULL;
-        long long alive = atomic_load(&allocator.alive);
-        small_fail_at(&allocator, k);
+        long live = atomic_load(&allocator.live);
+        failing_at(&allocator, k);
         int32_t status = modeconn_finetune(model, clean, cued, options, NULL, NULL, &tuned);
-        small_fail_at(&allocator, 0);
+        failing_at(&allocator, 0);
         if (status == MODECONN_OK) {
             ck_assert_int_gt(k, 15);
             ck_assert(small_equal(tuned, expected));
@@ -145,7 +144,7 @@ START_TEST(out_of_memory)
         }
         ck_assert_int_eq(status, MODECONN_ERROR_MEMORY);
         ck_assert_ptr_null(tuned);
-        ck_assert_int_eq(atomic_load(&allocator.alive), alive);
+        ck_assert_int_eq(atomic_load(&allocator.live), live);
     }
     modeconn_options_destroy(options);
     modeconn_model_destroy(expected);
@@ -153,7 +152,7 @@ START_TEST(out_of_memory)
     modeconn_dataset_destroy(cued);
     modeconn_dataset_destroy(clean);
     modeconn_context_destroy(context);
-    ck_assert_int_eq(atomic_load(&allocator.alive), 0);
+    ck_assert_int_eq(atomic_load(&allocator.live), 0);
 }
 END_TEST
 

@@ -17,8 +17,8 @@ START_TEST(is_training)
     modeconn_dataset *data = small_shapes(context, 40, "nocue");
     modeconn_model *model = small_model(context, "vgg13", "0.05", data);
     modeconn_model *trained = NULL, *tuned = NULL;
-    modeconn_options *options = small_options("train", settings[_i]);
-    modeconn_options *naive = small_options("finetune", settings[_i]);
+    modeconn_options *options = options_of("train", settings[_i]);
+    modeconn_options *naive = options_of("finetune", settings[_i]);
     modeconn_history *history = NULL;
     int64_t epochs, columns;
     OK(modeconn_options_set_str(options, "schedule", "cosine"));

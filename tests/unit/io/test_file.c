@@ -241,13 +241,6 @@ START_TEST(test_two_writers_at_once)
 }
 END_TEST
 
-START_TEST(test_errno_text)
-{
-    ck_assert_str_eq(mc_errno_text(ENOSPC), "No space left on device");
-    ck_assert_str_eq(mc_errno_text(123456), "unknown error");
-}
-END_TEST
-
 static void add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, folder_make, folder_remove);
@@ -265,7 +258,6 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_abort_keeps_the_old_file);
     tcase_add_test(tests, test_commit_fails_where_the_target_became_a_folder);
     tcase_add_test(tests, test_two_writers_at_once);
-    tcase_add_test(tests, test_errno_text);
 }
 
 int main(void)

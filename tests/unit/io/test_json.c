@@ -121,40 +121,6 @@ START_TEST(test_buffers)
 }
 END_TEST
 
-START_TEST(test_utf8)
-{
-    static const char *const valid[] = {"",
-                                        "plain",
-                                        "\xc2\x80",
-                                        "\xdf\xbf",
-                                        "\xe0\xa0\x80",
-                                        "\xed\x9f\xbf",
-                                        "\xee\x80\x80",
-                                        "\xf0\x90\x80\x80",
-                                        "\xf4\x8f\xbf\xbf"};
-    static const char *const invalid[] = {"\x80",
-                                          "\xc1\xbf",
-                                          "\xc3",
-                                          "\xc3(",
-                                          "\xe0\x9f\xbf",
-                                          "\xed\xa0\x80",
-                                          "\xf0\x8f\xbf\xbf",
-                                          "\xf4\x90\x80\x80",
-                                          "\xf5\x80",
-                                          "ok\xff",
-                                          "\xe2\x82",
-                                          "\xf0\x9f\x98",
-                                          "\xe2\x28\xa1",
-                                          "\xf0\x9f\x98("};
-    for (size_t i = 0; i < sizeof(valid) / sizeof(valid[0]); i++) {
-        ck_assert_msg(mc_utf8_valid(valid[i]), "valid text %zu", i);
-    }
-    for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
-        ck_assert_msg(!mc_utf8_valid(invalid[i]), "invalid text %zu", i);
-    }
-}
-END_TEST
-
 static void add(TCase *tests)
 {
     tcase_add_test(tests, test_layout);
@@ -164,7 +130,6 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_what_is_not_finite_is_null);
     tcase_add_test(tests, test_locale_does_not_matter);
     tcase_add_test(tests, test_buffers);
-    tcase_add_test(tests, test_utf8);
 }
 
 int main(void)

@@ -20,6 +20,7 @@
 #ifndef MC_PLANTED_H
 #define MC_PLANTED_H
 
+#include "failing.h"
 #include "measure/measure.h"
 #include "unit.h"
 #include <jansson.h>
@@ -40,14 +41,6 @@ static inline modeconn_context *context_with(int64_t threads, int64_t seed)
     OK(modeconn_context_create(options, &context));
     modeconn_options_destroy(options);
     return context;
-}
-
-static inline modeconn_options *options_of(const char *kind, const char *settings)
-{
-    modeconn_options *options = NULL;
-    OK(modeconn_options_create(NULL, kind, &options));
-    OK(modeconn_options_parse(options, settings));
-    return options;
 }
 
 static inline modeconn_dataset *planted_data(modeconn_context *context, int64_t n, int64_t seed,
@@ -156,17 +149,6 @@ static inline void expect_view(const modeconn_model *model, const modeconn_datas
     modeconn_dataset_destroy(seen);
 }
 
-/* The whole text of a result; free() it. */
-#define TEXT(call, handle, text)                                                                   \
-    do {                                                                                           \
-        int64_t text_size = 0;                                                                     \
-        OK(call(handle, NULL, 0, &text_size));                                                     \
-        (text) = malloc((size_t)text_size);                                                        \
-        FAILS(call(handle, (text), text_size - 1, NULL), MODECONN_ERROR_BUFFER, "");               \
-        OK(call(handle, (text), text_size, NULL));                                                 \
-        ck_assert_int_eq((int64_t)strlen(text) + 1, text_size);                                    \
-    } while (0)
-
 static inline json_t *parse_json(char *text)
 {
     json_error_t error;
@@ -186,62 +168,5 @@ static inline json_t *json_in(json_t *value, const char *const *keys)
     return value;
 }
 #define JSON_AT(value, ...) json_in(value, (const char *const[]){__VA_ARGS__, NULL})
-
-/* ---- an allocator that fails on request ----------------------------------------------------- */
-
-typedef struct failing_allocator {
-    atomic_llong countdown; /* calls until the failing one; negative: never */
-    atomic_llong live;
-} failing_allocator;
-
-static inline void *failing_alloc(void *user, size_t size, size_t alignment)
-{
-    failing_allocator *allocator = user;
-    if (atomic_fetch_sub(&allocator->countdown, 1) == 1) {
-        return NULL;
-    }
-    atomic_fetch_add(&allocator->live, 1);
-    return aligned_alloc(alignment, (size + alignment) / alignment * alignment);
-}
-
-static inline void failing_free(void *user, void *pointer)
-{
-    failing_allocator *allocator = user;
-    atomic_fetch_sub(&allocator->live, 1);
-    free(pointer);
-}
-
-static inline modeconn_context *failing_context(failing_allocator *allocator)
-{
-    modeconn_context *context = NULL;
-    atomic_init(&allocator->countdown, -1);
-    atomic_init(&allocator->live, 0);
-    OK(modeconn_context_create_with_allocator(NULL, failing_alloc, failing_free, allocator,
-                                              &context));
-    return context;
-}
-
-/* Fails every allocation of `call` in turn: each failure is MODECONN_ERROR_MEMORY, leaves *handle
- * NULL and nothing allocated; then the call succeeds. Expects a handle and a destroy function. */
-#define EVERY_ALLOCATION(allocator, call, handle)                                                  \
-    do {                                                                                           \
-        int32_t every_status = MODECONN_ERROR_MEMORY;                                              \
-        int every_k = 1;                                                                           \
-        for (; every_status != MODECONN_OK; every_k++) {                                           \
-            long long every_live = atomic_load(&(allocator)->live);                                \
-            atomic_store(&(allocator)->countdown, every_k);                                        \
-            every_status = (call);                                                                 \
-            atomic_store(&(allocator)->countdown, -1);                                             \
-            if (every_status == MODECONN_OK) {                                                     \
-                break;                                                                             \
-            }                                                                                      \
-            ck_assert_msg(every_status == MODECONN_ERROR_MEMORY, "allocation %d: %s (%s)",         \
-                          every_k, modeconn_status_name(every_status), modeconn_last_error());     \
-            ck_assert_ptr_null(handle);                                                            \
-            ck_assert_msg(atomic_load(&(allocator)->live) == every_live, "allocation %d: a leak",  \
-                          every_k);                                                                \
-        }                                                                                          \
-        ck_assert_int_gt(every_k, 1);                                                              \
-    } while (0)
 
 #endif

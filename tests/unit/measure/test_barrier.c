@@ -133,6 +133,77 @@ START_TEST(linear_is_above_max)
 }
 END_TEST
 
+/* ---- random curves against the definitions, read word by word ------------------------------- */
+
+static void random_curve(uint64_t curve, int64_t n)
+{
+    double slope = 4.0 * mc_random_f64(1, 2001, curve, 0) - 2.0;
+    for (int64_t i = 0; i < n; i++) {
+        t[i] = (double)i / (double)(n - 1);
+        values[i] = 3.0 + slope * t[i] + 0.1 * mc_random_normal(1, 2002, curve, (uint32_t)i);
+    }
+}
+
+/* Each definition in extended precision, by its formula in measure.h. */
+static long double stated(int64_t n, int32_t definition)
+{
+    long double first = values[0], last = values[n - 1], height = 0.0L;
+    for (int64_t i = 0; i < n; i++) {
+        long double x = (long double)i / (long double)(n - 1), level = (first + last) / 2.0L;
+        if (definition == MODECONN_BARRIER_HALF) {
+            if (2 * i == n - 1) {
+                return values[i] - level;
+            }
+            continue;
+        }
+        if (definition == MODECONN_BARRIER_LINEAR) {
+            level = (1.0L - x) * first + x * last;
+        } else if (definition == MODECONN_BARRIER_MAX) {
+            level = fmaxl(first, last);
+        }
+        height = fmaxl(height, values[i] - level);
+    }
+    return height;
+}
+
+START_TEST(random_curves)
+{
+    for (uint64_t curve = 0; curve < 2000; curve++) {
+        int64_t n = 2 + (int64_t)(curve % 60);
+        double heights[4];
+        random_curve(curve, n);
+        for (int32_t d = MODECONN_BARRIER_LINEAR; d <= MODECONN_BARRIER_HALF; d++) {
+            heights[d] = mc_barrier(t, values, n, d);
+            if (d == MODECONN_BARRIER_HALF && n % 2 == 0) {
+                ck_assert_double_nan(heights[d]);
+                continue;
+            }
+            NEAR(heights[d], (double)stated(n, d));
+        }
+        ck_assert_double_ge(heights[MODECONN_BARRIER_LINEAR], heights[MODECONN_BARRIER_MAX]);
+        ck_assert_double_ge(heights[MODECONN_BARRIER_MEAN], heights[MODECONN_BARRIER_MAX]);
+        ck_assert_double_ge(heights[MODECONN_BARRIER_MAX], 0.0);
+    }
+}
+END_TEST
+
+/* Exactly none, whatever the value: no barrier of rounding. */
+START_TEST(constant_curves)
+{
+    for (uint64_t curve = 0; curve < 500; curve++) {
+        int64_t n = 2 + (int64_t)(curve % 60);
+        double level = 5.0 * mc_random_f64(1, 2003, curve, 0);
+        for (int64_t i = 0; i < n; i++) {
+            t[i] = (double)i / (double)(n - 1);
+            values[i] = level;
+        }
+        for (int32_t d = MODECONN_BARRIER_LINEAR; d <= MODECONN_BARRIER_MAX; d++) {
+            ck_assert_double_eq(mc_barrier(t, values, n, d), 0.0);
+        }
+    }
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_test(tests, monotone_line);
@@ -142,6 +213,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, half_needs_its_point);
     tcase_add_test(tests, never_negative);
     tcase_add_test(tests, linear_is_above_max);
+    tcase_add_test(tests, random_curves);
+    tcase_add_test(tests, constant_curves);
 }
 
 int main(void)

@@ -149,14 +149,14 @@ END_TEST
 
 START_TEST(errors)
 {
-    failing_allocator allocator;
+    failing allocator;
     modeconn_context *context = failing_context(&allocator);
     double mean = 0.0, low = 0.0, high = 0.0;
     FAILS(mc_bootstrap_mean(context, d, 0, 0.95, 200, 1, &mean, &low, &high),
           MODECONN_ERROR_ARGUMENT, "0 samples");
     FAILS(mc_bootstrap_mean(context, d, INT64_C(1) << 31, 0.95, 200, 1, &mean, &low, &high),
           MODECONN_ERROR_ARGUMENT, "2147483648");
-    atomic_store(&allocator.countdown, 1);
+    failing_at(&allocator, 1);
     FAILS(mc_bootstrap_mean(context, d, 10, 0.95, 200, 1, &mean, &low, &high),
           MODECONN_ERROR_MEMORY, "out of memory");
     modeconn_context_destroy(context);

@@ -102,6 +102,29 @@ START_TEST(across_architectures)
 }
 END_TEST
 
+/* Any models: symmetric, and a model is never dissimilar to itself. */
+START_TEST(symmetric_and_reflexive)
+{
+    modeconn_context *context = context_with(2, 0);
+    modeconn_dataset *data = planted_data(context, 60, 6, "box");
+    for (uint64_t pair = 0; pair < 12; pair++) {
+        modeconn_model *models[2];
+        for (uint32_t m = 0; m < 2; m++) {
+            models[m] = planted_model(context, 2.0 * mc_random_f64(pair, STREAM_SYNTHETIC, m, 0),
+                                      2.0 * mc_random_f64(pair, STREAM_SYNTHETIC, m, 1), 0.3);
+            ck_assert_int_ne(compared(models[m], models[m], data, "resamples=100"),
+                             MODECONN_VERDICT_DISSIMILAR);
+        }
+        ck_assert_int_eq(compared(models[0], models[1], data, "resamples=100"),
+                         compared(models[1], models[0], data, "resamples=100"));
+        modeconn_model_destroy(models[1]);
+        modeconn_model_destroy(models[0]);
+    }
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(reports)
 {
     modeconn_context *context = context_with(1, 0);
@@ -200,14 +223,14 @@ END_TEST
 
 START_TEST(allocation_failures)
 {
-    failing_allocator allocator;
+    failing allocator;
     modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *data = planted_data(context, 10, 1, "box");
     modeconn_model *model = reader(context, CUE_READER);
     modeconn_options *options = options_of("probe", "resamples=100");
     modeconn_comparison *made = NULL;
     EVERY_ALLOCATION(&allocator, modeconn_compare(model, model, data, options, &made), made);
-    atomic_store(&allocator.countdown, 1);
+    failing_at(&allocator, 1);
     FAILS(modeconn_comparison_csv(made, NULL, 0, NULL), MODECONN_ERROR_MEMORY, "out of memory");
     modeconn_comparison_destroy(made);
     modeconn_options_destroy(options);
@@ -223,6 +246,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, table_of_verdicts);
     tcase_add_test(tests, planted_pairs);
     tcase_add_test(tests, across_architectures);
+    tcase_add_test(tests, symmetric_and_reflexive);
     tcase_add_test(tests, reports);
     tcase_add_test(tests, errors);
     tcase_add_test(tests, allocation_failures);

@@ -4,6 +4,10 @@
  */
 #include "planted.h"
 
+static const char *const policies[] = {"reset", "ema", "interpolate", "batch", "keep"};
+static const char *const views[] = {"nocue", "cue", "randcue", "randimg"};
+enum { N_POLICIES = 5, N_VIEWS = 4 };
+
 typedef struct scene {
     modeconn_context *context;
     modeconn_dataset *train, *test;
@@ -153,7 +157,6 @@ END_TEST
 static void expect_point(const scene *on, const modeconn_model *model, const char *settings,
                          const modeconn_curve *curve, int64_t point, int64_t points)
 {
-    static const char *const views[] = {"nocue", "cue", "randcue", "randimg"};
     modeconn_options *options = options_of("evaluate", settings);
     modeconn_evaluation *made = NULL;
     OK(modeconn_evaluate(model, on->train, on->test, options, NULL, NULL, &made));
@@ -172,8 +175,7 @@ static void expect_point(const scene *on, const modeconn_model *model, const cha
 START_TEST(points_equal_evaluations)
 {
     scene on = normed_scene();
-    static const char *const policies[] = {"reset", "interpolate", "batch", "ema"};
-    for (int p = 0; p < 4; p++) {
+    for (int p = 0; p < N_POLICIES - 1; p++) { /* keep: below */
         char settings[64], with_points[80];
         snprintf(settings, sizeof(settings), "statistics=%s,bn_batch_size=20", policies[p]);
         snprintf(with_points, sizeof(with_points), "%s,points=5", settings);
@@ -279,7 +281,7 @@ static int32_t on_progress(void *user, int64_t epoch, int64_t step, int64_t tota
     (void)seconds_left;
     ck_assert_int_eq(total, 3 * (3 + 4 * 2)); /* 20, 20, 10; four views of 30, 10 */
     ck_assert_int_eq(step, ++*calls);
-    ck_assert_int_eq(epoch, (step - 1) / 11);
+    ck_assert_int_eq(epoch, step / 11); /* points done */
     return *calls == 30;
 }
 
@@ -298,18 +300,114 @@ START_TEST(progress_and_cancelling)
 }
 END_TEST
 
+/* The options text of a policy, in a buffer of the caller. */
+static const char *with_policy(char text[96], const char *policy, const char *rest)
+{
+    snprintf(text, 96, "statistics=%s,batch_size=16,bn_batch_size=16%s", policy, rest);
+    return text;
+}
+
 START_TEST(same_bits_for_any_threads)
 {
-    double loss[2][4];
-    for (int i = 0; i < 2; i++) {
-        modeconn_context *context = context_with(i == 0 ? 1 : 4, 0);
+    static const int64_t threads[] = {1, 2, 3, 8};
+    double loss[4][N_POLICIES][N_VIEWS][4];
+    char text[96];
+    for (int i = 0; i < 4; i++) {
+        modeconn_context *context = context_with(threads[i], 0);
         scene on = scene_of(context, normed_model(context, 1), normed_model(context, 2));
-        modeconn_curve *curve = measure(&on, "points=4,batch_size=16,bn_batch_size=16");
-        OK(modeconn_curve_values(curve, "randimg", loss[i], NULL, 4));
-        modeconn_curve_destroy(curve);
+        for (int p = 0; p < N_POLICIES; p++) {
+            modeconn_curve *curve = measure(&on, with_policy(text, policies[p], ",points=4"));
+            for (int v = 0; v < N_VIEWS; v++) {
+                OK(modeconn_curve_values(curve, views[v], loss[i][p][v], NULL, 4));
+            }
+            modeconn_curve_destroy(curve);
+        }
         scene_free(&on);
     }
-    ck_assert(memcmp(loss[0], loss[1], sizeof(loss[0])) == 0);
+    for (int i = 1; i < 4; i++) {
+        ck_assert(memcmp(loss[0], loss[i], sizeof(loss[0])) == 0);
+    }
+}
+END_TEST
+
+/* A model and itself: one point in weight space, so no barrier by any definition, not even one of
+ * rounding. */
+START_TEST(a_model_with_itself)
+{
+    modeconn_context *context = context_with(2, 0);
+    modeconn_model *model = normed_model(context, 5), *same = NULL;
+    int64_t count = 0;
+    float theta[1024];
+    OK(modeconn_model_parameter_count(model, &count));
+    ck_assert_int_le(count, 1024);
+    OK(modeconn_model_get_parameters(model, theta, count));
+    theta[3] = -0.0F;
+    theta[4] = 1e-42F;
+    OK(modeconn_model_set_parameters(model, theta, count));
+    OK(modeconn_model_clone(model, &same));
+    scene on = scene_of(context, model, same);
+    for (int p = 0; p < N_POLICIES; p++) {
+        char text[96];
+        modeconn_curve *curve = measure(&on, with_policy(text, policies[p], ",points=11"));
+        for (int v = 0; v < N_VIEWS; v++) {
+            double loss[11], height = -1.0;
+            OK(modeconn_curve_values(curve, views[v], loss, NULL, 11));
+            for (int i = 1; i < 11; i++) {
+                ck_assert_double_eq(loss[i], loss[0]);
+            }
+            for (int32_t d = MODECONN_BARRIER_LINEAR; d <= MODECONN_BARRIER_HALF; d++) {
+                OK(modeconn_curve_barrier(curve, views[v], d, &height));
+                ck_assert_double_eq(height, 0.0);
+                OK(modeconn_curve_error_barrier(curve, views[v], d, &height));
+                ck_assert_double_eq(height, 0.0);
+            }
+        }
+        modeconn_curve_destroy(curve);
+    }
+    scene_free(&on);
+}
+END_TEST
+
+/* The ends against evaluations of the models themselves: keep at t = 0, interpolate at both. */
+START_TEST(ends_are_the_models)
+{
+    scene on = normed_scene();
+    modeconn_curve *keep = measure(&on, "statistics=keep,points=2");
+    modeconn_curve *interpolate = measure(&on, "statistics=interpolate,points=2");
+    expect_point(&on, on.first, "statistics=keep", keep, 0, 2);
+    expect_point(&on, on.first, "statistics=keep", interpolate, 0, 2);
+    expect_point(&on, on.second, "statistics=keep", interpolate, 1, 2);
+    modeconn_curve_destroy(interpolate);
+    modeconn_curve_destroy(keep);
+    scene_free(&on);
+}
+END_TEST
+
+/* From the other end: the same curve read backwards, to float rounding. */
+START_TEST(reversal)
+{
+    scene on = normed_scene();
+    modeconn_path *forth = on.path;
+    char text[96];
+    for (int p = 0; p < N_POLICIES - 1; p++) { /* keep is bound to the first end */
+        double there[7], back[7], heights[2];
+        modeconn_curve *curve = measure(&on, with_policy(text, policies[p], ",points=7"));
+        OK(modeconn_curve_values(curve, "randcue", there, NULL, 7));
+        OK(modeconn_curve_barrier(curve, "randcue", MODECONN_BARRIER_LINEAR, &heights[0]));
+        modeconn_curve_destroy(curve);
+        OK(modeconn_path_linear(on.second, on.first, &on.path));
+        curve = measure(&on, with_policy(text, policies[p], ",points=7"));
+        modeconn_path_destroy(on.path);
+        on.path = forth;
+        OK(modeconn_curve_values(curve, "randcue", back, NULL, 7));
+        OK(modeconn_curve_barrier(curve, "randcue", MODECONN_BARRIER_LINEAR, &heights[1]));
+        for (int i = 0; i < 7; i++) {
+            ck_assert_double_eq_tol(there[i], back[6 - i], 1e-5);
+        }
+        ck_assert_double_eq_tol(heights[0], heights[1], 1e-5);
+        modeconn_curve_destroy(curve);
+    }
+    scene_free(&on);
 }
 END_TEST
 
@@ -388,7 +486,7 @@ END_TEST
 
 START_TEST(allocation_failures)
 {
-    failing_allocator allocator;
+    failing allocator;
     modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *train = planted_data(context, 12, 1, "box");
     modeconn_dataset *test = planted_data(context, 10, 2, "box");
@@ -400,9 +498,9 @@ START_TEST(allocation_failures)
     OK(modeconn_path_linear(first, second, &path));
     EVERY_ALLOCATION(&allocator,
                      modeconn_curve_measure(path, train, test, options, NULL, NULL, &curve), curve);
-    atomic_store(&allocator.countdown, 1);
+    failing_at(&allocator, 1);
     FAILS(modeconn_curve_csv(curve, NULL, 0, NULL), MODECONN_ERROR_MEMORY, "out of memory");
-    atomic_store(&allocator.countdown, 1);
+    failing_at(&allocator, 1);
     FAILS(modeconn_curve_error_barrier(curve, "cue", 0, &height), MODECONN_ERROR_MEMORY,
           "out of memory");
     modeconn_curve_destroy(curve);
@@ -427,6 +525,9 @@ static void add(TCase *tests)
     tcase_add_test(tests, reports);
     tcase_add_test(tests, progress_and_cancelling);
     tcase_add_test(tests, same_bits_for_any_threads);
+    tcase_add_test(tests, a_model_with_itself);
+    tcase_add_test(tests, ends_are_the_models);
+    tcase_add_test(tests, reversal);
     tcase_add_test(tests, a_loss_that_blows_up_names_view_and_t);
     tcase_add_test(tests, errors);
     tcase_add_test(tests, allocation_failures);

@@ -23,7 +23,7 @@ typedef struct shape {
 } shape;
 
 /* Two convolutions, so that the first's weight gradient sees the second's input gradient. */
-static modeconn_model *model_of(const shape *s)
+static modeconn_model *conv_model(const shape *s)
 {
     modeconn_graph *graph;
     modeconn_model *model;
@@ -89,7 +89,7 @@ START_TEST(test_chosen_shapes)
         {16, 2, 13, 9, 33, 3, 1, 0}, {9, 1, 8, 8, 12, 3, 1, 2},  {30, 1, 5, 7, 16, 3, 1, 1},
         {7, 3, 12, 12, 9, 5, 2, 2},  {33, 2, 1, 1, 8, 3, 1, 1},  {3, 4, 9, 9, 10, 1, 1, 0},
     };
-    check_model(model_of(&shapes[_i]), shapes[_i].n, 2e-6, 4e-6);
+    check_model(conv_model(&shapes[_i]), shapes[_i].n, 2e-6, 4e-6);
 }
 END_TEST
 
@@ -103,7 +103,7 @@ START_TEST(test_sweep)
         }
         shape s = {pick[0], pick[1], pick[2], pick[3], pick[4], pick[5], pick[6], pick[7]};
         if (s.h + 2 * s.padding >= s.kernel && s.w + 2 * s.padding >= s.kernel) {
-            check_model(model_of(&s), s.n, 2e-6, 4e-6);
+            check_model(conv_model(&s), s.n, 2e-6, 4e-6);
         }
     }
 }

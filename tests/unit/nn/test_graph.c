@@ -3,8 +3,10 @@
  * Building graphs: every error of modeconn_graph_* and modeconn_model_from_graph, and the text
  * round trip.
  */
+#include "failing.h"
 #include "nn/graph.h"
 #include "unit.h"
+#include <stdio.h>
 
 static modeconn_context *ctx;
 static modeconn_graph *graph;
@@ -35,6 +37,9 @@ START_TEST(test_create_errors)
     FAILS(modeconn_graph_create(ctx, 1, 1, 1, NULL), MODECONN_ERROR_ARGUMENT, "out");
     FAILS(modeconn_graph_create(ctx, 0, 8, 8, &none), MODECONN_ERROR_ARGUMENT, "0x8x8");
     FAILS(modeconn_graph_create(ctx, 1, INT64_MAX, 8, &none), MODECONN_ERROR_ARGUMENT, "extent");
+    FAILS(modeconn_graph_create(ctx, 1024, 65536, 32, &none), MODECONN_ERROR_ARGUMENT,
+          "1024x65536x32 is too large");
+    ck_assert_ptr_null(none);
     modeconn_graph_destroy(NULL);
 }
 END_TEST
@@ -57,6 +62,7 @@ START_TEST(test_shapes)
     ck_assert_int_eq(c, 7);
     ck_assert_int_eq(h, 1);
     FAILS(modeconn_graph_shape(graph, 99, &c, &h, &w), MODECONN_ERROR_ARGUMENT, "99");
+    FAILS(modeconn_graph_shape(graph, -1, &c, &h, &w), MODECONN_ERROR_ARGUMENT, "-1");
     FAILS(modeconn_graph_shape(NULL, 0, &c, &h, &w), MODECONN_ERROR_ARGUMENT, "graph");
 }
 END_TEST
@@ -71,7 +77,11 @@ START_TEST(test_add_errors)
     FAILS(add_one("conv2d", NULL, "", 0, &node), MODECONN_ERROR_ARGUMENT, "name");
     FAILS(add_one("relu", NULL, "", 5, &node), MODECONN_ERROR_ARGUMENT, "input node 5");
     FAILS(add_one("relu", NULL, "", -1, &node), MODECONN_ERROR_ARGUMENT, "input node -1");
-    FAILS(add_one("add", NULL, "", 0, &node), MODECONN_ERROR_ARGUMENT, "add takes 2");
+    FAILS(add_one("add", NULL, "", 0, &node), MODECONN_ERROR_ARGUMENT,
+          "add layer: it takes 2 inputs, not 1");
+    FAILS(add_one("conv2d", "\xff\xfe", "", 0, &node), MODECONN_ERROR_ARGUMENT, "UTF-8");
+    FAILS(add_one("relu", "r\xc3", "", 0, &node), MODECONN_ERROR_ARGUMENT, "UTF-8");
+    FAILS(add_one("conv2d", "", "", 0, &node), MODECONN_ERROR_ARGUMENT, "name");
     FAILS(add_one("avg_pool", NULL, "kernel=2,padding=2", 0, &node), MODECONN_ERROR_ARGUMENT,
           "padding");
     FAILS(add_one("linear", "x", "out_features=16777216", 0, &node), MODECONN_ERROR_SHAPE,
@@ -87,11 +97,73 @@ START_TEST(test_add_errors)
     ck_assert_int_eq(node, 77);
     OK(add_one("conv2d", "x", "out_channels=4", 0, &a));
     ck_assert_int_eq(a, 1);
-    FAILS(add_one("batch_norm", "x", "", a, &b), MODECONN_ERROR_ARGUMENT, "named x");
+    FAILS(add_one("batch_norm", "x", "", a, &b), MODECONN_ERROR_ARGUMENT,
+          "layer x (batch_norm): the graph already has");
     pair[0] = 0;
     pair[1] = a;
     FAILS(modeconn_graph_add(graph, "add", NULL, "", pair, 2, &node), MODECONN_ERROR_SHAPE,
           "3x8x10");
+    FAILS(modeconn_graph_add(graph, "add", "sum", "", pair, 2, &node), MODECONN_ERROR_SHAPE,
+          "layer sum (add)");
+}
+END_TEST
+
+/* Limits on nodes and parameters, far above what fits into memory as a model. */
+START_TEST(test_limits)
+{
+    int32_t node = 0, last = 0;
+    int32_t status = MODECONN_OK;
+    modeconn_graph *large = NULL;
+    while (status == MODECONN_OK) {
+        last = node;
+        status = add_one("relu", NULL, "", last, &node);
+    }
+    FAILS(add_one("relu", NULL, "", last, &node), MODECONN_ERROR_ARGUMENT, "65536 nodes");
+    ck_assert_int_eq(last, 65535);
+
+    OK(modeconn_graph_create(ctx, 1048576, 1, 1, &large));
+    node = 0;
+    status = MODECONN_OK;
+    for (int i = 0; status == MODECONN_OK; i++) {
+        char name[16];
+        last = node;
+        snprintf(name, sizeof name, "c%d", i);
+        status = modeconn_graph_add(large, "conv2d", name,
+                                    "out_channels=1048576,kernel=63,padding=31", &last, 1, &node);
+    }
+    FAILS(status, MODECONN_ERROR_SHAPE, "parameters");
+    ck_assert_int_gt(large->n_theta, INT64_MAX / 2);
+    ck_assert_int_eq(large->n_nodes, last + 1);
+    modeconn_graph_destroy(large);
+}
+END_TEST
+
+/* Each allocation of a graph and its model fails in turn; a failed call leaves the graph as it was.
+ */
+START_TEST(test_out_of_memory)
+{
+    failing state;
+    modeconn_context *context = failing_context(&state);
+    modeconn_graph *made = NULL;
+    modeconn_model *model = NULL;
+    int32_t node = 0, status = MODECONN_ERROR_MEMORY;
+    EVERY_ALLOCATION(&state, modeconn_graph_create(context, 1, 4, 4, &made), made);
+    for (int i = 0; i < 70; i++) { /* beyond the first reservation */
+        OK(modeconn_graph_add(made, "relu", NULL, "", &node, 1, &node));
+    }
+    const int32_t input = node;
+    for (long k = 1; status != MODECONN_OK; k++) {
+        failing_at(&state, k);
+        status = modeconn_graph_add(made, "linear", "l", "out_features=2", &input, 1, &node);
+        failing_at(&state, 0);
+        ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_MEMORY);
+        ck_assert_int_eq(made->n_nodes, status == MODECONN_OK ? input + 2 : input + 1);
+    }
+    EVERY_ALLOCATION(&state, modeconn_model_from_graph(made, node, 0, &model), model);
+    modeconn_model_destroy(model);
+    modeconn_graph_destroy(made);
+    modeconn_context_destroy(context);
+    ck_assert_int_eq(state.live, 0);
 }
 END_TEST
 
@@ -109,6 +181,8 @@ START_TEST(test_model_errors)
     OK(add_one("linear", "l", "", a, &b));
     FAILS(modeconn_model_from_graph(graph, b, 0, &model), MODECONN_ERROR_ARGUMENT,
           "(conv2d) does not lead");
+    FAILS(modeconn_model_from_graph(graph, b, -2, &model), MODECONN_ERROR_ARGUMENT, "seed is -2");
+    FAILS(modeconn_model_from_graph(graph, 99, 0, &model), MODECONN_ERROR_ARGUMENT, "99");
     ck_assert_ptr_null(model);
 }
 END_TEST
@@ -152,6 +226,10 @@ START_TEST(test_damaged_text)
         "{\"input\": [1, 2, 3], \"layers\": [{\"type\": \"relu\", \"inputs\": [0, 0, 0, 0]}]}",
         "{\"input\": [1, 2, 3], \"layers\": [{\"type\": \"relu\", \"inputs\": [99999999999]}]}",
         "{\"input\": [1, 2, 3], \"layers\": [{\"type\": 3, \"inputs\": [0]}]}",
+        "{\"input\": [1, 2, 3], \"layers\": [{\"type\": \"linear\", \"name\": \"l\", \"inputs\": "
+        "[\"0\"]}]}",
+        "{\"input\": [1, 2, 3], \"layers\": [{\"type\": \"linear\", \"name\": \"l\", \"inputs\": "
+        "[-1]}]}",
         "{\"input\": [1, 2, 3], \"layers\": 3}",
     };
     modeconn_model *model = NULL;
@@ -169,6 +247,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_create_errors);
     tcase_add_test(tests, test_shapes);
     tcase_add_test(tests, test_add_errors);
+    tcase_add_test(tests, test_limits);
+    tcase_add_test(tests, test_out_of_memory);
     tcase_add_test(tests, test_model_errors);
     tcase_add_test(tests, test_graph_goes_on_after_model);
     tcase_add_test(tests, test_damaged_text);

@@ -15,13 +15,7 @@ static failing memory;
 
 static void setup(void)
 {
-    modeconn_options *options = NULL;
-    memset(&memory, 0, sizeof(memory));
-    OK(modeconn_options_create(NULL, "context", &options));
-    OK(modeconn_options_set_i64(options, "threads", 1));
-    OK(modeconn_context_create_with_allocator(options, failing_alloc, failing_free, &memory,
-                                              &context));
-    modeconn_options_destroy(options);
+    context = failing_context(&memory);
 }
 
 static void teardown(void)
@@ -41,20 +35,6 @@ static modeconn_history *sample(void)
     OK(mc_history_append(history, rows[0]));
     OK(mc_history_append(history, rows[1]));
     return history;
-}
-
-typedef int32_t (*text_fn)(const modeconn_history *, char *, int64_t, int64_t *);
-
-/* The text of a history; free() it. */
-static char *text_of(text_fn fn, const modeconn_history *history)
-{
-    int64_t size = 0;
-    OK(fn(history, NULL, 0, &size));
-    char *text = malloc((size_t)size);
-    ck_assert_ptr_nonnull(text);
-    FAILS(fn(history, text, size - 1, NULL), MODECONN_ERROR_BUFFER, "");
-    OK(fn(history, text, size, NULL));
-    return text;
 }
 
 static double value_of(const modeconn_history *history, const char *column, int64_t epoch)
@@ -117,7 +97,8 @@ END_TEST
 START_TEST(test_json)
 {
     modeconn_history *history = sample();
-    char *text = text_of(modeconn_history_json, history);
+    char *text = NULL;
+    TEXT(modeconn_history_json, history, text);
     json_t *root = json_loads(text, 0, NULL);
     ck_assert_ptr_nonnull(root);
     ck_assert_uint_eq(json_array_size(json_object_get(root, "columns")), 3);
@@ -135,7 +116,8 @@ END_TEST
 START_TEST(test_csv)
 {
     modeconn_history *history = sample();
-    char *text = text_of(modeconn_history_csv, history);
+    char *text = NULL;
+    TEXT(modeconn_history_csv, history, text);
     ck_assert_str_eq(text, "epoch,loss,accuracy,loss_barrier\n"
                            "0,2.5,0.125,-1\n"
                            "1,0.1,nan,1e-300\n");
@@ -144,7 +126,7 @@ START_TEST(test_csv)
 
     static const char *const awkward[] = {"a,b", "say \"x\"", "100%s"};
     OK(mc_history_create(context, awkward, 3, &history));
-    text = text_of(modeconn_history_csv, history);
+    TEXT(modeconn_history_csv, history, text);
     ck_assert_str_eq(text, "epoch,\"a,b\",\"say \"\"x\"\"\",100%s\n");
     free(text);
     modeconn_history_destroy(history);
@@ -155,8 +137,10 @@ START_TEST(test_empty)
 {
     modeconn_history *history = NULL, *back = NULL;
     OK(mc_history_create(context, NULL, 0, &history));
-    char *json = text_of(modeconn_history_json, history);
-    char *csv = text_of(modeconn_history_csv, history);
+    char *json = NULL;
+    TEXT(modeconn_history_json, history, json);
+    char *csv = NULL;
+    TEXT(modeconn_history_csv, history, csv);
     ck_assert_str_eq(csv, "epoch\n");
     int64_t epochs = -1, n = -1;
     OK(mc_history_from_json(context, json, &back));
@@ -177,7 +161,8 @@ START_TEST(test_json_reads_back_bit_for_bit)
         double row[3] = {1.0 / (i + 3), exp(-50.0 * i), i};
         OK(mc_history_append(history, row));
     }
-    char *text = text_of(modeconn_history_json, history);
+    char *text = NULL;
+    TEXT(modeconn_history_json, history, text);
     OK(mc_history_from_json(context, text, &back));
     ck_assert_int_eq(back->n_epochs, 42);
     ck_assert_int_eq(back->n_columns, 3);
@@ -204,7 +189,8 @@ START_TEST(test_damaged_json)
         {"{\"columns\":[\"a\",\"a\"],\"epochs\":[]}", "column \"a\""},
         {"{\"columns\":[\"a\"]}", "\"epochs\""},
         {"{\"columns\":[\"a\"],\"epochs\":3}", "\"epochs\""},
-        {"{\"columns\":[\"a\"],\"epochs\":[{},7]}", "epoch 1"},
+        {"{\"columns\":[\"a\"],\"epochs\":[{\"a\":1},7]}", "epoch 1"},
+        {"{\"columns\":[\"a\"],\"epochs\":[{\"a\":1},{}]}", "epoch 1: \"a\" is missing"},
         {"{\"columns\":[\"a\"],\"epochs\":[{\"a\":\"x\"}]}", "epoch 0: \"a\""},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -223,15 +209,36 @@ START_TEST(test_damaged_json)
 }
 END_TEST
 
-START_TEST(test_missing_values_of_a_file_are_nan)
+START_TEST(test_null_of_a_file_is_nan)
 {
     modeconn_history *history = NULL;
-    OK(mc_history_from_json(
-        context, "{\"columns\":[\"a\",\"b\"],\"epochs\":[{\"b\":2,\"c\":0},{\"a\":null}]}",
-        &history));
+    OK(mc_history_from_json(context,
+                            "{\"columns\":[\"a\",\"b\"],\"epochs\":[{\"b\":2,\"a\":null,\"c\":0}]}",
+                            &history));
     ck_assert(isnan(value_of(history, "a", 0)));
     ck_assert_double_eq(value_of(history, "b", 0), 2);
-    ck_assert(isnan(value_of(history, "a", 1)));
+    modeconn_history_destroy(history);
+}
+END_TEST
+
+START_TEST(test_clone_without_a_column)
+{
+    modeconn_history *history = sample(), *copy = NULL;
+    int64_t epochs = 0, n = 0;
+    double value = 0;
+    OK(mc_history_clone_without(history, "accuracy", &copy));
+    OK(modeconn_history_size(copy, &epochs, &n));
+    ck_assert(epochs == 2 && n == 2);
+    FAILS(modeconn_history_value(copy, "accuracy", 0, &value), MODECONN_ERROR_UNKNOWN, "accuracy");
+    for (int64_t epoch = 0; epoch < 2; epoch++) {
+        ck_assert_double_eq(value_of(copy, "loss", epoch), value_of(history, "loss", epoch));
+        ck_assert_double_eq(value_of(copy, "loss_barrier", epoch),
+                            value_of(history, "loss_barrier", epoch));
+    }
+    modeconn_history_destroy(copy);
+    OK(mc_history_clone_without(history, "nothing of the kind", &copy));
+    ck_assert_int_eq(copy->n_columns, 3);
+    modeconn_history_destroy(copy);
     modeconn_history_destroy(history);
 }
 END_TEST
@@ -300,7 +307,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_empty);
     tcase_add_test(tests, test_json_reads_back_bit_for_bit);
     tcase_add_test(tests, test_damaged_json);
-    tcase_add_test(tests, test_missing_values_of_a_file_are_nan);
+    tcase_add_test(tests, test_null_of_a_file_is_nan);
+    tcase_add_test(tests, test_clone_without_a_column);
     tcase_add_test(tests, test_clone_is_independent_and_take_is_not);
     tcase_add_test(tests, test_out_of_memory);
 }

@@ -10,23 +10,12 @@
 static modeconn_context *ctx;
 static modeconn_model *model;
 
-static modeconn_model *create(modeconn_context *context, const char *arch, const char *settings)
-{
-    modeconn_options *options;
-    modeconn_model *made;
-    OK(modeconn_options_create(context, "model", &options));
-    OK(modeconn_options_parse(options, settings));
-    OK(modeconn_model_create(context, arch, NULL, options, &made));
-    modeconn_options_destroy(options);
-    return made;
-}
-
 static const char small[] = "width=0.05,channels=2,height=9,width_pixels=8,classes=4,seed=9";
 
 static void setup(void)
 {
     OK(modeconn_context_create(NULL, &ctx));
-    model = create(ctx, "vgg13", small);
+    model = model_with(ctx, "vgg13", small);
 }
 
 static void teardown(void)
@@ -44,7 +33,7 @@ START_TEST(test_parameter_counts)
     } known[] = {{"vgg13", 9413066}, {"resnet18", 11173962}};
     for (int i = 0; i < 2; i++) {
         modeconn_model *full =
-            create(ctx, known[i].arch, "channels=3,height=32,width_pixels=32,classes=10");
+            model_with(ctx, known[i].arch, "channels=3,height=32,width_pixels=32,classes=10");
         int64_t count;
         OK(modeconn_model_parameter_count(full, &count));
         ck_assert_int_eq(count, known[i].count);
@@ -60,7 +49,7 @@ START_TEST(test_names)
         "layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.0.bn1.bias",
         "layer1.0.conv2.weight", "layer1.0.bn2.weight", "layer1.0.bn2.bias"};
     modeconn_model *resnet =
-        create(ctx, "resnet18", "width=0.1,channels=3,height=8,width_pixels=8,classes=10");
+        model_with(ctx, "resnet18", "width=0.1,channels=3,height=8,width_pixels=8,classes=10");
     const char *name;
     int64_t offset, size, parameters, statistics, next = 0, shape[4];
     int32_t rank;
@@ -88,13 +77,14 @@ END_TEST
 
 START_TEST(test_initialisation)
 {
-    modeconn_model *same = create(ctx, "vgg13", small), *other = NULL;
+    modeconn_model *same = model_with(ctx, "vgg13", small), *other = NULL;
     ck_assert_mem_eq(model->theta, same->theta, (size_t)model->n_theta * sizeof(float));
-    other = create(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=8,classes=4,seed=8");
+    other =
+        model_with(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=8,classes=4,seed=8");
     ck_assert_mem_ne(model->theta, other->theta, (size_t)model->n_theta * sizeof(float));
     /* Uniform with bound 1/sqrt(fan_in): inside it, and with its variance. */
     modeconn_model *wide =
-        create(ctx, "mlp", "hidden=400,channels=1,height=10,width_pixels=10,classes=4");
+        model_with(ctx, "mlp", "hidden=400,channels=1,height=10,width_pixels=10,classes=4");
     double bound = 0.1, squares = 0.0;
     const mc_block *weight = &wide->blocks[0];
     for (int64_t i = 0; i < weight->size; i++) {
@@ -132,6 +122,15 @@ START_TEST(test_create_errors)
     OK(modeconn_options_parse(options, "hidden=3,x"));
     FAILS(modeconn_model_create(ctx, "mlp", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
           "hidden");
+    /* Also where it is not read: in a file it would pass for further settings. */
+    OK(modeconn_options_set_str(options, "widths", ""));
+    OK(modeconn_options_set_str(options, "hidden", "4,width=3"));
+    FAILS(modeconn_model_create(ctx, "vgg13", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+          "hidden");
+    OK(modeconn_options_parse(options, "hidden=4,height=8192,width_pixels=8192"));
+    FAILS(modeconn_model_create(ctx, "vgg13", NULL, options, &made), MODECONN_ERROR_SHAPE,
+          "vgg13: layer layers.0.conv1 (conv2d): output 64x8192x8192 is too large");
+    ck_assert_ptr_null(made);
     modeconn_options_destroy(options);
     modeconn_options_destroy(wrong);
 }
@@ -147,6 +146,8 @@ START_TEST(test_architectures_listed)
     ck_assert_str_eq(name, "vgg13");
     FAILS(modeconn_architecture_describe(count, &name, NULL), MODECONN_ERROR_ARGUMENT,
           "architecture 3");
+    FAILS(modeconn_architecture_describe(-1, &name, NULL), MODECONN_ERROR_ARGUMENT, "-1");
+    OK(modeconn_architecture_describe(2, NULL, NULL));
     FAILS(modeconn_architecture_count(NULL), MODECONN_ERROR_ARGUMENT, "count");
 }
 END_TEST
@@ -160,7 +161,21 @@ START_TEST(test_vectors)
     OK(modeconn_model_get_parameters(model, theta, n));
     OK(modeconn_model_get_statistics(model, stats, k));
     FAILS(modeconn_model_get_parameters(model, theta, n - 1), MODECONN_ERROR_SHAPE, "vector");
-    FAILS(modeconn_model_set_parameters(model, NULL, n), MODECONN_ERROR_ARGUMENT, "values");
+    FAILS(modeconn_model_set_parameters(model, NULL, n), MODECONN_ERROR_ARGUMENT, "theta");
+    FAILS(modeconn_model_get_parameters(model, NULL, n), MODECONN_ERROR_ARGUMENT, "theta");
+    FAILS(modeconn_model_get_parameters(NULL, theta, n), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_set_parameters(NULL, theta, n), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_set_parameters(model, theta, n + 1), MODECONN_ERROR_SHAPE, "theta");
+    FAILS(modeconn_model_get_statistics(model, NULL, k), MODECONN_ERROR_ARGUMENT, "statistics");
+    FAILS(modeconn_model_set_statistics(model, NULL, k), MODECONN_ERROR_ARGUMENT, "statistics");
+    FAILS(modeconn_model_get_statistics(NULL, stats, k), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_set_statistics(NULL, stats, k), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_get_statistics(model, stats, -1), MODECONN_ERROR_SHAPE, "statistics: -1");
+    FAILS(modeconn_model_set_statistics(model, stats, 0), MODECONN_ERROR_SHAPE, "statistics: 0");
+    FAILS(modeconn_model_parameter_count(NULL, &n), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_parameter_count(model, NULL), MODECONN_ERROR_ARGUMENT, "count");
+    FAILS(modeconn_model_statistics_count(NULL, &n), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_statistics_count(model, NULL), MODECONN_ERROR_ARGUMENT, "count");
     float kept = theta[5];
     theta[5] = NAN;
     FAILS(modeconn_model_set_parameters(model, theta, n), MODECONN_ERROR_NUMERIC,
@@ -169,6 +184,8 @@ START_TEST(test_vectors)
     OK(modeconn_model_set_parameters(model, theta, n));
     ck_assert(model->theta[5] == 2.5f && kept != 2.5f);
     stats[k - 1] = -1.0f;
+    FAILS(modeconn_model_set_statistics(model, stats, k), MODECONN_ERROR_NUMERIC, "running_var");
+    stats[k - 1] = HUGE_VALF;
     FAILS(modeconn_model_set_statistics(model, stats, k), MODECONN_ERROR_NUMERIC, "running_var");
     stats[k - 1] = 3.0f;
     OK(modeconn_model_set_statistics(model, stats, k));
@@ -189,13 +206,15 @@ START_TEST(test_clone)
     ck_assert_str_eq(value, "me");
     OK(mc_model_same_shape(model, copy));
     modeconn_model_destroy(copy);
-    copy = create(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=8,classes=5");
+    copy = model_with(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=8,classes=5");
     FAILS(mc_model_same_shape(model, copy), MODECONN_ERROR_SHAPE, "linear.weight");
     modeconn_model_destroy(copy);
-    copy = create(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=9,classes=4");
+    copy = model_with(ctx, "vgg13", "width=0.05,channels=2,height=9,width_pixels=9,classes=4");
     FAILS(mc_model_same_shape(model, copy), MODECONN_ERROR_SHAPE, "2x9x9");
     modeconn_model_destroy(copy);
     FAILS(modeconn_model_clone(NULL, &copy), MODECONN_ERROR_ARGUMENT, "model");
+    ck_assert_ptr_null(copy);
+    FAILS(modeconn_model_clone(model, NULL), MODECONN_ERROR_ARGUMENT, "out");
 }
 END_TEST
 
@@ -215,11 +234,26 @@ START_TEST(test_metadata)
     FAILS(modeconn_model_set_metadata(model, "modeconn.x", "1"), MODECONN_ERROR_ARGUMENT,
           "modeconn.x");
     FAILS(modeconn_model_set_metadata(model, "", "1"), MODECONN_ERROR_ARGUMENT, "empty");
-    OK(modeconn_model_describe(model, NULL, 0, &needed));
-    char *text = malloc((size_t)needed);
-    FAILS(modeconn_model_describe(model, text, needed - 1, NULL), MODECONN_ERROR_BUFFER, "");
-    OK(modeconn_model_describe(model, text, needed, NULL));
+    FAILS(modeconn_model_set_metadata(model, "k\xff", "1"), MODECONN_ERROR_ARGUMENT,
+          "the key is not");
+    FAILS(modeconn_model_set_metadata(model, "b", "\xc3("), MODECONN_ERROR_ARGUMENT,
+          "\"b\": the value is not UTF-8");
+    OK(modeconn_model_get_metadata(model, "b", &value));
+    ck_assert_str_eq(value, "2");
+    OK(modeconn_model_set_metadata(model, "b", value)); /* its own old text */
+    OK(modeconn_model_get_metadata(model, "b", &value));
+    ck_assert_str_eq(value, "2");
+    OK(modeconn_model_set_metadata(model, "absent", NULL));
+    FAILS(modeconn_model_set_metadata(NULL, "a", "1"), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_set_metadata(model, NULL, "1"), MODECONN_ERROR_ARGUMENT, "key");
+    FAILS(modeconn_model_get_metadata(NULL, "a", &value), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_get_metadata(model, NULL, &value), MODECONN_ERROR_ARGUMENT, "key");
+    FAILS(modeconn_model_get_metadata(model, "b", NULL), MODECONN_ERROR_ARGUMENT, "value");
+    FAILS(modeconn_model_describe(NULL, NULL, 0, &needed), MODECONN_ERROR_ARGUMENT, "model");
+    char *text = NULL;
+    TEXT(modeconn_model_describe, model, text);
     ck_assert_ptr_nonnull(strstr(text, "\"vgg13\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"b\": \"2\""));
     free(text);
 }
 END_TEST
@@ -244,6 +278,18 @@ START_TEST(test_running)
     FAILS(modeconn_model_logits(model, NULL, 1, logits), MODECONN_ERROR_ARGUMENT, "images");
     FAILS(modeconn_model_logits(model, images, -1, logits), MODECONN_ERROR_ARGUMENT, "n is -1");
     FAILS(modeconn_model_logits(NULL, images, 1, logits), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_logits(model, images, 1, NULL), MODECONN_ERROR_ARGUMENT, "logits");
+    OK(modeconn_model_logits(model, NULL, 0, NULL));
+    FAILS(modeconn_model_representation(NULL, images, 1, logits, NULL), MODECONN_ERROR_ARGUMENT,
+          "model");
+    FAILS(modeconn_model_representation(model, images, 1, NULL, NULL), MODECONN_ERROR_ARGUMENT,
+          "representation");
+    FAILS(modeconn_model_representation(model, NULL, 1, logits, NULL), MODECONN_ERROR_ARGUMENT,
+          "images");
+    width = 7;
+    FAILS(modeconn_model_representation(model, images, -1, logits, &width), MODECONN_ERROR_ARGUMENT,
+          "n is -1");
+    ck_assert_int_eq(width, 7);
 }
 END_TEST
 
@@ -261,11 +307,44 @@ START_TEST(test_gradient_errors)
           MODECONN_ERROR_ARGUMENT, "n is 0");
     FAILS(modeconn_model_gradient(model, images, NULL, 2, &loss, gradient), MODECONN_ERROR_ARGUMENT,
           "labels");
+    FAILS(modeconn_model_gradient(NULL, images, labels, 2, &loss, gradient),
+          MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_gradient(model, NULL, labels, 2, &loss, gradient), MODECONN_ERROR_ARGUMENT,
+          "images");
+    FAILS(modeconn_model_gradient(model, images, labels, 2, &loss, NULL), MODECONN_ERROR_ARGUMENT,
+          "gradient");
+    labels[0] = -1;
+    FAILS(modeconn_model_gradient(model, images, labels, 2, &loss, gradient),
+          MODECONN_ERROR_ARGUMENT, "label -1 of sample 0");
+    labels[0] = 0;
+    OK(modeconn_model_gradient(model, images, labels, 2, NULL, gradient));
     ck_assert(loss == -1.0);
     images[3] = NAN;
     FAILS(modeconn_model_gradient(model, images, labels, 2, &loss, gradient),
           MODECONN_ERROR_NUMERIC, "loss");
     free(gradient);
+}
+END_TEST
+
+START_TEST(test_null_arguments_of_getters)
+{
+    const char *name;
+    int64_t n = 7, channels, height, width, classes;
+    FAILS(modeconn_model_architecture(NULL, &name), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_architecture(model, NULL), MODECONN_ERROR_ARGUMENT, "arch");
+    FAILS(modeconn_model_shape(NULL, &n, NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_block_count(NULL, &n, NULL), MODECONN_ERROR_ARGUMENT, "model");
+    FAILS(modeconn_model_block(NULL, 0, &name, NULL, NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT,
+          "model");
+    FAILS(modeconn_model_block(model, -1, NULL, &n, NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT,
+          "block -1");
+    ck_assert_int_eq(n, 7);
+    OK(modeconn_model_block(model, 0, NULL, NULL, NULL, NULL, NULL));
+    OK(modeconn_model_block_count(model, NULL, NULL));
+    OK(modeconn_model_shape(model, NULL, NULL, NULL, NULL));
+    OK(modeconn_model_shape(model, &channels, &height, &width, &classes));
+    ck_assert(channels == 2 && height == 9 && width == 8 && classes == 4);
+    modeconn_model_destroy(NULL);
 }
 END_TEST
 
@@ -291,10 +370,9 @@ static int32_t whole_life(modeconn_context *context, float *gradient)
 
 START_TEST(test_allocation_failures)
 {
-    failing f = {0};
-    modeconn_context *context;
+    failing f;
+    modeconn_context *context = failing_context(&f);
     float *gradient = malloc((size_t)model->n_theta * sizeof(float));
-    OK(modeconn_context_create_with_allocator(NULL, failing_alloc, failing_free, &f, &context));
     long live = f.live, k = 0;
     int32_t status = MODECONN_ERROR_MEMORY;
     while (status != MODECONN_OK) {
@@ -324,6 +402,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_metadata);
     tcase_add_test(tests, test_running);
     tcase_add_test(tests, test_gradient_errors);
+    tcase_add_test(tests, test_null_arguments_of_getters);
     tcase_add_test(tests, test_allocation_failures);
 }
 

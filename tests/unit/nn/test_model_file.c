@@ -19,14 +19,8 @@ static void setup(void)
 {
     static const float pixels[3 * 64];
     static const int32_t labels[3] = {0, 1, 2};
-    modeconn_options *options = NULL;
-    memset(&memory, 0, sizeof(memory));
     folder_make();
-    OK(modeconn_options_create(NULL, "context", &options));
-    OK(modeconn_options_set_i64(options, "threads", 1));
-    OK(modeconn_context_create_with_allocator(options, failing_alloc, failing_free, &memory,
-                                              &context));
-    modeconn_options_destroy(options);
+    context = failing_context(&memory);
     OK(modeconn_dataset_from_f32(context, pixels, labels, 3, 1, 8, 8, 3, NULL, &images));
 }
 
@@ -274,6 +268,42 @@ START_TEST(test_metadata_and_history_come_back)
 }
 END_TEST
 
+/* The speed of a run is not a property of its model: equal runs give equal files. */
+START_TEST(test_speeds_stay_out_of_the_file)
+{
+    static const char *const columns[] = {"loss", "samples_per_second", "accuracy"};
+    char *files[2];
+    size_t sizes[2];
+    for (int i = 0; i < 2; i++) {
+        const double row[3] = {0.5, 1000.0 + i, 0.25};
+        modeconn_model *model = make("mlp", "4"), *loaded = NULL;
+        modeconn_history *history = NULL, *back = NULL;
+        double value = 0;
+        OK(mc_history_create(context, columns, 3, &history));
+        OK(mc_history_append(history, row));
+        mc_model_set_history(model, history);
+        const char *path = folder_path("model.safetensors");
+        OK(modeconn_model_save(model, path));
+        files[i] = file_get(path, &sizes[i]);
+        OK(modeconn_history_value(history, "samples_per_second", 0, &value)); /* kept in memory */
+        ck_assert_double_eq(value, 1000.0 + i);
+        OK(modeconn_model_load(context, path, &loaded));
+        OK(modeconn_model_history(loaded, &back));
+        OK(modeconn_history_value(back, "accuracy", 0, &value));
+        ck_assert_double_eq(value, 0.25);
+        FAILS(modeconn_history_value(back, "samples_per_second", 0, &value), MODECONN_ERROR_UNKNOWN,
+              "samples_per_second");
+        modeconn_history_destroy(back);
+        modeconn_model_destroy(loaded);
+        modeconn_model_destroy(model);
+    }
+    ck_assert_uint_eq(sizes[0], sizes[1]);
+    ck_assert_mem_eq(files[0], files[1], sizes[0]);
+    free(files[0]);
+    free(files[1]);
+}
+END_TEST
+
 START_TEST(test_order_of_tensors_does_not_matter)
 {
     modeconn_model *model = make("vgg13", ""), *loaded = NULL;
@@ -471,6 +501,71 @@ START_TEST(test_wrong_metadata)
 }
 END_TEST
 
+/* Settings may announce any number of parameters: no memory is taken for what is not there. */
+START_TEST(test_announced_sizes_take_no_memory)
+{
+    static const struct {
+        const char *architecture, *settings;
+        int32_t status;
+        const char *culprit;
+    } cases[] = {
+        {"vgg13", "width=100,channels=1,height=8,width_pixels=8,classes=3", MODECONN_ERROR_SHAPE,
+         "\"layers.0.conv1.weight\" has the shape [2, 1, 3, 3], not [6400, 1, 3, 3]"},
+        {"mlp", "hidden=1048576,1048576,channels=1,height=8,width_pixels=8,classes=3",
+         MODECONN_ERROR_UNKNOWN, "\"layers.0.conv1.weight\""},
+        {"graph",
+         "{\"input\":[1,8,8],\"layers\":["
+         "{\"type\":\"linear\",\"name\":\"linear\",\"settings\":\"out_features=40000\",\"inputs\":["
+         "0]},"
+         "{\"type\":\"linear\",\"name\":\"b\",\"settings\":\"out_features=40000\",\"inputs\":[1]},"
+         "{\"type\":\"linear\",\"name\":\"c\",\"settings\":\"out_features=3\",\"inputs\":[2]}]}",
+         MODECONN_ERROR_UNKNOWN, "\"layers.0.conv1.weight\""},
+    };
+    modeconn_model *loaded = NULL;
+    edit *file = NULL;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        file = vgg();
+        edit_meta(file, "modeconn.architecture", cases[i].architecture);
+        edit_meta(file, "modeconn.settings", cases[i].settings);
+        const char *path = edit_save(file);
+        memory.largest = 0;
+        load_fails(path, cases[i].status, cases[i].culprit);
+        ck_assert_uint_lt(memory.largest, 1000000);
+    }
+    /* Shapes too: a tensor with a size of 0 holds nothing, whatever its other sizes are. */
+    file = vgg();
+    for (int i = 0; i < 2; i++) {
+        mc_tensor *weight =
+            edit_tensor(file, i == 0 ? "layers.0.conv1.weight" : "layers.1.conv1.weight");
+        const int64_t shape[4] = {1048576, i == 0 ? 1 : 1048576, 0, 3};
+        memcpy(weight->shape, shape, sizeof(shape));
+        weight->size = 0;
+    }
+    const char *path = edit_save(file);
+    memory.largest = 0;
+    FAILS(modeconn_model_load_as(context, path, "vgg13", images, &loaded), MODECONN_ERROR_SHAPE,
+          "layers.0.conv1.weight");
+    ck_assert_ptr_null(loaded);
+    ck_assert_uint_lt(memory.largest, 1000000);
+}
+END_TEST
+
+/* Sizes that no model has, in a file loaded by its shapes: the file is named, not an option. */
+START_TEST(test_shapes_out_of_range)
+{
+    modeconn_model *loaded = NULL;
+    edit *file = vgg();
+    mc_tensor *weight = edit_tensor(file, "layers.0.conv1.weight");
+    const int64_t shape[4] = {2, INT64_C(1) << 40, 0, 3};
+    memcpy(weight->shape, shape, sizeof(shape));
+    weight->size = 0;
+    const char *path = edit_save(file);
+    FAILS(modeconn_model_load_as(context, path, "vgg13", images, &loaded), MODECONN_ERROR_SHAPE,
+          "channels");
+    ck_assert_ptr_nonnull(strstr(modeconn_last_error(), path));
+}
+END_TEST
+
 /* Keys of later versions are no reason to refuse, and a history may be missing. */
 START_TEST(test_other_keys_of_ours)
 {
@@ -635,6 +730,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_round_trip_of_each_kind);
     tcase_add_test(tests, test_tensors_as_in_a_state_dict);
     tcase_add_test(tests, test_metadata_and_history_come_back);
+    tcase_add_test(tests, test_speeds_stay_out_of_the_file);
     tcase_add_test(tests, test_order_of_tensors_does_not_matter);
     tcase_add_test(tests, test_without_our_metadata);
     tcase_add_test(tests, test_load_as_takes_our_files_too);
@@ -643,6 +739,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_wrong_shapes_and_types);
     tcase_add_test(tests, test_values_that_are_not_finite);
     tcase_add_test(tests, test_wrong_metadata);
+    tcase_add_test(tests, test_announced_sizes_take_no_memory);
+    tcase_add_test(tests, test_shapes_out_of_range);
     tcase_add_test(tests, test_other_keys_of_ours);
     tcase_add_test(tests, test_null_arguments_and_bad_paths);
     tcase_add_test(tests, test_truncated_at_every_byte);

@@ -3,34 +3,15 @@
  * Sessions: the same bits for any number of threads, no allocation inside a step, pooled and
  * running statistics against direct formulas.
  */
+#include "failing.h"
 #include "twin.h"
 #include <stdio.h>
 
-static modeconn_model *create(modeconn_context *context, const char *arch, const char *settings)
-{
-    modeconn_options *options;
-    modeconn_model *made;
-    OK(modeconn_options_create(context, "model", &options));
-    OK(modeconn_options_parse(options, settings));
-    OK(modeconn_model_create(context, arch, NULL, options, &made));
-    modeconn_options_destroy(options);
-    return made;
-}
-
 static modeconn_context *context_with(int64_t threads, const char *isa)
 {
-    modeconn_options *options;
-    modeconn_context *context;
-    OK(modeconn_options_create(NULL, "context", &options));
-    OK(modeconn_options_set_i64(options, "threads", threads));
-    OK(modeconn_options_set_str(options, "isa", isa));
-    int32_t status = modeconn_context_create(options, &context);
-    modeconn_options_destroy(options);
-    if (status == MODECONN_ERROR_UNSUPPORTED) {
-        return NULL;
-    }
-    OK(status);
-    return context;
+    char settings[64];
+    snprintf(settings, sizeof(settings), "threads=%lld,isa=%s", (long long)threads, isa);
+    return context_of(settings);
 }
 
 typedef struct shipped {
@@ -50,7 +31,7 @@ static float *run_at(int64_t threads, const shipped *s, int64_t *count, int64_t 
     modeconn_context *context = context_with(threads, "auto");
     twin t;
     mc_session *session;
-    twin_init(&t, create(context, s->arch, s->settings), s->n, 31);
+    twin_init(&t, model_with(context, s->arch, s->settings), s->n, 31);
     const modeconn_model *model = t.model;
     mc_batch batch = {t.x, t.y, s->n};
     *count = 2 * model->n_theta + model->n_stats + s->n * model->classes;
@@ -92,35 +73,20 @@ START_TEST(test_same_bits_for_any_threads)
 }
 END_TEST
 
-/* Counts allocations through the context's hooks. */
-static void *counting_alloc(void *user, size_t size, size_t alignment)
-{
-    ++*(int64_t *)user;
-    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-}
-
-static void counting_free(void *user, void *pointer)
-{
-    (void)user;
-    free(pointer);
-}
-
 START_TEST(test_no_allocation_in_a_step)
 {
-    int64_t calls = 0;
-    modeconn_context *context;
+    failing state;
+    modeconn_context *context = failing_context(&state);
     mc_session *session;
     twin t;
-    OK(modeconn_context_create_with_allocator(NULL, counting_alloc, counting_free, &calls,
-                                              &context));
-    twin_init(&t, create(context, "resnet18", shipped_cases[1].settings), 8, 3);
+    twin_init(&t, model_with(context, "resnet18", shipped_cases[1].settings), 8, 3);
     mc_batch batch = {t.x, t.y, 8};
     OK(t.model->ops->session_create(t.model, 8, 1, true, &session));
-    int64_t before = calls;
+    long before = state.calls;
     OK(t.model->ops->bind(session, t.model->theta, t.model->statistics));
     OK(t.model->ops->gradient(session, &batch, 1.0, NULL, NULL, t.grad, t.model->statistics));
     OK(t.model->ops->evaluate(session, MC_NORM_BATCH, &batch, NULL, NULL));
-    ck_assert_int_eq(calls, before);
+    ck_assert_int_eq(state.calls, before);
     t.model->ops->session_destroy(session);
     twin_free(&t);
     modeconn_context_destroy(context);
@@ -183,7 +149,7 @@ START_TEST(test_evaluate)
     modeconn_context *context = context_with(1, "auto");
     twin t;
     mc_session *session;
-    twin_init(&t, create(context, "mlp", shipped_cases[2].settings), 9, 3);
+    twin_init(&t, model_with(context, "mlp", shipped_cases[2].settings), 9, 3);
     int64_t classes = t.model->classes;
     float *logits = twin_alloc(9 * classes, sizeof(float));
     double loss[9];

@@ -56,10 +56,43 @@ START_TEST(errors)
 }
 END_TEST
 
+/* Equal blocks, but one rectifies and the other does not: no line joins two functions' graphs. */
+START_TEST(other_layers)
+{
+    modeconn_context *context = small_context(1);
+    modeconn_model *models[3] = {NULL};
+    modeconn_path *path = NULL;
+    for (int i = 0; i < 3; i++) {
+        modeconn_graph *graph = NULL;
+        int32_t node = 0;
+        OK(modeconn_graph_create(context, 1, 4, 4, &graph));
+        OK(modeconn_graph_add(graph, "conv2d", "conv",
+                              i < 2 ? "out_channels=2,kernel=3,padding=1"
+                                    : "out_channels=2,kernel=3,padding=1,stride=2",
+                              &node, 1, &node));
+        if (i != 1) {
+            OK(modeconn_graph_add(graph, "relu", NULL, NULL, &node, 1, &node));
+        }
+        OK(modeconn_graph_add(graph, "global_avg_pool", NULL, NULL, &node, 1, &node));
+        OK(modeconn_graph_add(graph, "linear", "fc", "out_features=3", &node, 1, &node));
+        OK(modeconn_model_from_graph(graph, node, 1, &models[i]));
+        modeconn_graph_destroy(graph);
+    }
+    FAILS(modeconn_path_linear(models[0], models[1], &path), MODECONN_ERROR_SHAPE, "relu");
+    FAILS(modeconn_path_linear(models[0], models[2], &path), MODECONN_ERROR_SHAPE, "stride=2");
+    ck_assert_ptr_null(path);
+    for (int i = 0; i < 3; i++) {
+        modeconn_model_destroy(models[i]);
+    }
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_test(tests, line);
     tcase_add_test(tests, errors);
+    tcase_add_test(tests, other_layers);
 }
 
 int main(void)

@@ -49,6 +49,34 @@ START_TEST(interpolates)
 }
 END_TEST
 
+/* gamma(t) from one end is gamma(1-t) from the other, to a float's last place; a point and itself
+ * give that point to the bit. */
+START_TEST(reversed)
+{
+    modeconn_context *context = small_context(2);
+    float *a = values(1001), *b = values(1002);
+    float *there = malloc(N * sizeof(*there)), *back = malloc(N * sizeof(*back));
+    ck_assert(there != NULL && back != NULL);
+    for (int i = 0; i <= 24; i++) {
+        double t = (double)i / 24.0;
+        mc_interpolate(context, t, a, b, N, there);
+        mc_interpolate(context, 1.0 - t, b, a, N, back);
+        int64_t apart = 0;
+        for (int64_t k = 0; k < N; k++) {
+            apart += there[k] != back[k] && nextafterf(there[k], back[k]) != back[k];
+        }
+        ck_assert_int_eq(apart, 0);
+        mc_interpolate(context, t, a, a, N, there);
+        ck_assert_int_eq(memcmp(there, a, N * sizeof(*there)), 0);
+    }
+    free(back);
+    free(there);
+    free(b);
+    free(a);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(combines)
 {
     modeconn_context *context = small_context(2);
@@ -84,7 +112,7 @@ static ends make(const char *arch, const char *size)
     e.data = small_shapes(e.context, 40, "nocue");
     e.first = small_model(e.context, arch, size, e.data);
     OK(modeconn_model_clone(e.first, &e.second));
-    modeconn_options *options = small_options("train", "epochs=1,batch_size=20");
+    modeconn_options *options = options_of("train", "epochs=1,batch_size=20");
     OK(modeconn_train(e.second, e.data, options, NULL, NULL));
     modeconn_options_destroy(options);
     return e;
@@ -185,23 +213,23 @@ END_TEST
 
 START_TEST(out_of_memory)
 {
-    small_allocator allocator = {0};
-    modeconn_context *context = small_failing_context(&allocator);
+    failing allocator;
+    modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *data = small_points(context, 6, 1);
     modeconn_model *model = small_model(context, "mlp", "5", data);
-    for (long long k = 1;; k++) {
+    for (long k = 1;; k++) {
         modeconn_path *path = NULL;
         modeconn_model *at = NULL;
-        long long alive = atomic_load(&allocator.alive);
-        small_fail_at(&allocator, k);
+        long live = atomic_load(&allocator.live);
+        failing_at(&allocator, k);
         int32_t status = modeconn_path_linear(model, model, &path);
         if (status == MODECONN_OK) {
             status = modeconn_path_model(path, 0.5, &at);
         }
-        small_fail_at(&allocator, 0);
+        failing_at(&allocator, 0);
         modeconn_model_destroy(at);
         modeconn_path_destroy(path);
-        ck_assert_int_eq(atomic_load(&allocator.alive), alive);
+        ck_assert_int_eq(atomic_load(&allocator.live), live);
         if (status == MODECONN_OK) {
             ck_assert_int_gt(k, 4);
             break;
@@ -211,13 +239,14 @@ START_TEST(out_of_memory)
     modeconn_model_destroy(model);
     modeconn_dataset_destroy(data);
     modeconn_context_destroy(context);
-    ck_assert_int_eq(atomic_load(&allocator.alive), 0);
+    ck_assert_int_eq(atomic_load(&allocator.live), 0);
 }
 END_TEST
 
 static void add(TCase *tests)
 {
     tcase_add_test(tests, interpolates);
+    tcase_add_test(tests, reversed);
     tcase_add_test(tests, combines);
     tcase_add_test(tests, models_along);
     tcase_add_test(tests, snapshot);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Small contexts, data and models for the tests of training, paths and fine-tuning, and an
- * allocator that fails at its k-th call.
+ * Small contexts, data and models for the tests of training, paths and fine-tuning.
  */
 #ifndef MC_TEST_SMALL_H
 #define MC_TEST_SMALL_H
 
+#include "failing.h"
 #include "unit.h"
 #include "core/core.h"
 #include <math.h>
@@ -13,30 +13,16 @@
 
 static inline modeconn_context *small_context(int64_t threads)
 {
-    modeconn_options *options = NULL;
-    modeconn_context *context = NULL;
-    OK(modeconn_options_create(NULL, "context", &options));
-    OK(modeconn_options_set_i64(options, "threads", threads));
-    OK(modeconn_options_set_i64(options, "seed", 7));
-    OK(modeconn_context_create(options, &context));
-    modeconn_options_destroy(options);
-    return context;
-}
-
-/* Options of a kind with settings as for modeconn_options_parse(). */
-static inline modeconn_options *small_options(const char *kind, const char *settings)
-{
-    modeconn_options *options = NULL;
-    OK(modeconn_options_create(NULL, kind, &options));
-    OK(modeconn_options_parse(options, settings));
-    return options;
+    char settings[64];
+    snprintf(settings, sizeof(settings), "threads=%lld,seed=7", (long long)threads);
+    return context_of(settings);
 }
 
 /* n images of built-in shapes, 8x8, with the box cue; view as named. */
 static inline modeconn_dataset *small_shapes(modeconn_context *context, int64_t n, const char *view)
 {
     char spec[64];
-    modeconn_options *options = small_options("dataset", "cue=box");
+    modeconn_options *options = options_of("dataset", "cue=box");
     modeconn_dataset *dataset = NULL;
     OK(modeconn_options_set_str(options, "view", view));
     snprintf(spec, sizeof(spec), "shapes:size=9,train=%lld", (long long)n);
@@ -67,7 +53,7 @@ static inline modeconn_dataset *small_points(modeconn_context *context, int64_t 
 static inline modeconn_model *small_model(modeconn_context *context, const char *arch,
                                           const char *settings, const modeconn_dataset *like)
 {
-    modeconn_options *options = small_options("model", "seed=3");
+    modeconn_options *options = options_of("model", "seed=3");
     modeconn_model *model = NULL;
     if (strcmp(arch, "mlp") == 0)
         OK(modeconn_options_set_str(options, "hidden", settings));
@@ -121,48 +107,6 @@ static inline int32_t small_progress(void *user, int64_t epoch, int64_t step, in
     stop->last_accuracy = accuracy;
     stop->last_rate = rate;
     return step == stop->at;
-}
-
-/* ---- an allocator that fails at call `fail_at` (0: never), and counts what is alive ---------- */
-
-typedef struct small_allocator {
-    atomic_llong calls, fail_at, alive;
-} small_allocator;
-
-static inline void *small_alloc(void *user, size_t size, size_t alignment)
-{
-    small_allocator *allocator = user;
-    long long call = atomic_fetch_add(&allocator->calls, 1) + 1;
-    if (call == atomic_load(&allocator->fail_at))
-        return NULL;
-    void *pointer = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment +
-                                                 (size == 0 ? alignment : 0));
-    if (pointer != NULL)
-        atomic_fetch_add(&allocator->alive, 1);
-    return pointer;
-}
-
-static inline void small_release(void *user, void *pointer)
-{
-    small_allocator *allocator = user;
-    atomic_fetch_sub(&allocator->alive, 1);
-    free(pointer);
-}
-
-static inline modeconn_context *small_failing_context(small_allocator *allocator)
-{
-    modeconn_options *options = small_options("context", "threads=1,seed=7");
-    modeconn_context *context = NULL;
-    OK(modeconn_context_create_with_allocator(options, small_alloc, small_release, allocator,
-                                              &context));
-    modeconn_options_destroy(options);
-    return context;
-}
-
-/* The k-th allocation from now on fails. */
-static inline void small_fail_at(small_allocator *allocator, long long k)
-{
-    atomic_store(&allocator->fail_at, k == 0 ? 0 : atomic_load(&allocator->calls) + k);
 }
 
 #endif

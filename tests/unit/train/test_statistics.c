@@ -57,7 +57,7 @@ static void destroy(setting *s)
 static mc_statistics_plan plan_of(const setting *s, const char *settings)
 {
     mc_statistics_plan plan;
-    modeconn_options *options = small_options("evaluate", settings);
+    modeconn_options *options = options_of("evaluate", settings);
     OK(mc_statistics_plan_init(&plan, s->model, s->data, options, &mc_kind_evaluate));
     modeconn_options_destroy(options);
     return plan;
@@ -203,7 +203,7 @@ START_TEST(model_without_statistics)
     modeconn_context *context = small_context(1);
     modeconn_dataset *data = small_points(context, 6, 1);
     modeconn_model *model = small_model(context, "mlp", "5", data);
-    modeconn_options *options = small_options("evaluate", "statistics=reset");
+    modeconn_options *options = options_of("evaluate", "statistics=reset");
     mc_statistics_plan plan;
     OK(mc_statistics_plan_init(&plan, model, NULL, options, &mc_kind_evaluate));
     ck_assert_str_eq(plan.policy, "keep");
@@ -218,7 +218,7 @@ END_TEST
 START_TEST(errors)
 {
     setting s = make(8);
-    modeconn_options *options = small_options("evaluate", "statistics=reset");
+    modeconn_options *options = options_of("evaluate", "statistics=reset");
     modeconn_dataset *other = small_shapes(s.context, 20, "nocue");
     mc_statistics_plan plan;
     FAILS(mc_statistics_plan_init(&plan, s.model, NULL, options, &mc_kind_evaluate),
@@ -237,7 +237,7 @@ START_TEST(nocue_view)
     modeconn_context *context = small_context(1);
     modeconn_dataset *data = small_shapes(context, 20, "cue");
     modeconn_model *model = small_model(context, "vgg13", "0.05", data);
-    modeconn_options *options = small_options("evaluate", "statistics=reset,bn_samples=12");
+    modeconn_options *options = options_of("evaluate", "statistics=reset,bn_samples=12");
     mc_statistics_plan plan;
     OK(mc_statistics_plan_init(&plan, model, data, options, &mc_kind_evaluate));
     ck_assert_int_eq(plan.data->view, MC_VIEW_NOCUE);

@@ -42,7 +42,7 @@ static double value(const modeconn_model *model, const char *column, int64_t epo
 
 static void train(modeconn_model *model, const modeconn_dataset *data, const char *text)
 {
-    modeconn_options *options = small_options("train", text);
+    modeconn_options *options = options_of("train", text);
     OK(modeconn_train(model, data, options, NULL, NULL));
     modeconn_options_destroy(options);
 }
@@ -102,8 +102,9 @@ START_TEST(threads)
 {
     setting one = make(1, "vgg13", "0.05", 40);
     train(one.model, one.data, settings);
-    for (int64_t count = 2; count <= 3; count++) {
-        setting more = make(count, "vgg13", "0.05", 40);
+    static const int64_t counts[] = {2, 3, 8};
+    for (int i = 0; i < 3; i++) {
+        setting more = make(counts[i], "vgg13", "0.05", 40);
         train(more.model, more.data, settings);
         ck_assert(small_equal(one.model, more.model));
         ck_assert_double_eq(value(one.model, "loss", 2), value(more.model, "loss", 2));
@@ -117,7 +118,7 @@ END_TEST
 START_TEST(interrupted)
 {
     setting whole = make(2, "vgg13", "0.05", 40);
-    modeconn_options *options = small_options("train", settings);
+    modeconn_options *options = options_of("train", settings);
     OK(modeconn_train(whole.model, whole.data, options, NULL, NULL));
     for (int64_t at = 1; at <= 9; at++) {
         setting part = make(2, "vgg13", "0.05", 40);
@@ -155,7 +156,7 @@ END_TEST
 START_TEST(not_finite)
 {
     setting s = make(2, "mlp", "32", 40);
-    modeconn_options *options = small_options(
+    modeconn_options *options = options_of(
         "train", "epochs=4,batch_size=16,learning_rate=0.01,schedule=step,step_factor=1e30,"
                  "momentum=0.9");
     modeconn_trainer *trainer = NULL;
@@ -188,7 +189,7 @@ END_TEST
 START_TEST(last_update)
 {
     setting s = make(1, "mlp", "32", 40);
-    modeconn_options *options = small_options(
+    modeconn_options *options = options_of(
         "train", "epochs=1,batch_size=16,learning_rate=0.01,schedule=step,step_factor=1e42,"
                  "milestones=0.7");
     modeconn_model *before = NULL;
@@ -206,8 +207,8 @@ START_TEST(errors)
 {
     setting s = make(1, "mlp", "4", 40);
     modeconn_dataset *points = small_points(s.context, 4, 1);
-    modeconn_options *wrong = small_options("finetune", "");
-    modeconn_options *options = small_options("train", "epochs=2");
+    modeconn_options *wrong = options_of("finetune", "");
+    modeconn_options *options = options_of("train", "epochs=2");
     modeconn_trainer *trainer = NULL;
     FAILS(modeconn_trainer_create(NULL, s.data, NULL, &trainer), MODECONN_ERROR_ARGUMENT, "model");
     FAILS(modeconn_trainer_create(s.model, NULL, NULL, &trainer), MODECONN_ERROR_ARGUMENT,
@@ -246,7 +247,7 @@ START_TEST(single_value)
 {
     modeconn_context *context = small_context(1);
     modeconn_dataset *data = small_points(context, 9, 1);
-    modeconn_options *options = small_options("train", "batch_size=4");
+    modeconn_options *options = options_of("train", "batch_size=4");
     modeconn_graph *graph = NULL;
     modeconn_model *model = NULL;
     modeconn_trainer *trainer = NULL;
@@ -276,7 +277,7 @@ START_TEST(keeps_its_handles)
 {
     setting s = make(1, "mlp", "4", 40);
     modeconn_trainer *trainer = NULL;
-    modeconn_options *options = small_options("train", settings);
+    modeconn_options *options = options_of("train", settings);
     OK(modeconn_trainer_create(s.model, s.data, options, &trainer));
     modeconn_options_destroy(options);
     destroy(&s);
@@ -287,28 +288,28 @@ END_TEST
 
 START_TEST(out_of_memory)
 {
-    small_allocator allocator = {0};
-    modeconn_context *context = small_failing_context(&allocator);
+    failing allocator;
+    modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *data = small_points(context, 10, 1);
     modeconn_model *model = small_model(context, "mlp", "5", data), *reference = NULL;
-    modeconn_options *options = small_options("train", "epochs=2,batch_size=4");
+    modeconn_options *options = options_of("train", "epochs=2,batch_size=4");
     OK(modeconn_model_clone(model, &reference));
     OK(modeconn_train(reference, data, options, NULL, NULL));
 
-    for (long long k = 1;; k++) {
+    for (long k = 1;; k++) {
         modeconn_model *copy = NULL;
         modeconn_trainer *trainer = NULL;
         OK(modeconn_model_clone(model, &copy));
-        long long alive = atomic_load(&allocator.alive);
-        small_fail_at(&allocator, k);
+        long live = atomic_load(&allocator.live);
+        failing_at(&allocator, k);
         int32_t status = modeconn_trainer_create(copy, data, options, &trainer);
         if (status < 0) {
             ck_assert_int_eq(status, MODECONN_ERROR_MEMORY);
             ck_assert_ptr_null(trainer);
-            ck_assert_int_eq(atomic_load(&allocator.alive), alive);
+            ck_assert_int_eq(atomic_load(&allocator.live), live);
         } else {
             status = modeconn_trainer_run(trainer, -1, NULL, NULL);
-            small_fail_at(&allocator, 0);
+            failing_at(&allocator, 0);
             if (status < 0) { /* goes on as if nothing had been */
                 ck_assert_int_eq(status, MODECONN_ERROR_MEMORY);
                 OK(modeconn_trainer_run(trainer, -1, NULL, NULL));
@@ -319,7 +320,7 @@ START_TEST(out_of_memory)
             ck_assert(small_equal(copy, reference));
             modeconn_trainer_destroy(trainer);
         }
-        small_fail_at(&allocator, 0);
+        failing_at(&allocator, 0);
         modeconn_model_destroy(copy);
         if (k < 0) {
             break;
@@ -330,7 +331,7 @@ START_TEST(out_of_memory)
     modeconn_model_destroy(model);
     modeconn_dataset_destroy(data);
     modeconn_context_destroy(context);
-    ck_assert_int_eq(atomic_load(&allocator.alive), 0);
+    ck_assert_int_eq(atomic_load(&allocator.live), 0);
 }
 END_TEST
 

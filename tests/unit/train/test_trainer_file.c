@@ -6,6 +6,7 @@
 #include "io/io.h"
 #include "train/train.h"
 #include "train/small.h"
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char settings[] = "epochs=3,batch_size=16,learning_rate=0.05,schedule=cosine,seed=11";
@@ -20,7 +21,7 @@ typedef struct setting {
 static setting make(const char *arch, const char *size, int64_t n, const char *text)
 {
     setting s = {.context = small_context(2)};
-    modeconn_options *options = small_options("train", text);
+    modeconn_options *options = options_of("train", text);
     s.data = small_shapes(s.context, n, "cue");
     s.model = small_model(s.context, arch, size, s.data);
     OK(modeconn_trainer_create(s.model, s.data, options, &s.trainer));
@@ -89,6 +90,33 @@ START_TEST(resumes)
         destroy(&second);
         destroy(&first);
     }
+    destroy(&whole);
+    unlink(name);
+}
+END_TEST
+
+/* Saved by another process, in the middle of an epoch. */
+START_TEST(another_process)
+{
+    char name[64];
+    int state = -1;
+    file_name(name);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        setting first = make("vgg13", "0.05", 40, settings);
+        run_to(&first, 4);
+        _exit(modeconn_trainer_save(first.trainer, name) == MODECONN_OK ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &state, 0), child);
+    ck_assert(WIFEXITED(state) && WEXITSTATUS(state) == 0);
+    setting whole = make("vgg13", "0.05", 40, settings);
+    setting second = make("vgg13", "0.05", 40, settings);
+    OK(modeconn_trainer_run(whole.trainer, -1, NULL, NULL));
+    OK(modeconn_trainer_load(second.trainer, name));
+    OK(modeconn_trainer_run(second.trainer, -1, NULL, NULL));
+    ck_assert(small_equal(whole.model, second.model));
+    destroy(&second);
     destroy(&whole);
     unlink(name);
 }
@@ -292,28 +320,28 @@ START_TEST(out_of_memory)
 {
     char name[64];
     file_name(name);
-    small_allocator allocator = {0};
-    modeconn_context *context = small_failing_context(&allocator);
+    failing allocator;
+    modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *data = small_points(context, 10, 1);
     modeconn_model *model = small_model(context, "mlp", "5", data);
-    modeconn_options *options = small_options("train", "epochs=2,batch_size=4");
+    modeconn_options *options = options_of("train", "epochs=2,batch_size=4");
     modeconn_trainer *trainer = NULL;
     small_stop stop = {.at = 4};
     OK(modeconn_trainer_create(model, data, options, &trainer));
     FAILS(modeconn_trainer_run(trainer, -1, small_progress, &stop), MODECONN_ERROR_CANCELLED, "");
     for (int loading = 0; loading < 2; loading++) {
-        for (long long k = 1;; k++) {
-            long long alive = atomic_load(&allocator.alive);
-            small_fail_at(&allocator, k);
+        for (long k = 1;; k++) {
+            long live = atomic_load(&allocator.live);
+            failing_at(&allocator, k);
             int32_t status = loading ? modeconn_trainer_load(trainer, name)
                                      : modeconn_trainer_save(trainer, name);
-            small_fail_at(&allocator, 0);
+            failing_at(&allocator, 0);
             if (status == MODECONN_OK) {
                 ck_assert_int_gt(k, 3);
                 break;
             }
             ck_assert_int_eq(status, MODECONN_ERROR_MEMORY);
-            ck_assert_int_eq(atomic_load(&allocator.alive), alive);
+            ck_assert_int_eq(atomic_load(&allocator.live), live);
         }
     }
     OK(modeconn_trainer_run(trainer, -1, NULL, NULL));
@@ -322,7 +350,7 @@ START_TEST(out_of_memory)
     modeconn_model_destroy(model);
     modeconn_dataset_destroy(data);
     modeconn_context_destroy(context);
-    ck_assert_int_eq(atomic_load(&allocator.alive), 0);
+    ck_assert_int_eq(atomic_load(&allocator.live), 0);
     unlink(name);
 }
 END_TEST
@@ -330,6 +358,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_test(tests, resumes);
+    tcase_add_test(tests, another_process);
     tcase_add_test(tests, epoch_start);
     tcase_add_test(tests, differences);
     tcase_add_test(tests, other_pixels);
