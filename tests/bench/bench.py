@@ -390,7 +390,7 @@ def run(options, data):
     result = {
         "date": time.strftime("%Y-%m-%d"), "machine": {
             "processor": processor(), "processors": os.cpu_count(), "load_before": load,
-            "kernel": platform.release()},
+            "kernel": platform.release().split("-")[0]},
         "settings": {"pairs": options.pairs, "seconds": options.seconds,
                      "threads": options.threads, "command": options.command,
                      "only": options.only},

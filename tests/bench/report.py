@@ -139,7 +139,8 @@ def profile_rows(profile, peak):
     rows, total = [], profile["seconds"]
     for label, count, forward, backward, work, work_back in groups(profile):
         took = forward + backward
-        rate = (work + work_back) / took * 1e-9 if work and took else 0
+        large = work and took and label != "small layers"
+        rate = (work + work_back) / took * 1e-9 if large else 0
         limit = "%.0f%%" % (100 * rate / (F4_SAVING * peak)) if label.startswith("conv 3x3/1") \
             else ""
         rows.append(("%s%s" % (label, " (%d of them)" % count if count > 1 else ""),
