@@ -188,29 +188,49 @@ void mc_model_set_history(modeconn_model *model, modeconn_history *history)
 
 /* ---- initialisation ------------------------------------------------------------------------- */
 
-static void initialise(const mc_tensor_spec *spec, uint64_t seed, float *values)
+enum { INIT_CHUNK = 16384 };
+
+typedef struct init_job {
+    const mc_tensor_spec *spec;
+    uint64_t seed;
+    float *values;
+} init_job;
+
+/* A value is a function of (seed, its place in theta) alone. */
+static void init_task(void *arg, int64_t task, int worker)
 {
+    (void)worker;
+    const init_job *job = arg;
+    const mc_tensor_spec *spec = job->spec;
     double bound = spec->init == MC_INIT_FAN_IN ? 1.0 / sqrt((double)spec->fan_in) : 0.0;
-    for (int64_t i = 0; i < spec->size; i++) {
-        int64_t at = spec->offset + i;
-        values[at] = spec->init == MC_INIT_ONE ? 1.0f : 0.0f;
+    int64_t begin = task * INIT_CHUNK;
+    int64_t end = begin + INIT_CHUNK < spec->size ? begin + INIT_CHUNK : spec->size;
+    for (int64_t at = spec->offset + begin; at < spec->offset + end; at++) {
+        job->values[at] = spec->init == MC_INIT_ONE ? 1.0f : 0.0f;
         if (spec->init == MC_INIT_FAN_IN) {
-            double u = mc_random_f64(seed, MC_STREAM_INIT, (uint64_t)at, 0);
-            values[at] = (float)(bound * (2.0 * u - 1.0));
+            double u = mc_random_f64(job->seed, MC_STREAM_INIT, (uint64_t)at, 0);
+            job->values[at] = (float)(bound * (2.0 * u - 1.0));
         }
     }
+}
+
+static void initialise(mc_pool *pool, const mc_tensor_spec *spec, uint64_t seed, float *values)
+{
+    init_job job = {spec, seed, values};
+    mc_pool_run(pool, (spec->size + INIT_CHUNK - 1) / INIT_CHUNK, init_task, &job);
 }
 
 void mc_graph_initialise(const modeconn_graph *graph, uint64_t seed, float *theta,
                          float *statistics)
 {
+    mc_pool *pool = graph->context->pool;
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
         for (int32_t k = 0; k < node->n_params; k++) {
-            initialise(&node->params[k], seed, theta);
+            initialise(pool, &node->params[k], seed, theta);
         }
         for (int32_t k = 0; k < node->n_stats; k++) {
-            initialise(&node->stats[k], seed, statistics);
+            initialise(pool, &node->stats[k], seed, statistics);
         }
     }
 }
