@@ -200,7 +200,8 @@ MODECONN_API int32_t modeconn_model_block(const modeconn_model *model, int64_t i
 
 /* ---- running it ------------------------------------------------------------------------ */
 
-/** Logits of `n` images with the model's running statistics (eval mode).
+/** Logits of `n` images with the model's running statistics (eval mode). The model keeps the
+ *  working memory for further calls, here and in modeconn_model_representation().
  *  @param images  [n][channels][height][width]
  *  @param logits  receives [n][classes]; infinite or NaN where the images are
  *  @return MODECONN_OK, _ARGUMENT (n below 0), _MEMORY */

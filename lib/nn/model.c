@@ -35,6 +35,9 @@ void modeconn_model_destroy(modeconn_model *model)
         return;
     }
     modeconn_context *context = model->context;
+    if (model->ops != NULL) {
+        model->ops->session_destroy(model->run_session);
+    }
     free_blocks(model);
     free_metadata(model);
     modeconn_history_destroy(model->history);
@@ -431,6 +434,7 @@ int32_t modeconn_model_set_parameters(modeconn_model *model, const float *theta,
     }
     if (status == MODECONN_OK) {
         memcpy(model->theta, theta, (size_t)count * sizeof *theta);
+        mc_model_changed(model);
     }
     return status;
 }
@@ -443,6 +447,7 @@ int32_t modeconn_model_set_statistics(modeconn_model *model, const float *statis
     }
     if (status == MODECONN_OK) {
         memcpy(model->statistics, statistics, (size_t)count * sizeof *statistics);
+        mc_model_changed(model);
     }
     return status;
 }

@@ -8,16 +8,25 @@
 /* Images of one pass: enough to keep the threads busy, few enough to stay small in memory. */
 enum { CHUNK = 256 };
 
-static int32_t run_chunks(const modeconn_model *model, mc_session *session, const float *images,
-                          int64_t n, float *logits, float *representation)
+void mc_model_changed(modeconn_model *model)
 {
-    int64_t pixels = model->channels * model->height * model->width;
-    int32_t status = model->ops->bind(session, model->theta, model->statistics);
-    for (int64_t i = 0; i < n && status == MODECONN_OK; i += CHUNK) {
-        mc_batch batch = {images + i * pixels, NULL, n - i < CHUNK ? n - i : CHUNK};
-        status = model->ops->outputs(
-            session, MC_NORM_RUNNING, &batch, logits != NULL ? logits + i * model->classes : NULL,
-            representation != NULL ? representation + i * model->representation_width : NULL);
+    model->run_bound = false;
+}
+
+/* A session for batches of `max` bound to the model as it stands. It stays with the model, because
+ * making and binding one costs more than running a few images. */
+static int32_t take_session(modeconn_model *model, int64_t max)
+{
+    int32_t status = MODECONN_OK;
+    if (model->run_session == NULL || model->run_max < max) {
+        model->ops->session_destroy(model->run_session);
+        model->run_bound = false;
+        status = model->ops->session_create(model, max, 1, false, &model->run_session);
+        model->run_max = max;
+    }
+    if (status == MODECONN_OK && !model->run_bound) {
+        status = model->ops->bind(model->run_session, model->theta, model->statistics);
+        model->run_bound = status == MODECONN_OK;
     }
     return status;
 }
@@ -34,11 +43,15 @@ static int32_t run(const modeconn_model *model, const float *images, int64_t n, 
     if (images == NULL) {
         return mc_null("images");
     }
-    mc_session *session;
-    int32_t status = model->ops->session_create(model, n < CHUNK ? n : CHUNK, 1, false, &session);
-    if (status == MODECONN_OK) {
-        status = run_chunks(model, session, images, n, logits, representation);
-        model->ops->session_destroy(session);
+    /* The session is a cache, no part of the model's value; one thread at a time has the handle. */
+    int32_t status = take_session((modeconn_model *)(uintptr_t)model, n < CHUNK ? n : CHUNK);
+    int64_t pixels = model->channels * model->height * model->width;
+    for (int64_t i = 0; i < n && status == MODECONN_OK; i += CHUNK) {
+        mc_batch batch = {images + i * pixels, NULL, n - i < CHUNK ? n - i : CHUNK};
+        status = model->ops->outputs(
+            model->run_session, MC_NORM_RUNNING, &batch,
+            logits != NULL ? logits + i * model->classes : NULL,
+            representation != NULL ? representation + i * model->representation_width : NULL);
     }
     return status;
 }

@@ -144,7 +144,16 @@ struct modeconn_model {
     char **meta_keys, **meta_values;
     int64_t n_meta;
     modeconn_history *history; /* never NULL */
+
+    /* Kept by model_run.c from call to call: working memory for run_max images, bound to theta
+     * and the statistics while run_bound. */
+    struct mc_session *run_session;
+    int64_t run_max;
+    bool run_bound;
 };
+
+/* To be called wherever theta or the statistics of a model that others may hold have changed. */
+void mc_model_changed(modeconn_model *model);
 
 modeconn_model *mc_model_take(modeconn_model *model);
 

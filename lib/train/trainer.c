@@ -362,6 +362,7 @@ int32_t modeconn_trainer_run(modeconn_trainer *trainer, int64_t epochs,
     if (status == MODECONN_ERROR_NUMERIC) {
         status = restore_epoch(trainer, status);
     }
+    mc_model_changed(trainer->model);
 
     int32_t published = publish_history(trainer);
     return status < 0 ? status : published;

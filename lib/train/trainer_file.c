@@ -394,6 +394,7 @@ static void take_state(modeconn_trainer *trainer, loaded *state)
     take_floats(model->theta, state->theta, model->n_theta);
     take_floats(model->statistics, state->statistics, model->n_stats);
     take_floats(trainer->velocity, state->velocity, model->n_theta);
+    mc_model_changed(model);
     trainer->epoch = state->position[0];
     trainer->step = state->position[1];
     trainer->hits = state->position[2];

@@ -389,6 +389,48 @@ START_TEST(test_allocation_failures)
 }
 END_TEST
 
+/* The working memory that a model keeps never shows old parameters. */
+START_TEST(test_logits_follow_changes)
+{
+    float images[3 * 144], before[12], after[12], again[12];
+    for (size_t i = 0; i < 3 * 144; i++) {
+        images[i] = (float)(mc_random_f64(2, 1000, i, 0) - 0.5);
+    }
+    float *theta = malloc((size_t)model->n_theta * sizeof *theta);
+    float *stats = malloc((size_t)model->n_stats * sizeof *stats);
+    OK(modeconn_model_get_parameters(model, theta, model->n_theta));
+    OK(modeconn_model_get_statistics(model, stats, model->n_stats));
+    OK(modeconn_model_logits(model, images, 1, before));
+    OK(modeconn_model_logits(model, images, 3, before)); /* more than the kept memory takes */
+    theta[model->n_theta - 1] += 1.0f;                   /* bias of the last class */
+    OK(modeconn_model_set_parameters(model, theta, model->n_theta));
+    OK(modeconn_model_logits(model, images, 3, after));
+    for (int i = 0; i < 12; i++) {
+        ck_assert_float_eq_tol(after[i] - before[i], i % 4 == 3 ? 1.0f : 0.0f, 1e-5f);
+    }
+    stats[0] += 0.5f;
+    OK(modeconn_model_set_statistics(model, stats, model->n_stats));
+    OK(modeconn_model_logits(model, images, 3, again));
+    ck_assert_mem_ne(again, after, sizeof after);
+
+    modeconn_dataset *data;
+    int32_t labels[3] = {0, 1, 2};
+    OK(modeconn_dataset_from_f32(ctx, images, labels, 3, 2, 9, 8, 4, NULL, &data));
+    modeconn_options *options = options_of("train", "epochs=1,batch_size=3");
+    OK(modeconn_train(model, data, options, NULL, NULL));
+    OK(modeconn_model_logits(model, images, 3, after));
+    modeconn_model *copy;
+    OK(modeconn_model_clone(model, &copy));
+    OK(modeconn_model_logits(copy, images, 3, again));
+    ck_assert_mem_eq(again, after, sizeof after);
+    modeconn_model_destroy(copy);
+    modeconn_options_destroy(options);
+    modeconn_dataset_destroy(data);
+    free(theta);
+    free(stats);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -401,6 +443,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_clone);
     tcase_add_test(tests, test_metadata);
     tcase_add_test(tests, test_running);
+    tcase_add_test(tests, test_logits_follow_changes);
     tcase_add_test(tests, test_gradient_errors);
     tcase_add_test(tests, test_null_arguments_of_getters);
     tcase_add_test(tests, test_allocation_failures);
