@@ -37,18 +37,37 @@ static inline void add_run(const float *restrict from, int64_t n, float *restric
     }
 }
 
-/* Position of the output row `row` in its image: offset of the image in x and upper left corner
- * of the patch. */
+/* Where an output row reads: offset of its image in x, upper left corner of its patch, and the
+ * row's place in its image. Stepped from row to row: divisions would cost more than short copies.
+ */
 typedef struct corner {
-    int64_t image, y, x;
+    int64_t image, y, x, oy, ox;
 } corner;
 
 static inline corner corner_of(const mc_window *p, int64_t row)
 {
     int64_t pixels = p->oh * p->ow, pixel = row % pixels;
-    corner at = {row / pixels * p->h * p->w * p->c, pixel / p->ow * p->stride - p->padding,
-                 pixel % p->ow * p->stride - p->padding};
+    corner at = {
+        .image = row / pixels * p->h * p->w * p->c, .oy = pixel / p->ow, .ox = pixel % p->ow};
+    at.y = at.oy * p->stride - p->padding;
+    at.x = at.ox * p->stride - p->padding;
     return at;
+}
+
+static inline void next_row(const mc_window *p, corner *at)
+{
+    at->x += p->stride;
+    if (++at->ox < p->ow) {
+        return;
+    }
+    at->ox = 0;
+    at->x = -p->padding;
+    at->y += p->stride;
+    if (++at->oy == p->oh) {
+        at->oy = 0;
+        at->y = -p->padding;
+        at->image += p->h * p->w * p->c;
+    }
 }
 
 static inline int64_t clamp(int64_t value, int64_t low, int64_t high)
@@ -59,12 +78,12 @@ static inline int64_t clamp(int64_t value, int64_t low, int64_t high)
 void MC_ISA_NAME(patches)(const mc_window *p, const float *x, int64_t first, int64_t rows,
                           int64_t tap, int64_t taps, float *col)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        corner at = corner_of(p, first + r);
+    int64_t first_ky = tap / p->kernel, first_kx = tap % p->kernel;
+    corner at = corner_of(p, first);
+    for (int64_t r = 0; r < rows; r++, next_row(p, &at)) {
         /* One run per kernel row that the taps touch. */
-        for (int64_t t = tap; t < tap + taps;) {
-            int64_t ky = t / p->kernel, kx = t % p->kernel;
-            int64_t n = clamp(p->kernel - kx, 0, tap + taps - t); /* taps of this run */
+        for (int64_t t = 0, ky = first_ky, kx = first_kx; t < taps; ky++, kx = 0) {
+            int64_t n = clamp(p->kernel - kx, 0, taps - t); /* taps of this run */
             int64_t y = at.y + ky, left = at.x + kx;
             if (y < 0 || y >= p->h) {
                 zero_run(n * p->c, col);
@@ -85,8 +104,8 @@ void MC_ISA_NAME(patches_add)(const mc_window *p, const float *col, int64_t firs
                               float *x)
 {
     int64_t run = p->kernel * p->c;
-    for (int64_t r = 0; r < rows; r++) {
-        corner at = corner_of(p, first + r);
+    corner at = corner_of(p, first);
+    for (int64_t r = 0; r < rows; r++, next_row(p, &at)) {
         int64_t begin = clamp(-at.x, 0, p->kernel), end = clamp(p->w - at.x, begin, p->kernel);
         for (int64_t ky = 0; ky < p->kernel; ky++, col += run) {
             int64_t y = at.y + ky;
