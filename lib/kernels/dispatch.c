@@ -33,8 +33,7 @@ static const struct isa_row {
     bool automatic;
 } isa_rows[] = {
 #if defined(__x86_64__)
-    /* Not chosen by itself: `modeconn bench --isa avx512` has to beat avx2 first. */
-    {&mc_kernels_avx512, has_avx512, false},
+    {&mc_kernels_avx512, has_avx512, true},
     {&mc_kernels_avx2, has_avx2, true},
 #endif
     {&mc_kernels_baseline, always, true},

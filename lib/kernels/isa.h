@@ -7,6 +7,9 @@
 #define MC_ISA_H
 
 #include "kernels/kernels.h"
+#if defined(__AVX2__)
+#    include <immintrin.h>
+#endif
 
 /* Before a loop whose iterations do not depend on each other though its pointers may be equal. */
 #if defined(__clang__)
@@ -14,6 +17,41 @@
 #else
 #    define MC_INDEPENDENT _Pragma("GCC ivdep")
 #endif
+
+/* A vector register of floats, loaded and stored at any address. MC_ROWS rows by two vectors of
+ * columns are what a product keeps in registers (product.c): 24 of 32 or 12 of 16 registers hold
+ * sums. */
+#if defined(__AVX512F__)
+#    define MC_LANES 16
+#    define MC_ROWS 12
+#elif defined(__AVX2__)
+#    define MC_LANES 8
+#    define MC_ROWS 6
+#elif defined(__aarch64__)
+#    define MC_LANES 4
+#    define MC_ROWS 8
+#else
+#    define MC_LANES 4
+#    define MC_ROWS 4
+#endif
+typedef float mc_vec __attribute__((vector_size(MC_LANES * sizeof(float)), aligned(4), may_alias));
+
+/* Elementwise maximum; b where one of them is not a number. */
+static inline mc_vec mc_max(mc_vec a, mc_vec b)
+{
+#if defined(__AVX512F__)
+    return (mc_vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (mc_vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    typedef int32_t mask __attribute__((vector_size(MC_LANES * sizeof(int32_t))));
+    mask greater = (mask)(a > b);
+    return (mc_vec)((greater & (mask)a) | (~greater & (mask)b));
+#endif
+}
+
+/* Before a loop of few iterations that has to vanish. */
+#define MC_UNROLL _Pragma("GCC unroll 16")
 
 #define MC_ISA_PASTE2(x, isa) mc_##x##_##isa
 #define MC_ISA_PASTE(x, isa) MC_ISA_PASTE2(x, isa)
@@ -23,14 +61,17 @@ void MC_ISA_NAME(patches)(const mc_window *window, const float *x, int64_t first
                           int64_t tap, int64_t taps, float *col);
 void MC_ISA_NAME(patches_add)(const mc_window *window, const float *col, int64_t first,
                               int64_t rows, float *x);
-void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const float *x, int64_t c, int64_t first,
-                                 int64_t tiles, float *v);
+void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_stride, float *to);
+void MC_ISA_NAME(product)(const mc_product *p);
+void MC_ISA_NAME(outer)(const mc_outer *p);
+void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
+                                 int64_t tiles, mc_planes v);
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
-                                     int64_t first, int64_t tiles, float *d);
-void MC_ISA_NAME(winograd_output)(const mc_winograd *w, const float *m, int64_t c, int64_t first,
+                                     int64_t first, int64_t tiles, mc_planes d);
+void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
                                   int64_t tiles, const float *bias, bool accumulate, float *y);
-void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64_t total,
-                                  int64_t first, int64_t count, bool flipped, float *u);
+void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64_t c, int64_t o,
+                                  bool backward, int64_t first, int64_t count, mc_planes u);
 void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t total,
                                        int64_t first, int64_t count, int64_t groups, float *taps);
 void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,

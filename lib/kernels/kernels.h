@@ -33,6 +33,41 @@ void mc_gemm_plain(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, fl
 void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b,
                       float beta, float *c, int64_t ldc);
 
+/* ---- products of the engine (product.c) ---------------------------------------------------- */
+
+/* Rows against a matrix in panels, see product.c. Where `tap` is not NULL, term t takes the
+ * panels' rows of tap[t]. */
+typedef struct mc_product {
+    int64_t rows, taps, run, n;  /* y [rows][n], x [taps][rows][run] */
+    const float *const *x;       /* row i of term t at x[t * x_stride + i] + x_offset */
+    int64_t x_stride, x_offset;
+    const int64_t *tap;
+    const float *panels;         /* as pack_panels() leaves them */
+    int64_t panel_stride;        /* floats from panel to panel */
+    const float *bias;           /* [n], or NULL */
+    bool accumulate;             /* y is added to */
+    float *const *y;             /* row i at y[i] + y_offset */
+    int64_t y_offset;
+} mc_product;
+
+/* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d. */
+typedef struct mc_outer {
+    int64_t count, k, n;
+    const float *const *x, *const *d; /* row r at x[r] + x_offset, d[r] + d_offset */
+    int64_t x_offset, d_offset;
+    float *w;
+    int64_t w_stride;
+    bool accumulate;
+} mc_outer;
+
+/* An activation [rows][c] that is read through the batch norm behind it:
+ * max(0, x * scale[c] + offset[c]), without max unless relu; scale NULL: x itself. */
+typedef struct mc_map {
+    const float *x, *scale, *offset;
+    bool relu;
+    int64_t c;
+} mc_map;
+
 /* ---- patches of an image (patch.c) -------------------------------------------------------- */
 
 /* A convolution's or pooling's window over [h][w][c] images. Patch = [kernel][kernel][c]. */
@@ -54,6 +89,13 @@ typedef struct mc_winograd {
     int in_y, in_x, out_y, out_x, freq_y, freq_x;
 } mc_winograd;
 
+/* Transformed tiles [freq][tiles][c]: frequency f at data + f * plane, its rows `row` floats apart.
+ * Or transformed kernels: frequency f's panels, `row` floats apart. */
+typedef struct mc_planes {
+    float *data;
+    int64_t plane, row;
+} mc_planes;
+
 /* Fills in everything from the extents; `h` to `oh` by a 3x3 kernel at stride 1. */
 mc_winograd mc_winograd_of(int64_t h, int64_t w, int64_t oh, int64_t ow, int64_t padding);
 
@@ -70,20 +112,28 @@ struct mc_kernels {
     void (*patches_add)(const mc_window *window, const float *col, int64_t first, int64_t rows,
                         float *x);
 
-    /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c] to v [freq][tiles][c],
-     * cotangents dy [images][oh][ow][c] to d [freq][tiles][c], products m [freq][tiles][c] to
-     * y [images][oh][ow][c] (plus bias [c] unless NULL; added to y if accumulate). */
-    void (*winograd_input)(const mc_winograd *w, const float *x, int64_t c, int64_t first,
-                           int64_t tiles, float *v);
+    int lanes; /* floats of a vector; a panel has twice as many columns */
+    int rows;  /* of a product that one block takes */
+    /* b [k][n] to panels of 2 * lanes columns, `panel_stride` floats apart. */
+    void (*pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_stride, float *to);
+    void (*product)(const mc_product *p);
+    void (*outer)(const mc_outer *p);
+
+    /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c], cotangents dy
+     * [images][oh][ow][c], and products m to y [images][oh][ow][c] (plus bias [c] unless NULL;
+     * added to y if accumulate). */
+    void (*winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first, int64_t tiles,
+                           mc_planes v);
     void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t first,
-                               int64_t tiles, float *d);
-    void (*winograd_output)(const mc_winograd *w, const float *m, int64_t c, int64_t first,
+                               int64_t tiles, mc_planes d);
+    void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
                             int64_t tiles, const float *bias, bool accumulate, float *y);
-    /* Of kernels first .. first+count-1 of `total`: taps [9][total] (rotated by a half turn if
-     * flipped) to u [freq][total]; gradients du [groups][freq][total], summed over the groups in
-     * order, added to taps [9][total]. */
-    void (*winograd_filter)(const mc_winograd *w, const float *taps, int64_t total, int64_t first,
-                            int64_t count, bool flipped, float *u);
+    /* Kernels taps [9][c][o] to panels u of [c][o]; backward: turned by a half, of [o][c]. Only
+     * rows first .. first+count-1 of the panels. */
+    void (*winograd_filter)(const mc_winograd *w, const float *taps, int64_t c, int64_t o,
+                            bool backward, int64_t first, int64_t count, mc_planes u);
+    /* Gradients du [groups][freq][total], summed over the groups in order, of kernels first ..
+     * first+count-1, added to taps [9][total]. */
     void (*winograd_filter_back)(const mc_winograd *w, const float *du, int64_t total,
                                  int64_t first, int64_t count, int64_t groups, float *taps);
 
@@ -115,6 +165,20 @@ struct mc_kernels {
     /* y [rows][c] = bias[c]. */
     void (*fill_rows)(const float *bias, int64_t rows, int64_t c, float *y);
 };
+
+/* Vectors of every instruction set divide this. */
+enum { MC_LANES_MOST = 16 };
+
+/* Floats from panel to panel, and of all panels, of a [k][n] matrix. */
+static inline int64_t mc_panel_stride(const mc_kernels *kernels, int64_t k)
+{
+    return 2 * kernels->lanes * k;
+}
+
+static inline int64_t mc_panels_size(const mc_kernels *kernels, int64_t k, int64_t n)
+{
+    return (n + kernels->lanes - 1) / kernels->lanes * kernels->lanes * k;
+}
 
 /* ---- softmax cross-entropy (softmax.c) ------------------------------------------------------ */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Transforms of the 3x3, stride-1 convolution as a bilinear algorithm (Winograd, Toom-Cook), one
- * tile and up to LANES channels at a time. Compiled per instruction set.
+ * tile and one vector of channels at a time. Compiled per instruction set.
  *
  *     Y = A^T [ sum_c (G g G^T) * (B^T x B) ] A       products per frequency, summed by GEMMs
  *     dg = G^T [ (B^T x B)^T * (A dY A^T) ] G         the same algorithm's weight gradient
@@ -18,8 +18,7 @@
  */
 #include "kernels/isa.h"
 
-enum { LANES = 16, MOST = MC_WINOGRAD_MOST };
-typedef float lanes[LANES];
+enum { LANES = MC_LANES, MOST = MC_WINOGRAD_MOST };
 
 #define A1 0.625f
 #define B1 1.5f
@@ -30,140 +29,172 @@ static const float N0 = (float)(1.0 / (0.390625 * 2.25));
 static const float NA = (float)(1.0 / (2.0 * 0.390625 * (0.390625 - 2.25)));
 static const float NB = (float)(1.0 / (2.0 * 2.25 * (2.25 - 0.390625)));
 
-/* ---- one dimension: in[k * from], out[k * to], n lanes -----------------------------------------
+/* ---- one dimension: vectors in[k * from] to out[k * to], strides in floats ---------------------
  */
 
-/* B^T */
-static inline void input_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
+static inline mc_vec get(const float *p)
 {
+    return *(const mc_vec *)p;
+}
+
+static inline void put(float *p, mc_vec v)
+{
+    *(mc_vec *)p = v;
+}
+
+/* B^T */
+static inline void input_1d(bool t2, const float *in, int64_t from, float *out, int64_t to)
+{
+    mc_vec x0 = get(in), x1 = get(in + from);
     if (t2) {
-        for (int64_t l = 0; l < n; l++) {
-            float x0 = in[0][l], x1 = in[from][l];
-            out[0][l] = x0 + x1;
-            out[to][l] = x1;
-            out[2 * to][l] = x0;
-        }
+        put(out, x0 + x1);
+        put(out + to, x1);
+        put(out + 2 * to, x0);
         return;
     }
-    for (int64_t l = 0; l < n; l++) {
-        float x0 = in[0][l], x1 = in[from][l], x2 = in[2 * from][l];
-        float x3 = in[3 * from][l], x4 = in[4 * from][l], x5 = in[5 * from][l];
-        float even_a = x4 - B2 * x2, odd_a = A1 * (x3 - B2 * x1);
-        float even_b = x4 - A2 * x2, odd_b = B1 * (x3 - A2 * x1);
-        out[0][l] = A2B2 * x0 - A2_B2 * x2 + x4;
-        out[to][l] = even_a + odd_a;
-        out[2 * to][l] = even_a - odd_a;
-        out[3 * to][l] = even_b + odd_b;
-        out[4 * to][l] = even_b - odd_b;
-        out[5 * to][l] = A2B2 * x1 - A2_B2 * x3 + x5;
-    }
+    mc_vec x2 = get(in + 2 * from), x3 = get(in + 3 * from);
+    mc_vec x4 = get(in + 4 * from), x5 = get(in + 5 * from);
+    mc_vec even_a = x4 - B2 * x2, odd_a = A1 * (x3 - B2 * x1);
+    mc_vec even_b = x4 - A2 * x2, odd_b = B1 * (x3 - A2 * x1);
+    put(out, A2B2 * x0 - A2_B2 * x2 + x4);
+    put(out + to, even_a + odd_a);
+    put(out + 2 * to, even_a - odd_a);
+    put(out + 3 * to, even_b + odd_b);
+    put(out + 4 * to, even_b - odd_b);
+    put(out + 5 * to, A2B2 * x1 - A2_B2 * x3 + x5);
 }
 
 /* A^T */
-static inline void output_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
+static inline void output_1d(bool t2, const float *in, int64_t from, float *out, int64_t to)
 {
+    mc_vec m0 = get(in), m1 = get(in + from), m2 = get(in + 2 * from);
     if (t2) {
-        for (int64_t l = 0; l < n; l++) {
-            float m0 = in[0][l], m1 = in[from][l], m2 = in[2 * from][l];
-            out[0][l] = m0 + m1;
-            out[to][l] = m0 + m2;
-        }
+        put(out, m0 + m1);
+        put(out + to, m0 + m2);
         return;
     }
-    for (int64_t l = 0; l < n; l++) {
-        float sum_a = in[from][l] + in[2 * from][l], diff_a = in[from][l] - in[2 * from][l];
-        float sum_b = in[3 * from][l] + in[4 * from][l];
-        float diff_b = in[3 * from][l] - in[4 * from][l];
-        float m0 = in[0][l], m5 = in[5 * from][l];
-        out[0][l] = m0 + sum_a + sum_b;
-        out[to][l] = A1 * diff_a + B1 * diff_b;
-        out[2 * to][l] = A2 * sum_a + B2 * sum_b;
-        out[3 * to][l] = A3 * diff_a + B3 * diff_b + m5;
-    }
+    mc_vec m3 = get(in + 3 * from), m4 = get(in + 4 * from), m5 = get(in + 5 * from);
+    mc_vec sum_a = m1 + m2, diff_a = m1 - m2, sum_b = m3 + m4, diff_b = m3 - m4;
+    put(out, m0 + sum_a + sum_b);
+    put(out + to, A1 * diff_a + B1 * diff_b);
+    put(out + 2 * to, A2 * sum_a + B2 * sum_b);
+    put(out + 3 * to, A3 * diff_a + B3 * diff_b + m5);
 }
 
 /* A */
-static inline void cotangent_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
+static inline void cotangent_1d(bool t2, const float *in, int64_t from, float *out, int64_t to)
 {
+    mc_vec y0 = get(in), y1 = get(in + from);
     if (t2) {
-        for (int64_t l = 0; l < n; l++) {
-            float y0 = in[0][l], y1 = in[from][l];
-            out[0][l] = y0 + y1;
-            out[to][l] = y0;
-            out[2 * to][l] = y1;
-        }
+        put(out, y0 + y1);
+        put(out + to, y0);
+        put(out + 2 * to, y1);
         return;
     }
-    for (int64_t l = 0; l < n; l++) {
-        float y0 = in[0][l], y1 = in[from][l], y2 = in[2 * from][l], y3 = in[3 * from][l];
-        float even_a = y0 + A2 * y2, odd_a = A1 * y1 + A3 * y3;
-        float even_b = y0 + B2 * y2, odd_b = B1 * y1 + B3 * y3;
-        out[0][l] = y0;
-        out[to][l] = even_a + odd_a;
-        out[2 * to][l] = even_a - odd_a;
-        out[3 * to][l] = even_b + odd_b;
-        out[4 * to][l] = even_b - odd_b;
-        out[5 * to][l] = y3;
-    }
+    mc_vec y2 = get(in + 2 * from), y3 = get(in + 3 * from);
+    mc_vec even_a = y0 + A2 * y2, odd_a = A1 * y1 + A3 * y3;
+    mc_vec even_b = y0 + B2 * y2, odd_b = B1 * y1 + B3 * y3;
+    put(out, y0);
+    put(out + to, even_a + odd_a);
+    put(out + 2 * to, even_a - odd_a);
+    put(out + 3 * to, even_b + odd_b);
+    put(out + 4 * to, even_b - odd_b);
+    put(out + 5 * to, y3);
 }
 
 /* G */
-static inline void filter_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
+static inline void filter_1d(bool t2, const float *in, int64_t from, float *out, int64_t to)
 {
-    for (int64_t l = 0; l < n; l++) {
-        float g0 = in[0][l], g1 = in[from][l], g2 = in[2 * from][l];
-        if (t2) {
-            out[0][l] = g1;
-            out[to][l] = g2 - g1;
-            out[2 * to][l] = g0 - g1;
-        } else {
-            float even_a = NA * (g0 + A2 * g2), odd_a = NA * A1 * g1;
-            float even_b = NB * (g0 + B2 * g2), odd_b = NB * B1 * g1;
-            out[0][l] = N0 * g0;
-            out[to][l] = even_a + odd_a;
-            out[2 * to][l] = even_a - odd_a;
-            out[3 * to][l] = even_b + odd_b;
-            out[4 * to][l] = even_b - odd_b;
-            out[5 * to][l] = g2;
-        }
+    mc_vec g0 = get(in), g1 = get(in + from), g2 = get(in + 2 * from);
+    if (t2) {
+        put(out, g1);
+        put(out + to, g2 - g1);
+        put(out + 2 * to, g0 - g1);
+        return;
     }
+    mc_vec even_a = NA * (g0 + A2 * g2), odd_a = NA * A1 * g1;
+    mc_vec even_b = NB * (g0 + B2 * g2), odd_b = NB * B1 * g1;
+    put(out, N0 * g0);
+    put(out + to, even_a + odd_a);
+    put(out + 2 * to, even_a - odd_a);
+    put(out + 3 * to, even_b + odd_b);
+    put(out + 4 * to, even_b - odd_b);
+    put(out + 5 * to, g2);
 }
 
 /* G^T */
-static inline void filter_back_1d(bool t2, int64_t n, lanes *in, int from, lanes *out, int to)
+static inline void filter_back_1d(bool t2, const float *in, int64_t from, float *out, int64_t to)
 {
-    for (int64_t l = 0; l < n; l++) {
-        float u0 = in[0][l], u1 = in[from][l], u2 = in[2 * from][l];
-        if (t2) {
-            out[0][l] = u2;
-            out[to][l] = u0 - u1 - u2;
-            out[2 * to][l] = u1;
-        } else {
-            float sum_a = NA * (u1 + u2), diff_a = NA * A1 * (u1 - u2);
-            float sum_b = NB * (in[3 * from][l] + in[4 * from][l]);
-            float diff_b = NB * B1 * (in[3 * from][l] - in[4 * from][l]);
-            out[0][l] = N0 * u0 + sum_a + sum_b;
-            out[to][l] = diff_a + diff_b;
-            out[2 * to][l] = A2 * sum_a + B2 * sum_b + in[5 * from][l];
-        }
+    mc_vec u0 = get(in), u1 = get(in + from), u2 = get(in + 2 * from);
+    if (t2) {
+        put(out, u2);
+        put(out + to, u0 - u1 - u2);
+        put(out + 2 * to, u1);
+        return;
     }
+    mc_vec u3 = get(in + 3 * from), u4 = get(in + 4 * from), u5 = get(in + 5 * from);
+    mc_vec sum_a = NA * (u1 + u2), diff_a = NA * A1 * (u1 - u2);
+    mc_vec sum_b = NB * (u3 + u4), diff_b = NB * B1 * (u3 - u4);
+    put(out, N0 * u0 + sum_a + sum_b);
+    put(out + to, diff_a + diff_b);
+    put(out + 2 * to, A2 * sum_a + B2 * sum_b + u5);
 }
 
 /* ---- both dimensions ----------------------------------------------------------------------------
  */
 
-typedef void (*transform_1d)(bool t2, int64_t n, lanes *in, int from, lanes *out, int to);
+typedef void (*transform_1d)(bool t2, const float *in, int64_t from, float *out, int64_t to);
 
-/* in [in_y][in_x] to out [out_y][out_x]: first along x, then along y. */
-static inline void transform(transform_1d along, const mc_winograd *w, int64_t n, lanes *in,
-                             int in_y, int in_x, int out_x, lanes *out)
+/* in [in_y][in_x] vectors to out_x columns of vectors `to` floats apart: along x, then along y. */
+static inline __attribute__((always_inline)) void
+transform(transform_1d along, bool t2_y, bool t2_x, const float *in, int in_y, int in_x, int out_x,
+          float *out, int64_t to)
 {
-    lanes half[MOST];
+    float half[MOST * LANES];
     for (int y = 0; y < in_y; y++) {
-        along(w->t2_x, n, in + y * in_x, 1, half + y * out_x, 1);
+        along(t2_x, in + y * in_x * LANES, LANES, half + y * out_x * LANES, LANES);
     }
     for (int x = 0; x < out_x; x++) {
-        along(w->t2_y, n, half + x, out_x, out + x, out_x);
+        along(t2_y, half + x * LANES, out_x * LANES, out + x * to, out_x * to);
+    }
+}
+
+/* As transform(), with the common F4 in both dimensions compiled without branches. */
+#define TRANSFORM(along, w, in, in_y, in_x, out_x, out, to)                                       \
+    do {                                                                                           \
+        if (!(w)->t2_y && !(w)->t2_x) {                                                            \
+            transform(along, false, false, in, F4_##along, F4_##along, F4_OUT_##along, out, to);   \
+        } else {                                                                                   \
+            transform(along, (w)->t2_y, (w)->t2_x, in, in_y, in_x, out_x, out, to);                \
+        }                                                                                          \
+    } while (0)
+enum {
+    F4_input_1d = 6,
+    F4_OUT_input_1d = 6,
+    F4_output_1d = 6,
+    F4_OUT_output_1d = 4,
+    F4_cotangent_1d = 4,
+    F4_OUT_cotangent_1d = 6,
+    F4_filter_1d = 3,
+    F4_OUT_filter_1d = 6,
+    F4_filter_back_1d = 6,
+    F4_OUT_filter_back_1d = 3
+};
+
+/* Up to a vector of floats from or to memory, zeros where there are none. */
+static inline mc_vec get_first(const float *p, int64_t n)
+{
+    float values[LANES] = {0.0f};
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = p[i];
+    }
+    return get(values);
+}
+
+static inline void put_first(float *p, int64_t n, const float *values)
+{
+    for (int64_t i = 0; i < n; i++) {
+        p[i] = values[i];
     }
 }
 
@@ -179,179 +210,180 @@ static inline tile tile_at(const mc_winograd *w, int64_t number)
     return t;
 }
 
-/* Loads a window [rows][columns] of n channels at (y, x) of an image, zeros outside. */
-static inline void load(const float *image, int64_t h, int64_t w, int64_t c, int64_t y, int64_t x,
-                        int rows, int columns, int64_t n, lanes *out)
+static inline int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
-    for (int r = 0; r < rows; r++) {
-        for (int k = 0; k < columns; k++, out++) {
-            bool inside = y + r >= 0 && y + r < h && x + k >= 0 && x + k < w;
-            if (inside) {
-                const float *from = image + ((y + r) * w + x + k) * c;
-                for (int64_t l = 0; l < n; l++) {
-                    (*out)[l] = from[l];
-                }
-            } else {
-                for (int64_t l = 0; l < LANES; l++) {
-                    (*out)[l] = 0.0f;
+    return value < low ? low : value > high ? high : value;
+}
+
+/* A window [rows][columns] at (y, x) of an image [h][w] as vectors of n channels from channel i
+ * on, read through its map; zeros outside. */
+static inline __attribute__((always_inline)) void load(const mc_map *map, int64_t i, int64_t image,
+                                                       int64_t h, int64_t w, int64_t y, int64_t x,
+                                                       int rows, int columns, int64_t n, float *out)
+{
+    const float *from = map->x + (image * h * w + y * w + x) * map->c + i;
+    int64_t top = clamp(-y, 0, rows), bottom = clamp(h - y, top, rows);
+    int64_t left = clamp(-x, 0, columns), right = clamp(w - x, left, columns);
+    bool through = map->scale != NULL;
+    mc_vec scale = {0.0f}, offset = {0.0f};
+    if (through) {
+        scale = n == LANES ? get(map->scale + i) : get_first(map->scale + i, n);
+        offset = n == LANES ? get(map->offset + i) : get_first(map->offset + i, n);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t k = 0; k < columns; k++, out += LANES) {
+            mc_vec value = {0.0f};
+            if (r >= top && r < bottom && k >= left && k < right) {
+                const float *p = from + (r * w + k) * map->c;
+                value = n == LANES ? get(p) : get_first(p, n);
+                if (through) {
+                    value = value * scale + offset;
+                    if (map->relu) {
+                        value = mc_max((mc_vec){0.0f}, value);
+                    }
                 }
             }
+            put(out, value);
         }
     }
 }
 
-static inline void input_lanes(const mc_winograd *w, const float *x, tile t, int64_t c, int64_t n,
-                               int64_t plane, float *v)
-{
-    lanes in[MOST], out[MOST];
-    /* T2 sees the whole dimension, F4 a window that begins in the padding. */
-    int64_t y0 = w->t2_y ? 0 : t.y - w->padding, x0 = w->t2_x ? 0 : t.x - w->padding;
-    load(x + t.image * w->h * w->w * c, w->h, w->w, c, y0, x0, w->in_y, w->in_x, n, in);
-    transform(input_1d, w, n, in, w->in_y, w->in_x, w->freq_x, out);
-    for (int f = 0; f < w->freq_y * w->freq_x; f++) {
-        for (int64_t l = 0; l < n; l++) {
-            v[f * plane + l] = out[f][l];
-        }
-    }
-}
+/* ---- tiles first .. first+tiles-1, all channels ------------------------------------------------
+ */
 
-static inline void cotangent_lanes(const mc_winograd *w, const float *dy, tile t, int64_t c,
-                                   int64_t n, int64_t plane, float *d)
+void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
+                                 int64_t tiles, mc_planes v)
 {
-    lanes in[MOST], out[MOST];
-    load(dy + t.image * w->oh * w->ow * c, w->oh, w->ow, c, t.y, t.x, w->out_y, w->out_x, n, in);
-    transform(cotangent_1d, w, n, in, w->out_y, w->out_x, w->freq_x, out);
-    for (int f = 0; f < w->freq_y * w->freq_x; f++) {
-        for (int64_t l = 0; l < n; l++) {
-            d[f * plane + l] = out[f][l];
-        }
-    }
-}
-
-static inline void output_lanes(const mc_winograd *w, const float *m, int64_t plane, tile t,
-                                int64_t c, int64_t n, const float *bias, bool accumulate, float *y)
-{
-    lanes in[MOST], out[MOST];
-    for (int f = 0; f < w->freq_y * w->freq_x; f++) {
-        for (int64_t l = 0; l < n; l++) {
-            in[f][l] = m[f * plane + l];
-        }
-    }
-    transform(output_1d, w, n, in, w->freq_y, w->freq_x, w->out_x, out);
-    for (int r = 0; r < w->out_y && t.y + r < w->oh; r++) {
-        for (int k = 0; k < w->out_x && t.x + k < w->ow; k++) {
-            float *to = y + ((t.image * w->oh + t.y + r) * w->ow + t.x + k) * c;
-            const float *from = out[r * w->out_x + k];
-            for (int64_t l = 0; l < n; l++) {
-                float value = from[l] + (bias != NULL ? bias[l] : 0.0f);
-                to[l] = accumulate ? to[l] + value : value;
-            }
-        }
-    }
-}
-
-/* ---- tiles first .. first+tiles-1, all channels
- * -------------------------------------------------- */
-
-void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const float *x, int64_t c, int64_t first,
-                                 int64_t tiles, float *v)
-{
+    float in[MOST * LANES], out[MOST * LANES];
     for (int64_t t = 0; t < tiles; t++) {
         tile at = tile_at(w, first + t);
-        int64_t i = 0;
-        for (; i + LANES <= c; i += LANES) {
-            input_lanes(w, x + i, at, c, LANES, tiles * c, v + t * c + i);
-        }
-        if (i < c) {
-            input_lanes(w, x + i, at, c, c - i, tiles * c, v + t * c + i);
+        /* T2 sees the whole dimension, F4 a window that begins in the padding. */
+        int64_t y0 = w->t2_y ? 0 : at.y - w->padding, x0 = w->t2_x ? 0 : at.x - w->padding;
+        for (int64_t i = 0; i < x->c; i += LANES) {
+            float *to = v.data + t * v.row + i;
+            if (i + LANES <= x->c) {
+                load(x, i, at.image, w->h, w->w, y0, x0, w->in_y, w->in_x, LANES, in);
+                TRANSFORM(input_1d, w, in, w->in_y, w->in_x, w->freq_x, to, v.plane);
+                continue;
+            }
+            load(x, i, at.image, w->h, w->w, y0, x0, w->in_y, w->in_x, x->c - i, in);
+            TRANSFORM(input_1d, w, in, w->in_y, w->in_x, w->freq_x, out, LANES);
+            for (int f = 0; f < w->freq_y * w->freq_x; f++) {
+                put_first(to + f * v.plane, x->c - i, out + f * LANES);
+            }
         }
     }
 }
 
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
-                                     int64_t first, int64_t tiles, float *d)
+                                     int64_t first, int64_t tiles, mc_planes d)
 {
+    float in[MOST * LANES], out[MOST * LANES];
+    mc_map map = {.x = dy, .c = c};
     for (int64_t t = 0; t < tiles; t++) {
         tile at = tile_at(w, first + t);
-        int64_t i = 0;
-        for (; i + LANES <= c; i += LANES) {
-            cotangent_lanes(w, dy + i, at, c, LANES, tiles * c, d + t * c + i);
-        }
-        if (i < c) {
-            cotangent_lanes(w, dy + i, at, c, c - i, tiles * c, d + t * c + i);
-        }
-    }
-}
-
-void MC_ISA_NAME(winograd_output)(const mc_winograd *w, const float *m, int64_t c, int64_t first,
-                                  int64_t tiles, const float *bias, bool accumulate, float *y)
-{
-    for (int64_t t = 0; t < tiles; t++) {
-        tile at = tile_at(w, first + t);
-        int64_t i = 0;
-        for (; i + LANES <= c; i += LANES) {
-            output_lanes(w, m + t * c + i, tiles * c, at, c, LANES, bias != NULL ? bias + i : NULL,
-                         accumulate, y + i);
-        }
-        if (i < c) {
-            output_lanes(w, m + t * c + i, tiles * c, at, c, c - i, bias != NULL ? bias + i : NULL,
-                         accumulate, y + i);
-        }
-    }
-}
-
-/* ---- filters: count independent 3x3 kernels, tap [9][total]
- * -------------------------------------- */
-
-static inline void filter_lanes(const mc_winograd *w, const float *taps, int64_t total,
-                                bool flipped, int64_t n, float *u)
-{
-    lanes in[9], out[MOST];
-    for (int t = 0; t < 9; t++) {
-        const float *from = taps + (flipped ? 8 - t : t) * total;
-        for (int64_t l = 0; l < n; l++) {
-            in[t][l] = from[l];
-        }
-    }
-    transform(filter_1d, w, n, in, 3, 3, w->freq_x, out);
-    for (int f = 0; f < w->freq_y * w->freq_x; f++) {
-        for (int64_t l = 0; l < n; l++) {
-            u[f * total + l] = out[f][l];
-        }
-    }
-}
-
-void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64_t total,
-                                  int64_t first, int64_t count, bool flipped, float *u)
-{
-    int64_t i = first, end = first + count;
-    for (; i + LANES <= end; i += LANES) {
-        filter_lanes(w, taps + i, total, flipped, LANES, u + i);
-    }
-    if (i < end) {
-        filter_lanes(w, taps + i, total, flipped, end - i, u + i);
-    }
-}
-
-static inline void filter_back_lanes(const mc_winograd *w, const float *du, int64_t total,
-                                     int64_t groups, int64_t n, float *taps)
-{
-    int freq = w->freq_y * w->freq_x;
-    lanes in[MOST], out[9];
-    for (int f = 0; f < freq; f++) {
-        for (int64_t l = 0; l < n; l++) {
-            in[f][l] = du[f * total + l];
-        }
-        for (int64_t g = 1; g < groups; g++) {
-            for (int64_t l = 0; l < n; l++) {
-                in[f][l] += du[(g * freq + f) * total + l];
+        for (int64_t i = 0; i < c; i += LANES) {
+            float *to = d.data + t * d.row + i;
+            if (i + LANES <= c) {
+                load(&map, i, at.image, w->oh, w->ow, at.y, at.x, w->out_y, w->out_x, LANES, in);
+                TRANSFORM(cotangent_1d, w, in, w->out_y, w->out_x, w->freq_x, to, d.plane);
+                continue;
+            }
+            load(&map, i, at.image, w->oh, w->ow, at.y, at.x, w->out_y, w->out_x, c - i, in);
+            TRANSFORM(cotangent_1d, w, in, w->out_y, w->out_x, w->freq_x, out, LANES);
+            for (int f = 0; f < w->freq_y * w->freq_x; f++) {
+                put_first(to + f * d.plane, c - i, out + f * LANES);
             }
         }
     }
-    transform(filter_back_1d, w, n, in, w->freq_y, w->freq_x, 3, out);
+}
+
+void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
+                                  int64_t tiles, const float *bias, bool accumulate, float *y)
+{
+    float in[MOST * LANES], out[MOST * LANES];
+    for (int64_t t = 0; t < tiles; t++) {
+        tile at = tile_at(w, first + t);
+        float *corner = y + ((at.image * w->oh + at.y) * w->ow + at.x) * c;
+        for (int64_t i = 0; i < c; i += LANES) {
+            int64_t n = c - i < LANES ? c - i : LANES;
+            const float *from = m.data + t * m.row + i;
+            for (int f = 0; f < w->freq_y * w->freq_x; f++, from += m.plane) {
+                put(in + f * LANES, n == LANES ? get(from) : get_first(from, n));
+            }
+            TRANSFORM(output_1d, w, in, w->freq_y, w->freq_x, w->out_x, out, LANES);
+            mc_vec shift = {0.0f};
+            if (bias != NULL) {
+                shift = n == LANES ? get(bias + i) : get_first(bias + i, n);
+            }
+            for (int r = 0; r < w->out_y && at.y + r < w->oh; r++) {
+                for (int k = 0; k < w->out_x && at.x + k < w->ow; k++) {
+                    float *to = corner + (r * w->ow + k) * c + i;
+                    mc_vec value = get(out + (r * w->out_x + k) * LANES) + shift;
+                    if (accumulate) {
+                        value += n == LANES ? get(to) : get_first(to, n);
+                    }
+                    if (n == LANES) {
+                        put(to, value);
+                    } else {
+                        put_first(to, n, (const float *)&value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* ---- filters -----------------------------------------------------------------------------------
+ */
+
+/* Row k of the panels: kernels (k, j) or, backward, (j, k) turned by a half. */
+void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64_t c, int64_t o,
+                                  bool backward, int64_t first, int64_t count, mc_planes u)
+{
+    float in[9 * LANES], out[MOST * LANES];
+    int64_t columns = backward ? c : o;
+    int64_t row_step = backward ? 1 : o, column_step = backward ? o : 1;
+    for (int64_t j = 0; j < columns; j += LANES) {
+        int64_t panel = j / (2 * LANES), half = j / LANES % 2;
+        int64_t width = columns - panel * 2 * LANES <= LANES ? LANES : 2 * LANES;
+        int64_t n = columns - j < LANES ? columns - j : LANES;
+        for (int64_t k = first; k < first + count; k++) {
+            const float *from = taps + k * row_step + j * column_step;
+            float *to = u.data + panel * u.row + k * width + half * LANES;
+            for (int t = 0; t < 9; t++) {
+                const float *tap = from + (backward ? 8 - t : t) * c * o;
+                for (int64_t l = 0; l < LANES; l++) {
+                    in[t * LANES + l] = l < n ? tap[l * column_step] : 0.0f;
+                }
+            }
+            TRANSFORM(filter_1d, w, in, 3, 3, w->freq_x, out, LANES);
+            for (int f = 0; f < w->freq_y * w->freq_x; f++) {
+                put(to + f * u.plane, get(out + f * LANES));
+            }
+        }
+    }
+}
+
+/* n <= LANES kernels. */
+static inline __attribute__((always_inline)) void filter_back(const mc_winograd *w, const float *du,
+                                                              int64_t total, int64_t groups,
+                                                              int64_t n, float *taps)
+{
+    float in[MOST * LANES], out[9 * LANES];
+    int freq = w->freq_y * w->freq_x;
+    for (int f = 0; f < freq; f++) {
+        mc_vec sum = {0.0f};
+        for (int64_t g = 0; g < groups; g++) {
+            const float *from = du + (g * freq + f) * total;
+            sum += n == LANES ? get(from) : get_first(from, n);
+        }
+        put(in + f * LANES, sum);
+    }
+    TRANSFORM(filter_back_1d, w, in, w->freq_y, w->freq_x, 3, out, LANES);
     for (int t = 0; t < 9; t++) {
         for (int64_t l = 0; l < n; l++) {
-            taps[t * total + l] += out[t][l];
+            taps[t * total + l] += out[t * LANES + l];
         }
     }
 }
@@ -361,9 +393,9 @@ void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, in
 {
     int64_t i = first, end = first + count;
     for (; i + LANES <= end; i += LANES) {
-        filter_back_lanes(w, du + i, total, groups, LANES, taps + i);
+        filter_back(w, du + i, total, groups, LANES, taps + i);
     }
     if (i < end) {
-        filter_back_lanes(w, du + i, total, groups, end - i, taps + i);
+        filter_back(w, du + i, total, groups, end - i, taps + i);
     }
 }

@@ -96,6 +96,8 @@ struct mc_layer_type {
     /* Floats per worker, and shared by the workers, that a pass over n samples needs. */
     int64_t (*scratch)(const mc_node *node, int64_t n, bool gradients);
     int64_t (*shared)(const mc_node *node, int64_t n, bool gradients);
+    /* Floats of parameters as forward wants them, made from the packed ones. */
+    int64_t (*prepared)(const mc_node *node);
     /* Floats that forward leaves for backward beside activations. */
     int64_t (*saved)(const mc_node *node, int64_t n);
 
@@ -134,6 +136,12 @@ typedef struct mc_slot {
     bool accumulate[MC_NODE_INPUTS];
 } mc_slot;
 
+/* A node's parameters prepared for forward. */
+typedef struct mc_prepared {
+    float *data;
+    const void *by; /* who made what is there, NULL: nothing is */
+} mc_prepared;
+
 /* One forward pass and the memory to pull cotangents back through it. */
 struct mc_pass {
     const modeconn_graph *graph;
@@ -146,6 +154,11 @@ struct mc_pass {
     const float *statistics; /* MC_NORM_RUNNING */
     float *grad;             /* packed layout, added to by backward */
     mc_slot *slots;
+    /* Per node. A pass without gradients keeps what it prepared until bind(); one with gradients
+     * sees new parameters each time, and all nodes share one place. */
+    mc_prepared *prepared;
+    bool keeps_prepared;
+    float *prepared_memory;
     float **scratch; /* per worker */
     float *shared;
     float *arena;
@@ -174,6 +187,8 @@ void mc_graph_fuse(modeconn_graph *graph);
 int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, int64_t max,
                        bool gradients, mc_pass *pass);
 void mc_pass_free(mc_pass *pass);
+/* The packed parameters have changed. */
+void mc_pass_rebound(mc_pass *pass);
 
 /* pass.c: NCHW input in, every node forward; the logits are in the output's slot. */
 void mc_pass_forward(mc_pass *pass, const float *x, int64_t n, mc_norm_mode mode);

@@ -219,11 +219,27 @@ static void set_slots(mc_pass *pass, const plan *p, float *saved)
             moments += 2 * node->out.c;
         }
     }
+    float *prepared = pass->prepared_memory;
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        const mc_layer_type *type = graph->nodes[i].type;
+        pass->prepared[i].data = prepared;
+        if (pass->keeps_prepared && type->prepared != NULL) {
+            prepared += padded(type->prepared(&graph->nodes[i]));
+        }
+    }
     mark_accumulation(pass);
+}
+
+void mc_pass_rebound(mc_pass *pass)
+{
+    for (int32_t i = 0; i < pass->graph->n_nodes; i++) {
+        pass->prepared[i].by = NULL;
+    }
 }
 
 typedef struct sizes {
     int64_t saved, scratch, shared, moments;
+    int64_t prepared, prepared_most; /* of all nodes, of one */
 } sizes;
 
 static int64_t larger(int64_t a, int64_t b)
@@ -233,13 +249,16 @@ static int64_t larger(int64_t a, int64_t b)
 
 static sizes measure(const modeconn_graph *graph, int64_t max, bool gradients)
 {
-    sizes s = {0, 0, 0, 0};
+    sizes s = {0};
     for (int32_t i = 1; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
         const mc_layer_type *type = node->type;
         s.saved += type->saved != NULL ? padded(type->saved(node, max)) : 0;
         s.moments += node->n_stats > 0 ? 2 * node->out.c : 0;
         s.scratch = larger(s.scratch, type->scratch ? type->scratch(node, max, gradients) : 0);
+        int64_t prepared = type->prepared != NULL ? padded(type->prepared(node)) : 0;
+        s.prepared += prepared;
+        s.prepared_most = larger(s.prepared_most, prepared);
         s.shared = larger(s.shared, type->shared ? type->shared(node, max, gradients) : 0);
     }
     return s;
@@ -251,9 +270,12 @@ static int32_t allocate(mc_pass *pass, int64_t arena, const sizes *s)
     pass->arena = mc_alloc(pass->context, arena + s->saved, sizeof(float));
     pass->moments = mc_alloc(pass->context, s->moments, sizeof(double));
     pass->shared = mc_alloc(pass->context, s->shared, sizeof(float));
+    pass->prepared_memory = mc_alloc(
+        pass->context, pass->keeps_prepared ? s->prepared : s->prepared_most, sizeof(float));
+    pass->prepared = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->prepared);
     pass->slots = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->slots);
     pass->scratch = mc_calloc(pass->context, workers, sizeof *pass->scratch);
-    if (pass->arena == NULL || pass->moments == NULL || pass->shared == NULL ||
+    if (pass->prepared_memory == NULL || pass->prepared == NULL || pass->arena == NULL || pass->moments == NULL || pass->shared == NULL ||
         pass->slots == NULL || pass->scratch == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
@@ -278,7 +300,8 @@ int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, i
                       .context = context,
                       .kernels = context->kernels,
                       .pool = context->pool,
-                      .max = max};
+                      .max = max,
+                      .keeps_prepared = !gradients};
     p.pieces = mc_calloc(context, 2 * n, sizeof *p.pieces);
     p.out_owner = mc_calloc(context, n, sizeof *p.out_owner);
     p.grad_owner = mc_calloc(context, n, sizeof *p.grad_owner);
@@ -313,6 +336,8 @@ void mc_pass_free(mc_pass *pass)
         }
     }
     mc_free(pass->context, pass->scratch);
+    mc_free(pass->context, pass->prepared);
+    mc_free(pass->context, pass->prepared_memory);
     mc_free(pass->context, pass->slots);
     mc_free(pass->context, pass->shared);
     mc_free(pass->context, pass->moments);

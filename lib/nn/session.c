@@ -125,6 +125,9 @@ static int32_t bind(mc_session *session, const float *theta, const float *statis
                    (size_t)node->params[k].size * sizeof *theta);
         }
     }
+    for (int k = 0; k < session->passes; k++) {
+        mc_pass_rebound(&session->pass[k]);
+    }
     if (statistics != NULL) {
         memcpy(session->statistics, statistics, (size_t)graph->n_stats * sizeof *statistics);
     }

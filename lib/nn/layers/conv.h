@@ -8,33 +8,47 @@
 
 #include "nn/graph.h"
 
+typedef struct mc_conv_algorithm mc_conv_algorithm;
+
 /* One pass of one layer: x [rows of the input][c], y and dy [rows][o], w [taps][c][o]. */
 typedef struct mc_conv_job {
     mc_pass *pass;
     const mc_node *node;
     const float *x, *w, *bias, *dy; /* bias may be NULL */
     float *y, *dx, *dw;             /* dx NULL: not wanted; dw is added to */
+    const mc_conv_algorithm *algorithm;
     int64_t rows;                   /* of the output: n * oh * ow */
     bool accumulate;                /* dx is added to */
 } mc_conv_job;
 
-typedef struct mc_conv_algorithm {
+struct mc_conv_algorithm {
     const char *name;
     /* Whether it is the better choice for n images; depends on shapes only. */
     bool (*suits)(const mc_node *node, int64_t n);
     /* Floats per worker and shared, for every batch up to n. */
     int64_t (*scratch)(const mc_node *node, int64_t n, bool gradients);
     int64_t (*shared)(const mc_node *node, int64_t n, bool gradients);
+    /* Floats of the weights as forward wants them. */
+    int64_t (*prepared)(const mc_node *node);
     void (*forward)(const mc_conv_job *job);
     void (*backward_weight)(const mc_conv_job *job);
     void (*backward_input)(const mc_conv_job *job);
-} mc_conv_algorithm;
+};
 
-extern const mc_conv_algorithm mc_conv_patches, mc_conv_winograd;
+extern const mc_conv_algorithm mc_conv_direct, mc_conv_winograd;
+
+/* Where the weights are prepared for forward (mc_pass.prepared): `ready` if they still are. */
+float *mc_conv_prepared(const mc_conv_job *job, bool *ready);
 
 static inline int64_t mc_conv_taps(const mc_node *node)
 {
     return node->window.kernel * node->window.kernel;
+}
+
+/* Room for panels of a [k][n] matrix on any instruction set, a cache line more. */
+static inline int64_t mc_conv_panels(int64_t k, int64_t n)
+{
+    return (n + MC_LANES_MOST - 1) / MC_LANES_MOST * MC_LANES_MOST * k + 16;
 }
 
 static inline int64_t mc_at_least(int64_t value, int64_t low)

@@ -50,7 +50,7 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
 /* ---- the algorithms: the first that suits -----------------------------------------------------
  */
 
-static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_conv_patches};
+static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_conv_direct};
 enum { ALGORITHMS = sizeof algorithms / sizeof algorithms[0] };
 
 static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
@@ -79,6 +79,23 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
         need = mc_at_least(algorithms[i]->shared(node, n, gradients), need);
     }
     return need;
+}
+
+static int64_t prepared(const mc_node *node)
+{
+    int64_t need = 0;
+    for (int i = 0; i < ALGORITHMS; i++) {
+        need = mc_at_least(algorithms[i]->prepared(node), need);
+    }
+    return need;
+}
+
+float *mc_conv_prepared(const mc_conv_job *job, bool *ready)
+{
+    mc_prepared *prepared = &job->pass->prepared[job->node - job->pass->graph->nodes];
+    *ready = prepared->by == job->algorithm;
+    prepared->by = job->pass->keeps_prepared ? job->algorithm : NULL;
+    return prepared->data;
 }
 
 /* ---- weight layout ------------------------------------------------------------------------- */
@@ -161,7 +178,7 @@ static void unpack(mc_pool *pool, const mc_node *node, const float *packed, floa
 static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
 {
     const mc_slot *slot = mc_slot_of(pass, node), *input = mc_input_slot(pass, node, 0);
-    mc_conv_job job = {.pass = pass, .node = node};
+    mc_conv_job job = {.pass = pass, .node = node, .algorithm = choose(node, pass->n)};
     job.x = input->out;
     job.dx = input->d_out;
     job.y = slot->out;
@@ -177,7 +194,7 @@ static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
 static void forward(mc_pass *pass, const mc_node *node)
 {
     mc_conv_job job = job_of(pass, node);
-    choose(node, pass->n)->forward(&job);
+    job.algorithm->forward(&job);
 }
 
 static void backward_bias(const mc_conv_job *job)
@@ -195,13 +212,12 @@ static void backward_bias(const mc_conv_job *job)
 static void backward(mc_pass *pass, const mc_node *node)
 {
     mc_conv_job job = job_of(pass, node);
-    const mc_conv_algorithm *algorithm = choose(node, pass->n);
-    algorithm->backward_weight(&job);
+    job.algorithm->backward_weight(&job);
     if (job.bias != NULL) {
         backward_bias(&job);
     }
     if (job.dx != NULL) {
-        algorithm->backward_input(&job);
+        job.algorithm->backward_input(&job);
     }
 }
 
@@ -288,6 +304,7 @@ const mc_layer_type mc_layer_conv2d = {
     .configure = configure,
     .scratch = scratch,
     .shared = shared,
+    .prepared = prepared,
     .pack = pack,
     .unpack = unpack,
     .forward = forward,

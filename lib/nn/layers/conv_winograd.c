@@ -64,10 +64,35 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 /* Tiles of a block: V and M of about 768 KB, but enough rows for efficient products. */
-static int64_t block_tiles(const mc_node *node, const mc_winograd *w)
+enum { MOST_TILES = 512 };
+
+static int64_t block_most(const mc_node *node, const mc_winograd *w)
 {
-    int64_t tiles = 196608 / (frequencies(w) * (node->in.c + node->out.c));
-    return tiles < 64 ? 64 : tiles > 512 ? 512 : tiles;
+    int64_t block = 196608 / (frequencies(w) * (node->in.c + node->out.c));
+    return block < 64 ? 64 : block > MOST_TILES ? MOST_TILES : block;
+}
+
+/* Blocks of equal size. */
+static int64_t block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
+{
+    int64_t most = block_most(node, w), blocks = (tiles + most - 1) / most;
+    return (tiles + blocks - 1) / blocks;
+}
+
+/* Rows and planes must not lie a power of two apart: they would share the cache's sets. */
+static int64_t padded_row(int64_t c)
+{
+    return c % 64 == 0 ? c + 16 : c;
+}
+
+static mc_planes planes_at(float *data, int64_t tiles, int64_t c)
+{
+    return (mc_planes){data, tiles * padded_row(c) + 16, padded_row(c)};
+}
+
+static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t c)
+{
+    return frequencies(w) * (tiles * padded_row(c) + 16);
 }
 
 /* Groups of the weight gradient: enough for the threads, not more than 64 MB of them, and none of
@@ -89,10 +114,17 @@ static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
         return 0;
     }
     mc_winograd w = forward_geometry(node), back = backward_geometry(node);
-    int64_t channels = node->in.c + node->out.c;
-    int64_t need = block_tiles(node, &w) * frequencies(&w) * channels;
-    int64_t back_need = block_tiles(node, &back) * frequencies(&back) * channels;
+    int64_t c = node->in.c, o = node->out.c;
+    int64_t tiles = block_most(node, &w), back_tiles = block_most(node, &back);
+    int64_t need = planes_size(&w, tiles, c) + planes_size(&w, tiles, o);
+    int64_t back_need = planes_size(&back, back_tiles, c) + planes_size(&back, back_tiles, o);
     return gradients ? mc_at_least(need, back_need) : need;
+}
+
+static int64_t prepared(const mc_node *node)
+{
+    mc_winograd w = forward_geometry(node);
+    return is_possible(node) ? frequencies(&w) * mc_conv_panels(node->in.c, node->out.c) : 0;
 }
 
 static int64_t shared(const mc_node *node, int64_t n, bool gradients)
@@ -101,9 +133,14 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
         return 0;
     }
     mc_winograd w = forward_geometry(node), back = backward_geometry(node);
-    int64_t groups = gradients ? weight_groups(node, &w, n * tiles_per_image(&w)) : 1;
-    int64_t need = groups * frequencies(&w) * pairs(node);
-    return gradients ? mc_at_least(need, frequencies(&back) * pairs(node)) : need;
+    int64_t c = node->in.c, o = node->out.c;
+    int64_t need = 0;
+    if (gradients) {
+        int64_t groups = weight_groups(node, &w, n * tiles_per_image(&w));
+        need = mc_at_least(need, groups * frequencies(&w) * pairs(node));
+        need = mc_at_least(need, frequencies(&back) * mc_conv_panels(o, c));
+    }
+    return need;
 }
 
 /* ---- convolution of x by U: the forward pass and the input's gradient ---------------------------
@@ -112,24 +149,36 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 typedef struct product_job {
     const mc_pass *pass;
     mc_winograd w;
-    const float *x, *taps, *bias;
+    mc_map x;
+    const float *taps, *bias;
     float *y;
-    int64_t c, o; /* of x and of y */
+    int64_t c, o; /* the layer's */
     int64_t tiles, block;
-    bool backward, accumulate; /* backward: U is [o of x][c of y] transposed, kernels turned */
-    int64_t pairs;
+    bool backward, accumulate; /* backward: x is dy, y is dx */
+    mc_planes u;
 } product_job;
 
-enum { FILTERS = 2048 };
+static int64_t columns_of(const product_job *job)
+{
+    return job->backward ? job->c : job->o;
+}
+
+enum { FILTER_ROWS = 16 };
 
 static void filter_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const product_job *job = arg;
-    int64_t first = task * FILTERS;
-    int64_t count = job->pairs - first < FILTERS ? job->pairs - first : FILTERS;
-    job->pass->kernels->winograd_filter(&job->w, job->taps, job->pairs, first, count, job->backward,
-                                        job->pass->shared);
+    int64_t first = task * FILTER_ROWS, left = job->x.c - first;
+    job->pass->kernels->winograd_filter(&job->w, job->taps, job->c, job->o, job->backward, first,
+                                        left < FILTER_ROWS ? left : FILTER_ROWS, job->u);
+}
+
+static void point_at(mc_planes planes, int64_t tiles, float **rows)
+{
+    for (int64_t t = 0; t < tiles; t++) {
+        rows[t] = planes.data + t * planes.row;
+    }
 }
 
 static void product_task(void *arg, int64_t task, int worker)
@@ -137,49 +186,64 @@ static void product_task(void *arg, int64_t task, int worker)
     const product_job *job = arg;
     const mc_kernels *kernels = job->pass->kernels;
     int64_t first = task * job->block, left = job->tiles - first;
-    int64_t tiles = left < job->block ? left : job->block;
-    float *v = job->pass->scratch[worker], *m = v + frequencies(&job->w) * tiles * job->c;
+    int64_t tiles = left < job->block ? left : job->block, n = columns_of(job);
+    mc_planes v = planes_at(job->pass->scratch[worker], tiles, job->x.c);
+    mc_planes m = planes_at(v.data + frequencies(&job->w) * v.plane, tiles, n);
+    float *v_rows[MOST_TILES], *m_rows[MOST_TILES];
 
-    kernels->winograd_input(&job->w, job->x, job->c, first, tiles, v);
+    kernels->winograd_input(&job->w, &job->x, first, tiles, v);
+    point_at(v, tiles, v_rows);
+    point_at(m, tiles, m_rows);
+    mc_product product = {.rows = tiles,
+                          .taps = 1,
+                          .run = job->x.c,
+                          .n = n,
+                          .x = (const float *const *)v_rows,
+                          .panel_stride = job->u.row,
+                          .y = m_rows};
     for (int64_t f = 0; f < frequencies(&job->w); f++) {
-        const float *u = job->pass->shared + f * job->pairs;
-        mc_matrix b = {u, job->backward ? 1 : job->o, job->backward ? job->c : 1};
-        mc_gemm(tiles, job->o, job->c, (mc_matrix){v + f * tiles * job->c, job->c, 1}, b, 0.0f,
-                m + f * tiles * job->o, job->o);
+        product.x_offset = f * v.plane;
+        product.y_offset = f * m.plane;
+        product.panels = job->u.data + f * job->u.plane;
+        kernels->product(&product);
     }
-    kernels->winograd_output(&job->w, m, job->o, first, tiles, job->bias, job->accumulate, job->y);
+    kernels->winograd_output(&job->w, m, n, first, tiles, job->bias, job->accumulate, job->y);
 }
 
 static void run_product(const mc_conv_job *conv, product_job *job)
 {
     mc_pool *pool = conv->pass->pool;
+    int64_t k = job->x.c;
+    bool ready = false;
+    float *u = job->backward ? conv->pass->shared : mc_conv_prepared(conv, &ready);
     job->pass = conv->pass;
     job->taps = conv->w;
-    job->pairs = pairs(conv->node);
+    job->c = conv->node->in.c;
+    job->o = conv->node->out.c;
     job->tiles = conv->pass->n * tiles_per_image(&job->w);
-    job->block = block_tiles(conv->node, &job->w);
-    mc_pool_run(pool, (job->pairs + FILTERS - 1) / FILTERS, filter_task, job);
+    job->block = block_tiles(conv->node, &job->w, job->tiles);
+    job->u = (mc_planes){u, mc_conv_panels(k, columns_of(job)),
+                         mc_panel_stride(conv->pass->kernels, k)};
+    if (!ready) {
+        mc_pool_run(pool, (k + FILTER_ROWS - 1) / FILTER_ROWS, filter_task, job);
+    }
     mc_pool_run(pool, (job->tiles + job->block - 1) / job->block, product_task, job);
 }
 
 static void forward(const mc_conv_job *conv)
 {
     product_job job = {.w = forward_geometry(conv->node),
-                       .x = conv->x,
+                       .x = {.x = conv->x, .c = conv->node->in.c},
                        .bias = conv->bias,
-                       .y = conv->y,
-                       .c = conv->node->in.c,
-                       .o = conv->node->out.c};
+                       .y = conv->y};
     run_product(conv, &job);
 }
 
 static void backward_input(const mc_conv_job *conv)
 {
     product_job job = {.w = backward_geometry(conv->node),
-                       .x = conv->dy,
+                       .x = {.x = conv->dy, .c = conv->node->out.c},
                        .y = conv->dx,
-                       .c = conv->node->out.c,
-                       .o = conv->node->in.c,
                        .backward = true,
                        .accumulate = conv->accumulate};
     run_product(conv, &job);
@@ -202,21 +266,35 @@ static void group_task(void *arg, int64_t task, int worker)
     const mc_kernels *kernels = conv->pass->kernels;
     int64_t c = conv->node->in.c, o = conv->node->out.c, freq = frequencies(&job->w);
     int64_t begin = task * job->per_group, end = begin + job->per_group;
-    float *du = conv->pass->shared + task * freq * job->pairs;
+    mc_map x = {.x = conv->x, .c = c};
+    float *v_rows[MOST_TILES], *d_rows[MOST_TILES];
 
     end = end < job->tiles ? end : job->tiles;
     for (int64_t first = begin; first < end; first += job->block) {
         int64_t tiles = end - first < job->block ? end - first : job->block;
-        float *v = conv->pass->scratch[worker], *d = v + freq * tiles * c;
-        kernels->winograd_input(&job->w, conv->x, c, first, tiles, v);
+        mc_planes v = planes_at(conv->pass->scratch[worker], tiles, c);
+        mc_planes d = planes_at(v.data + freq * v.plane, tiles, o);
+        kernels->winograd_input(&job->w, &x, first, tiles, v);
         kernels->winograd_cotangent(&job->w, conv->dy, o, first, tiles, d);
+        point_at(v, tiles, v_rows);
+        point_at(d, tiles, d_rows);
         for (int64_t f = 0; f < freq; f++) {
-            mc_gemm(c, o, tiles, (mc_matrix){v + f * tiles * c, 1, c},
-                    (mc_matrix){d + f * tiles * o, o, 1}, first == begin ? 0.0f : 1.0f,
-                    du + f * job->pairs, o);
+            mc_outer outer = {.count = tiles,
+                              .k = c,
+                              .n = o,
+                              .x = (const float *const *)v_rows,
+                              .d = (const float *const *)d_rows,
+                              .x_offset = f * v.plane,
+                              .d_offset = f * d.plane,
+                              .w = conv->pass->shared + (task * freq + f) * job->pairs,
+                              .w_stride = o,
+                              .accumulate = first > begin};
+            kernels->outer(&outer);
         }
     }
 }
+
+enum { FILTERS = 2048 };
 
 static void filter_back_task(void *arg, int64_t task, int worker)
 {
@@ -233,7 +311,7 @@ static void backward_weight(const mc_conv_job *conv)
     weight_job job = {.conv = conv, .w = forward_geometry(conv->node)};
     job.pairs = pairs(conv->node);
     job.tiles = conv->pass->n * tiles_per_image(&job.w);
-    job.block = block_tiles(conv->node, &job.w);
+    job.block = block_tiles(conv->node, &job.w, job.tiles);
     job.groups = weight_groups(conv->node, &job.w, job.tiles);
     job.per_group = (job.tiles + job.groups - 1) / job.groups;
     /* Rounding up can leave the last group without a tile. */
@@ -243,5 +321,5 @@ static void backward_weight(const mc_conv_job *conv)
 }
 
 const mc_conv_algorithm mc_conv_winograd = {
-    "winograd", suits, scratch, shared, forward, backward_weight, backward_input,
+    "winograd", suits, scratch, shared, prepared, forward, backward_weight, backward_input,
 };

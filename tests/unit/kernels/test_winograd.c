@@ -57,6 +57,37 @@ static void near(double a, double b)
     ck_assert_msg(fabs(a - b) < 2e-5, "%.9g is not %.9g", a, b);
 }
 
+/* Tiles of C channels, `tiles` of them. */
+static mc_planes planes(float *data, int64_t tiles)
+{
+    return (mc_planes){data, tiles * C, C};
+}
+
+/* A row of C transformed kernels in panels, and where kernel j of frequency f is in them. */
+enum { FILTER_PLANE = (C + 15) / 16 * 16 + 3 };
+
+static mc_planes filters(const job *j, float *data)
+{
+    return (mc_planes){data, FILTER_PLANE, mc_panel_stride(j->k, 1)};
+}
+
+static int64_t filter_at(const job *j, int64_t f, int64_t i)
+{
+    int64_t panel = 2 * j->k->lanes;
+    return f * FILTER_PLANE + i / panel * panel + i % panel;
+}
+
+/* Reads x as max(0, x * scale + offset). */
+static mc_map through(float *x, int64_t n, const float *scale, const float *offset)
+{
+    mc_map map = {x, scale, offset, true, C};
+    for (int64_t at = 0; at < n && scale != NULL; at++) {
+        float value = fmaf(x[at], scale[at % C], offset[at % C]);
+        x[at] = value > 0.0f ? value : 0.0f;
+    }
+    return map;
+}
+
 /* Channel i of x with kernel i (a depthwise convolution: one product per frequency and value). */
 START_TEST(test_convolution)
 {
@@ -66,15 +97,19 @@ START_TEST(test_convolution)
     }
     float *x = values(j.in * C, 1), *taps = values(9 * C, 2), *y = values(j.out * C, 3);
     float *before = values(j.out * C, 3), *bias = values(C, 4);
-    float *v = values(j.freq * j.tiles * C, 5), *u = values(j.freq * C, 6);
-    bool turned = _i % 2 == 1, accumulate = _i % 4 < 2;
+    float *v = values(j.freq * j.tiles * C, 5), *u = values(j.freq * FILTER_PLANE, 6);
+    float *scale = values(C, 7), *offset = values(C, 8), *raw = values(j.in * C, 1);
+    bool turned = _i % 2 == 1, accumulate = _i % 4 < 2, mapped = _i % 5 < 2;
 
-    j.k->winograd_input(&j.w, x, C, 0, j.tiles, v);
-    j.k->winograd_filter(&j.w, taps, C, 0, C, turned, u);
+    mc_map map = through(x, j.in * C, mapped ? scale : NULL, offset);
+    map.x = raw;
+    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles));
+    /* Kernels of 1 x C channels, or of C x 1 seen from behind, are one row of panels either way. */
+    j.k->winograd_filter(&j.w, taps, turned ? C : 1, turned ? 1 : C, turned, 0, 1, filters(&j, u));
     for (int64_t at = 0; at < j.freq * j.tiles * C; at++) {
-        v[at] *= u[at / (j.tiles * C) * C + at % C];
+        v[at] *= u[filter_at(&j, at / (j.tiles * C), at % C)];
     }
-    j.k->winograd_output(&j.w, v, C, 0, j.tiles, bias, accumulate, y);
+    j.k->winograd_output(&j.w, planes(v, j.tiles), C, 0, j.tiles, bias, accumulate, y);
     for (int64_t at = 0; at < j.out * C; at++) {
         double sum = (double)bias[at % C] + (accumulate ? (double)before[at] : 0.0);
         for (int t = 0; t < 9; t++) {
@@ -91,6 +126,9 @@ START_TEST(test_convolution)
     free(bias);
     free(v);
     free(u);
+    free(scale);
+    free(offset);
+    free(raw);
 }
 END_TEST
 
@@ -106,8 +144,9 @@ START_TEST(test_weight_gradient)
     float *d = values(j.freq * j.tiles * C, 5);
     float *du = calloc((size_t)(2 * j.freq * C), sizeof *du);
 
-    j.k->winograd_input(&j.w, x, C, 0, j.tiles, v);
-    j.k->winograd_cotangent(&j.w, dy, C, 0, j.tiles, d);
+    mc_map map = {.x = x, .c = C};
+    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles));
+    j.k->winograd_cotangent(&j.w, dy, C, 0, j.tiles, planes(d, j.tiles));
     for (int64_t f = 0; f < j.freq; f++) {
         for (int64_t at = 0; at < j.tiles * C; at++) {
             int64_t group = at / C < j.tiles / 2 ? 0 : 1, from = f * j.tiles * C + at;
@@ -136,24 +175,25 @@ END_TEST
 /* Part of the tiles and of the kernels at a time gives what all at once gives. */
 START_TEST(test_parts)
 {
+    enum { O = 5, PLANE = 16 * C };
     job j;
     if (!job_of(_i, &j) || j.tiles < 3) {
         return;
     }
-    float *x = values(j.in * C, 1), *taps = values(9 * C, 2);
+    float *x = values(j.in * C, 1), *taps = values(9 * C * O, 2);
     float *all = values(j.freq * j.tiles * C, 3), *part = values(j.freq * 2 * C, 4);
-    float *u = values(j.freq * C, 5), *u_part = values(j.freq * C, 6);
-    j.k->winograd_input(&j.w, x, C, 0, j.tiles, all);
-    j.k->winograd_input(&j.w, x, C, 1, 2, part);
-    j.k->winograd_filter(&j.w, taps, C, 0, C, false, u);
-    j.k->winograd_filter(&j.w, taps, C, 0, 7, false, u_part);
-    j.k->winograd_filter(&j.w, taps, C, 7, C - 7, false, u_part);
+    float *u = values(j.freq * PLANE, 5), *u_part = values(j.freq * PLANE, 5);
+    mc_map map = {.x = x, .c = C};
+    int64_t row = mc_panel_stride(j.k, C);
+    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(all, j.tiles));
+    j.k->winograd_input(&j.w, &map, 1, 2, planes(part, 2));
+    j.k->winograd_filter(&j.w, taps, C, O, false, 0, C, (mc_planes){u, PLANE, row});
+    j.k->winograd_filter(&j.w, taps, C, O, false, 0, 7, (mc_planes){u_part, PLANE, row});
+    j.k->winograd_filter(&j.w, taps, C, O, false, 7, C - 7, (mc_planes){u_part, PLANE, row});
     for (int64_t f = 0; f < j.freq; f++) {
         ck_assert_mem_eq(part + f * 2 * C, all + (f * j.tiles + 1) * C, 2 * C * sizeof(float));
     }
-    for (int64_t i = 0; i < j.freq * C; i++) {
-        near((double)u_part[i], (double)u[i]);
-    }
+    ck_assert_mem_eq(u_part, u, (size_t)(j.freq * PLANE) * sizeof *u);
     free(x);
     free(taps);
     free(all);
