@@ -193,31 +193,61 @@ void MC_ISA_NAME(product)(const mc_product *p)
 /* ---- sums of outer products -------------------------------------------------------------------
  */
 
-/* w [rows of ROWS][vectors * LANES] at (k, j); the last vector of d may be `left` floats short. */
-static inline __attribute__((always_inline)) void outer_block(const mc_outer *p, int64_t k,
-                                                              int64_t j, const int rows,
-                                                              const int vectors, const bool whole)
+/* ROWS columns of x from column k on, row after row: read once for every panel of d, and rows of x
+ * may lie a power of two apart. */
+enum { OUTER_MOST = 192 };
+
+static inline void pack_columns(const mc_outer *p, int64_t first, int64_t count, int64_t k,
+                                float *to)
 {
+    int64_t used = smaller(ROWS, p->k - k);
+    for (int64_t r = 0; r < count; r++, to += ROWS) {
+        const float *x = p->x[first + r] + p->x_offset + k;
+        if (used == ROWS) {
+            memcpy(to, x, ROWS * sizeof *to);
+        } else {
+            for (int64_t i = 0; i < ROWS; i++) {
+                to[i] = i < used ? x[i] : 0.0f;
+            }
+        }
+    }
+}
+
+/* A block of w, `block` by `vectors`, of which `rows` by `n` numbers are real. */
+typedef struct outer_place {
+    const mc_outer *p;
+    const float *packed;          /* columns of x, or NULL: not packed */
+    int64_t first, count, k, j;   /* rows of x and d; where in w */
+    int64_t rows, n;
+} outer_place;
+
+static inline __attribute__((always_inline)) void outer_block(const outer_place *q, const int block,
+                                                              const int vectors, const bool packed,
+                                                              const bool whole)
+{
+    const mc_outer *p = q->p;
     mc_vec sum[ROWS][2];
-    int64_t n = p->n - j;
     MC_UNROLL
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < block; i++) {
         MC_UNROLL
         for (int v = 0; v < vectors; v++) {
             sum[i][v] = (mc_vec){0.0f};
         }
     }
-    for (int64_t r = 0; r < p->count; r++) {
-        const float *x = p->x[r] + p->x_offset + k, *d = p->d[r] + p->d_offset + j;
+    const float *const *xs = p->x + q->first, *const *ds = p->d + q->first;
+    int64_t x_offset = p->x_offset + q->k, d_offset = p->d_offset + q->j, last = q->rows - 1;
+    for (int64_t r = 0; r < q->count; r++) {
+        const float *x = packed ? q->packed + r * ROWS : xs[r] + x_offset;
+        const float *d = ds[r] + d_offset;
         mc_vec line[2];
         MC_UNROLL
         for (int v = 0; v < vectors; v++) {
             line[v] = whole ? *(const mc_vec *)(d + v * LANES)
-                            : load_up_to(d + v * LANES, n - v * LANES);
+                            : load_up_to(d + v * LANES, q->n - v * LANES);
         }
         MC_UNROLL
-        for (int i = 0; i < ROWS; i++) {
-            float value = x[i < rows ? i : 0];
+        for (int i = 0; i < block; i++) {
+            float value = x[packed || i <= last ? i : last];
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
                 sum[i][v] += value * line[v];
@@ -225,13 +255,13 @@ static inline __attribute__((always_inline)) void outer_block(const mc_outer *p,
         }
     }
     MC_UNROLL
-    for (int i = 0; i < ROWS; i++) {
-        if (i < rows) {
-            float *w = p->w + (k + i) * p->w_stride + j;
+    for (int i = 0; i < block; i++) {
+        if (i <= last) {
+            float *w = p->w + (q->k + i) * p->w_stride + q->j;
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
-                int64_t left = whole ? LANES : n - v * LANES;
-                if (p->accumulate) {
+                int64_t left = whole ? LANES : q->n - v * LANES;
+                if (p->accumulate || q->first > 0) {
                     sum[i][v] += load_up_to(w + v * LANES, left);
                 }
                 store_first(w + v * LANES, left, sum[i][v]);
@@ -240,30 +270,54 @@ static inline __attribute__((always_inline)) void outer_block(const mc_outer *p,
     }
 }
 
-/* One column of blocks. */
-static inline __attribute__((always_inline)) void outer_column(const mc_outer *p, int64_t j,
-                                                               const int vectors, const bool whole)
+/* One row of blocks. */
+static inline __attribute__((always_inline)) void outer_row(outer_place q, const int block,
+                                                            const bool packed)
 {
-    int64_t k = 0;
-    for (; k + ROWS <= p->k; k += ROWS) {
-        outer_block(p, k, j, ROWS, vectors, whole);
+    for (; q.j + PANEL <= q.p->n; q.j += PANEL) {
+        outer_block(&q, block, 2, packed, true);
     }
-    if (k < p->k) {
-        outer_block(p, k, j, (int)(p->k - k), vectors, whole);
+    q.n = q.p->n - q.j;
+    if (q.n > LANES) {
+        outer_block(&q, block, 2, packed, false);
+    } else if (q.n == LANES) {
+        outer_block(&q, block, 1, packed, true);
+    } else if (q.n > 0) {
+        outer_block(&q, block, 1, packed, false);
+    }
+}
+
+/* All of w from the place's rows of x and d. */
+static void outer_part(outer_place q)
+{
+    float packed[OUTER_MOST * ROWS];
+    bool pays = q.p->n > 2 * PANEL;
+    q.packed = packed;
+    for (; q.k + ROWS <= q.p->k; q.k += ROWS) {
+        q.rows = ROWS;
+        if (pays) {
+            pack_columns(q.p, q.first, q.count, q.k, packed);
+            outer_row(q, ROWS, true);
+        } else {
+            outer_row(q, ROWS, false);
+        }
+    }
+    q.rows = q.p->k - q.k;
+    if (q.rows > 2 * SMALL) {
+        pack_columns(q.p, q.first, q.count, q.k, packed);
+        outer_row(q, ROWS, true);
+    } else if (q.rows > SMALL) {
+        outer_row(q, 2 * SMALL, false);
+    } else if (q.rows > 0) {
+        outer_row(q, SMALL, false);
     }
 }
 
 void MC_ISA_NAME(outer)(const mc_outer *p)
 {
-    for (int64_t j = 0; j < p->n; j += PANEL) {
-        if (p->n - j >= PANEL) {
-            outer_column(p, j, 2, true);
-        } else if (p->n - j > LANES) {
-            outer_column(p, j, 2, false);
-        } else if (p->n - j == LANES) {
-            outer_column(p, j, 1, true);
-        } else {
-            outer_column(p, j, 1, false);
-        }
+    /* An empty sum is zero too. */
+    for (int64_t r = 0; r == 0 || r < p->count; r += OUTER_MOST) {
+        outer_place all = {.p = p, .first = r, .count = smaller(OUTER_MOST, p->count - r)};
+        outer_part(all);
     }
 }
