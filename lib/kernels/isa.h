@@ -70,10 +70,11 @@ void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int6
                                      int64_t first, int64_t tiles, mc_planes d);
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
                                   int64_t tiles, const float *bias, bool accumulate, float *y);
-void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64_t c, int64_t o,
+void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,
                                   bool backward, int64_t first, int64_t count, mc_planes u);
-void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t total,
-                                       int64_t first, int64_t count, int64_t groups, float *taps);
+void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t c, int64_t o,
+                                       int64_t first, int64_t count, int64_t groups,
+                                       bool accumulate, float *grad);
 void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
                           double *square);
 void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *scale,

@@ -68,9 +68,9 @@ typedef struct mc_map {
     int64_t c;
 } mc_map;
 
-/* ---- patches of an image (patch.c) -------------------------------------------------------- */
+/* ---- windows ------------------------------------------------------------------------------- */
 
-/* A convolution's or pooling's window over [h][w][c] images. Patch = [kernel][kernel][c]. */
+/* A convolution's or pooling's window over [h][w][c] images. */
 typedef struct mc_window {
     int64_t c, h, w; /* input */
     int64_t oh, ow;  /* output */
@@ -104,14 +104,6 @@ mc_winograd mc_winograd_of(int64_t h, int64_t w, int64_t oh, int64_t ow, int64_t
 struct mc_kernels {
     const char *isa;
 
-    /* Patches of output rows first .. first+rows-1 (counted over the batch) into
-     * col [rows][taps * c], only taps tap .. tap+taps-1 of kernel*kernel; zeros outside. */
-    void (*patches)(const mc_window *window, const float *x, int64_t first, int64_t rows,
-                    int64_t tap, int64_t taps, float *col);
-    /* The transpose: adds col [rows][kernel * kernel * c] into x. */
-    void (*patches_add)(const mc_window *window, const float *col, int64_t first, int64_t rows,
-                        float *x);
-
     int lanes; /* floats of a vector; a panel has twice as many columns */
     int rows;  /* of a product that one block takes */
     /* b [k][n] to panels of 2 * lanes columns, `panel_stride` floats apart. */
@@ -128,14 +120,15 @@ struct mc_kernels {
                                int64_t tiles, mc_planes d);
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
                             int64_t tiles, const float *bias, bool accumulate, float *y);
-    /* Kernels taps [9][c][o] to panels u of [c][o]; backward: turned by a half, of [o][c]. Only
-     * rows first .. first+count-1 of the panels. */
-    void (*winograd_filter)(const mc_winograd *w, const float *taps, int64_t c, int64_t o,
+    /* Kernels weight [o][c][3][3] to panels u of [c][o]; backward: turned by a half, of [o][c].
+     * Only rows first .. first+count-1 of the panels. */
+    void (*winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,
                             bool backward, int64_t first, int64_t count, mc_planes u);
-    /* Gradients du [groups][freq][total], summed over the groups in order, of kernels first ..
-     * first+count-1, added to taps [9][total]. */
-    void (*winograd_filter_back)(const mc_winograd *w, const float *du, int64_t total,
-                                 int64_t first, int64_t count, int64_t groups, float *taps);
+    /* Gradients du [groups][freq][c][o], summed over the groups in order, to grad [o][c][3][3]
+     * (added if accumulate). Only inputs first .. first+count-1. */
+    void (*winograd_filter_back)(const mc_winograd *w, const float *du, int64_t c, int64_t o,
+                                 int64_t first, int64_t count, int64_t groups, bool accumulate,
+                                 float *grad);
 
     /* sum[c] += sum of (x - shift[c]), square[c] += sum of (x - shift[c])^2 over x [rows][c]. */
     void (*moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,

@@ -17,6 +17,7 @@
  *     y0 = g1 x0 + g2 x1, y1 = g0 x0 + g1 x1, with 3 products instead of 4.
  */
 #include "kernels/isa.h"
+#include <string.h>
 
 enum { LANES = MC_LANES, MOST = MC_WINOGRAD_MOST };
 
@@ -145,12 +146,22 @@ static inline void filter_back_1d(bool t2, const float *in, int64_t from, float 
 
 typedef void (*transform_1d)(bool t2, const float *in, int64_t from, float *out, int64_t to);
 
-/* in [in_y][in_x] vectors to out_x columns of vectors `to` floats apart: along x, then along y. */
-static inline __attribute__((always_inline)) void
-transform(transform_1d along, bool t2_y, bool t2_x, const float *in, int in_y, int in_x, int out_x,
-          float *out, int64_t to)
+/* Vectors that a dimension takes and gives: by F4, by T2. */
+typedef struct extents {
+    int in[2], out[2];
+} extents;
+static const extents input_extents = {{6, 2}, {6, 3}}, output_extents = {{6, 3}, {4, 2}};
+static const extents cotangent_extents = {{4, 2}, {6, 3}};
+static const extents filter_extents = {{3, 3}, {6, 3}}, filter_back_extents = {{6, 3}, {3, 3}};
+
+/* in [y][x] vectors to out [y][x] vectors `to` floats apart: along x, then along y. */
+static inline __attribute__((always_inline)) void transform_2d(transform_1d along, extents n,
+                                                               bool t2_y, bool t2_x,
+                                                               const float *in, float *out,
+                                                               int64_t to)
 {
     float half[MOST * LANES];
+    int in_y = n.in[t2_y], in_x = n.in[t2_x], out_x = n.out[t2_x];
     for (int y = 0; y < in_y; y++) {
         along(t2_x, in + y * in_x * LANES, LANES, half + y * out_x * LANES, LANES);
     }
@@ -159,27 +170,21 @@ transform(transform_1d along, bool t2_y, bool t2_x, const float *in, int in_y, i
     }
 }
 
-/* As transform(), with the common F4 in both dimensions compiled without branches. */
-#define TRANSFORM(along, w, in, in_y, in_x, out_x, out, to)                                       \
-    do {                                                                                           \
-        if (!(w)->t2_y && !(w)->t2_x) {                                                            \
-            transform(along, false, false, in, F4_##along, F4_##along, F4_OUT_##along, out, to);   \
-        } else {                                                                                   \
-            transform(along, (w)->t2_y, (w)->t2_x, in, in_y, in_x, out_x, out, to);                \
-        }                                                                                          \
-    } while (0)
-enum {
-    F4_input_1d = 6,
-    F4_OUT_input_1d = 6,
-    F4_output_1d = 6,
-    F4_OUT_output_1d = 4,
-    F4_cotangent_1d = 4,
-    F4_OUT_cotangent_1d = 6,
-    F4_filter_1d = 3,
-    F4_OUT_filter_1d = 6,
-    F4_filter_back_1d = 6,
-    F4_OUT_filter_back_1d = 3
-};
+/* The same, compiled apart for each kind of tile. */
+static inline __attribute__((always_inline)) void transform(transform_1d along, extents n,
+                                                            const mc_winograd *w, const float *in,
+                                                            float *out, int64_t to)
+{
+    if (!w->t2_y && !w->t2_x) {
+        transform_2d(along, n, false, false, in, out, to);
+    } else if (w->t2_y && w->t2_x) {
+        transform_2d(along, n, true, true, in, out, to);
+    } else if (w->t2_y) {
+        transform_2d(along, n, true, false, in, out, to);
+    } else {
+        transform_2d(along, n, false, true, in, out, to);
+    }
+}
 
 /* Up to a vector of floats from or to memory, zeros where there are none. */
 static inline mc_vec get_first(const float *p, int64_t n)
@@ -263,11 +268,11 @@ void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t 
             float *to = v.data + t * v.row + i;
             if (i + LANES <= x->c) {
                 load(x, i, at.image, w->h, w->w, y0, x0, w->in_y, w->in_x, LANES, in);
-                TRANSFORM(input_1d, w, in, w->in_y, w->in_x, w->freq_x, to, v.plane);
+                transform(input_1d, input_extents, w, in, to, v.plane);
                 continue;
             }
             load(x, i, at.image, w->h, w->w, y0, x0, w->in_y, w->in_x, x->c - i, in);
-            TRANSFORM(input_1d, w, in, w->in_y, w->in_x, w->freq_x, out, LANES);
+            transform(input_1d, input_extents, w, in, out, LANES);
             for (int f = 0; f < w->freq_y * w->freq_x; f++) {
                 put_first(to + f * v.plane, x->c - i, out + f * LANES);
             }
@@ -286,11 +291,11 @@ void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int6
             float *to = d.data + t * d.row + i;
             if (i + LANES <= c) {
                 load(&map, i, at.image, w->oh, w->ow, at.y, at.x, w->out_y, w->out_x, LANES, in);
-                TRANSFORM(cotangent_1d, w, in, w->out_y, w->out_x, w->freq_x, to, d.plane);
+                transform(cotangent_1d, cotangent_extents, w, in, to, d.plane);
                 continue;
             }
             load(&map, i, at.image, w->oh, w->ow, at.y, at.x, w->out_y, w->out_x, c - i, in);
-            TRANSFORM(cotangent_1d, w, in, w->out_y, w->out_x, w->freq_x, out, LANES);
+            transform(cotangent_1d, cotangent_extents, w, in, out, LANES);
             for (int f = 0; f < w->freq_y * w->freq_x; f++) {
                 put_first(to + f * d.plane, c - i, out + f * LANES);
             }
@@ -311,7 +316,7 @@ void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, 
             for (int f = 0; f < w->freq_y * w->freq_x; f++, from += m.plane) {
                 put(in + f * LANES, n == LANES ? get(from) : get_first(from, n));
             }
-            TRANSFORM(output_1d, w, in, w->freq_y, w->freq_x, w->out_x, out, LANES);
+            transform(output_1d, output_extents, w, in, out, LANES);
             mc_vec shift = {0.0f};
             if (bias != NULL) {
                 shift = n == LANES ? get(bias + i) : get_first(bias + i, n);
@@ -337,27 +342,27 @@ void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, 
 /* ---- filters -----------------------------------------------------------------------------------
  */
 
-/* Row k of the panels: kernels (k, j) or, backward, (j, k) turned by a half. */
-void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64_t c, int64_t o,
+/* Row k of the panels: kernels (output j, input k) or, backward, (k, j) turned by a half. */
+void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,
                                   bool backward, int64_t first, int64_t count, mc_planes u)
 {
     float in[9 * LANES], out[MOST * LANES];
     int64_t columns = backward ? c : o;
-    int64_t row_step = backward ? 1 : o, column_step = backward ? o : 1;
+    int64_t row_step = backward ? 9 * c : 9, column_step = backward ? 9 : 9 * c;
     for (int64_t j = 0; j < columns; j += LANES) {
         int64_t panel = j / (2 * LANES), half = j / LANES % 2;
         int64_t width = columns - panel * 2 * LANES <= LANES ? LANES : 2 * LANES;
         int64_t n = columns - j < LANES ? columns - j : LANES;
+        memset(in, 0, sizeof in);
         for (int64_t k = first; k < first + count; k++) {
-            const float *from = taps + k * row_step + j * column_step;
+            const float *from = weight + k * row_step + j * column_step;
             float *to = u.data + panel * u.row + k * width + half * LANES;
-            for (int t = 0; t < 9; t++) {
-                const float *tap = from + (backward ? 8 - t : t) * c * o;
-                for (int64_t l = 0; l < LANES; l++) {
-                    in[t * LANES + l] = l < n ? tap[l * column_step] : 0.0f;
+            for (int64_t l = 0; l < n; l++, from += column_step) {
+                for (int t = 0; t < 9; t++) {
+                    in[t * LANES + l] = from[backward ? 8 - t : t];
                 }
             }
-            TRANSFORM(filter_1d, w, in, 3, 3, w->freq_x, out, LANES);
+            transform(filter_1d, filter_extents, w, in, out, LANES);
             for (int f = 0; f < w->freq_y * w->freq_x; f++) {
                 put(to + f * u.plane, get(out + f * LANES));
             }
@@ -365,10 +370,10 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *taps, int64
     }
 }
 
-/* n <= LANES kernels. */
-static inline __attribute__((always_inline)) void filter_back(const mc_winograd *w, const float *du,
-                                                              int64_t total, int64_t groups,
-                                                              int64_t n, float *taps)
+/* Kernels (outputs j .. j + n - 1, input k). */
+static inline __attribute__((always_inline)) void
+filter_back(const mc_winograd *w, const float *du, int64_t total, int64_t groups, int64_t n,
+            bool accumulate, float *grad, int64_t step)
 {
     float in[MOST * LANES], out[9 * LANES];
     int freq = w->freq_y * w->freq_x;
@@ -380,22 +385,27 @@ static inline __attribute__((always_inline)) void filter_back(const mc_winograd 
         }
         put(in + f * LANES, sum);
     }
-    TRANSFORM(filter_back_1d, w, in, w->freq_y, w->freq_x, 3, out, LANES);
-    for (int t = 0; t < 9; t++) {
-        for (int64_t l = 0; l < n; l++) {
-            taps[t * total + l] += out[t * LANES + l];
+    transform(filter_back_1d, filter_back_extents, w, in, out, LANES);
+    for (int64_t l = 0; l < n; l++, grad += step) {
+        for (int t = 0; t < 9; t++) {
+            grad[t] = accumulate ? grad[t] + out[t * LANES + l] : out[t * LANES + l];
         }
     }
 }
 
-void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t total,
-                                       int64_t first, int64_t count, int64_t groups, float *taps)
+void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t c, int64_t o,
+                                       int64_t first, int64_t count, int64_t groups,
+                                       bool accumulate, float *grad)
 {
-    int64_t i = first, end = first + count;
-    for (; i + LANES <= end; i += LANES) {
-        filter_back(w, du + i, total, groups, LANES, taps + i);
-    }
-    if (i < end) {
-        filter_back(w, du + i, total, groups, end - i, taps + i);
+    for (int64_t j = 0; j < o; j += LANES) {
+        for (int64_t k = first; k < first + count; k++) {
+            const float *from = du + k * o + j;
+            float *to = grad + (j * c + k) * 9;
+            if (j + LANES <= o) {
+                filter_back(w, from, c * o, groups, LANES, accumulate, to, 9 * c);
+            } else {
+                filter_back(w, from, c * o, groups, o - j, accumulate, to, 9 * c);
+            }
+        }
     }
 }

@@ -3,9 +3,8 @@
  * The graph engine inside nn: layers, their table, the memory plan and the passes. Nothing above
  * lib/nn includes this file (lib/tables.c lists the layers' options).
  *
- * Activations are NHWC ([n][h][w][c]); parameters of a pass are in the engine's layout ("packed"):
- * the flat vector with the same offsets as theta, but convolution weights [kh][kw][in][out] and
- * linear weights [out][h][w][c] where PyTorch has [out][in][kh][kw] and [out][c][h][w].
+ * Activations are NHWC ([n][h][w][c]); parameters and gradients have PyTorch's layouts, and layers
+ * bring them into the shape that their products want (mc_layer_type.prepared).
  */
 #ifndef MC_GRAPH_H
 #define MC_GRAPH_H
@@ -96,14 +95,10 @@ struct mc_layer_type {
     /* Floats per worker, and shared by the workers, that a pass over n samples needs. */
     int64_t (*scratch)(const mc_node *node, int64_t n, bool gradients);
     int64_t (*shared)(const mc_node *node, int64_t n, bool gradients);
-    /* Floats of parameters as forward wants them, made from the packed ones. */
+    /* Floats of parameters as forward wants them, made from theta. */
     int64_t (*prepared)(const mc_node *node);
     /* Floats that forward leaves for backward beside activations. */
     int64_t (*saved)(const mc_node *node, int64_t n);
-
-    /* theta to packed layout, or back (for gradients); NULL: equal layouts. */
-    void (*pack)(mc_pool *pool, const mc_node *node, const float *theta, float *packed);
-    void (*unpack)(mc_pool *pool, const mc_node *node, const float *packed, float *theta);
 
     void (*forward)(mc_pass *pass, const mc_node *node);
     void (*backward)(mc_pass *pass, const mc_node *node);
@@ -150,9 +145,10 @@ struct mc_pass {
     mc_pool *pool;
     int64_t n, max;
     mc_norm_mode mode;
-    const float *packed;     /* parameters */
+    const float *theta;      /* parameters */
     const float *statistics; /* MC_NORM_RUNNING */
-    float *grad;             /* packed layout, added to by backward */
+    float *grad;             /* [n_theta], set by backward ... */
+    bool add_grad;           /* ... or added to */
     mc_slot *slots;
     /* Per node. A pass without gradients keeps what it prepared until bind(); one with gradients
      * sees new parameters each time, and all nodes share one place. */
@@ -175,6 +171,11 @@ static inline mc_slot *mc_input_slot(mc_pass *pass, const mc_node *node, int whi
     return &pass->slots[node->inputs[which]];
 }
 
+static inline void mc_add_grad(const mc_pass *pass, float *grad, double value)
+{
+    *grad = (pass->add_grad ? *grad : 0.0f) + (float)value;
+}
+
 /* Rows [n * h * w] of a node's output. */
 static inline int64_t mc_rows(const mc_pass *pass, mc_shape shape)
 {
@@ -187,7 +188,7 @@ void mc_graph_fuse(modeconn_graph *graph);
 int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, int64_t max,
                        bool gradients, mc_pass *pass);
 void mc_pass_free(mc_pass *pass);
-/* The packed parameters have changed. */
+/* theta has changed. */
 void mc_pass_rebound(mc_pass *pass);
 
 /* pass.c: NCHW input in, every node forward; the logits are in the output's slot. */

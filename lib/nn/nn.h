@@ -27,7 +27,7 @@ typedef enum mc_norm_mode {
 
 /* ---- sessions -------------------------------------------------------------------------- */
 
-/* Working memory for one model's graph: activations, gradients, packed weights. Independent of
+/* Working memory for one model's graph: activations, gradients, prepared weights. Independent of
  * the model's own parameters; used by one thread at a time. */
 typedef struct mc_session mc_session;
 
@@ -44,8 +44,8 @@ typedef struct mc_pair {
 } mc_pair;
 typedef int32_t (*mc_pair_fn)(void *user, const mc_pair *pair);
 
-/* The interface. `theta` is bound by bind() and copied or packed there; it may change or go
- * afterwards. Losses are cross-entropies in nats. Every function returns a status. */
+/* The interface. bind() borrows `theta`: it stays where and as it is until the next bind() or
+ * the session's last use. Losses are cross-entropies in nats. Every function returns a status. */
 typedef struct mc_model_ops {
     /* Memory for batches up to max_batch; `passes` = 2 where pair_gradient() is wanted;
      * `gradients` false leaves the backward memory out. */
@@ -53,7 +53,8 @@ typedef struct mc_model_ops {
                               bool gradients, mc_session **out);
     void (*session_destroy)(mc_session *session);
 
-    /* Takes theta [n_theta] and, unless NULL, statistics [n_stats] for MC_NORM_RUNNING. */
+    /* Borrows theta [n_theta]; copies, unless NULL, statistics [n_stats] for MC_NORM_RUNNING. To be
+     * called again whenever theta has changed. */
     int32_t (*bind)(mc_session *session, const float *theta, const float *statistics);
 
     /* Per-sample losses [n] and whether the arg max is the label [n]; each may be NULL. Ties of

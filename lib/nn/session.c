@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The graph engine behind the interface of nn.h: a session holds packed parameters, one or two
+ * The graph engine behind the interface of nn.h: a session holds bound parameters, one or two
  * planned passes and, while statistics are pooled, their running sums.
  */
 #include "nn/graph.h"
@@ -15,7 +15,6 @@ struct mc_session {
     int passes;
     bool gradients;
     mc_pass pass[2];
-    float *packed, *packed_grad; /* [n_theta] */
     float *statistics;           /* [n_stats] */
     float *cotangents[2];        /* [max][classes + representation] */
     double *pooled;              /* per statistic: mean, or sum of squared deviations */
@@ -47,8 +46,6 @@ static void session_destroy(mc_session *session)
         mc_pass_free(&session->pass[k]);
         mc_free(context, session->cotangents[k]);
     }
-    mc_free(context, session->packed);
-    mc_free(context, session->packed_grad);
     mc_free(context, session->statistics);
     mc_free(context, session->pooled);
     mc_free(context, session);
@@ -57,10 +54,9 @@ static void session_destroy(mc_session *session)
 static int32_t allocate(mc_session *s)
 {
     int64_t width = s->model->classes + s->model->representation_width;
-    s->packed = mc_alloc(s->context, s->graph->n_theta, sizeof(float));
     s->statistics = mc_alloc(s->context, s->graph->n_stats, sizeof(float));
     s->pooled = mc_alloc(s->context, s->graph->n_stats, sizeof(double));
-    if (s->packed == NULL || s->statistics == NULL || s->pooled == NULL) {
+    if (s->statistics == NULL || s->pooled == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
     for (int k = 0; k < s->passes; k++) {
@@ -68,7 +64,6 @@ static int32_t allocate(mc_session *s)
         if (status < 0) {
             return status;
         }
-        s->pass[k].packed = s->packed;
         s->pass[k].statistics = s->statistics;
         if (s->gradients) {
             s->cotangents[k] = mc_alloc(s->context, s->max * width, sizeof(float));
@@ -76,14 +71,6 @@ static int32_t allocate(mc_session *s)
                 return MODECONN_ERROR_MEMORY;
             }
         }
-    }
-    if (s->gradients) {
-        s->packed_grad = mc_alloc(s->context, s->graph->n_theta, sizeof(float));
-        if (s->packed_grad == NULL) {
-            return MODECONN_ERROR_MEMORY;
-        }
-        s->pass[0].grad = s->packed_grad;
-        s->pass[1].grad = s->packed_grad;
     }
     return MODECONN_OK;
 }
@@ -113,23 +100,12 @@ static int32_t session_create(const modeconn_model *model, int64_t max_batch, in
 
 static int32_t bind(mc_session *session, const float *theta, const float *statistics)
 {
-    const modeconn_graph *graph = session->graph;
-    for (int32_t i = 0; i < graph->n_nodes; i++) {
-        const mc_node *node = &graph->nodes[i];
-        if (node->type->pack != NULL) {
-            node->type->pack(session->context->pool, node, theta, session->packed);
-            continue;
-        }
-        for (int32_t k = 0; k < node->n_params; k++) {
-            memcpy(session->packed + node->params[k].offset, theta + node->params[k].offset,
-                   (size_t)node->params[k].size * sizeof *theta);
-        }
-    }
     for (int k = 0; k < session->passes; k++) {
+        session->pass[k].theta = theta;
         mc_pass_rebound(&session->pass[k]);
     }
     if (statistics != NULL) {
-        memcpy(session->statistics, statistics, (size_t)graph->n_stats * sizeof *statistics);
+        memcpy(session->statistics, statistics, (size_t)session->graph->n_stats * sizeof *statistics);
     }
     return MODECONN_OK;
 }
@@ -314,27 +290,6 @@ static int32_t statistics_ema(mc_session *session, const mc_batch *batch, float 
 /* ---- gradients ---------------------------------------------------------------------------------
  */
 
-static void unpack_gradient(const mc_session *session, float *grad)
-{
-    const modeconn_graph *graph = session->graph;
-    for (int32_t i = 0; i < graph->n_nodes; i++) {
-        const mc_node *node = &graph->nodes[i];
-        if (node->type->unpack != NULL) {
-            node->type->unpack(session->context->pool, node, session->packed_grad, grad);
-            continue;
-        }
-        for (int32_t k = 0; k < node->n_params; k++) {
-            memcpy(grad + node->params[k].offset, session->packed_grad + node->params[k].offset,
-                   (size_t)node->params[k].size * sizeof *grad);
-        }
-    }
-}
-
-static void clear_gradient(mc_session *session)
-{
-    memset(session->packed_grad, 0, (size_t)session->graph->n_theta * sizeof(float));
-}
-
 static int32_t gradient(mc_session *session, const mc_batch *batch, double scale, double *loss,
                         uint8_t *correct, float *grad, float *running)
 {
@@ -356,9 +311,9 @@ static int32_t gradient(mc_session *session, const mc_batch *batch, double scale
     if (running != NULL) {
         update_running(pass, running);
     }
-    clear_gradient(session);
+    pass->grad = grad;
+    pass->add_grad = false;
     mc_pass_backward(pass, session->cotangents[0], NULL);
-    unpack_gradient(session, grad);
     return MODECONN_OK;
 }
 
@@ -392,14 +347,14 @@ static int32_t pair_gradient(mc_session *session, const mc_batch *a, const mc_ba
     if (status != MODECONN_OK) {
         return status;
     }
-    clear_gradient(session);
     for (int k = 0; k < 2; k++) {
         if (running != NULL) {
             update_running(&session->pass[k], running);
         }
+        session->pass[k].grad = grad;
+        session->pass[k].add_grad = k > 0;
         mc_pass_backward(&session->pass[k], pair.d_logits[k], pair.d_representation[k]);
     }
-    unpack_gradient(session, grad);
     return MODECONN_OK;
 }
 

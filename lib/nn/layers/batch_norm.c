@@ -153,8 +153,8 @@ static void forward(mc_pass *pass, const mc_node *node)
 {
     mc_slot *slot = mc_slot_of(pass, node);
     norm_job job = job_of(pass, node);
-    const float *gamma = pass->packed + node->params[0].offset;
-    const float *beta = pass->packed + node->params[1].offset;
+    const float *gamma = pass->theta + node->params[0].offset;
+    const float *beta = pass->theta + node->params[1].offset;
     double *mean = slot->moment, *variance = slot->moment + job.c;
 
     if (pass->mode == MC_NORM_BATCH) {
@@ -201,7 +201,7 @@ static void backward(mc_pass *pass, const mc_node *node)
 {
     mc_slot *slot = mc_slot_of(pass, node);
     norm_job job = job_of(pass, node);
-    const float *gamma = pass->packed + node->params[0].offset;
+    const float *gamma = pass->theta + node->params[0].offset;
     float *d_gamma = pass->grad + node->params[0].offset;
     float *d_beta = pass->grad + node->params[1].offset;
     const double *mean = slot->moment, *variance = slot->moment + job.c;
@@ -218,8 +218,8 @@ static void backward(mc_pass *pass, const mc_node *node)
         double r = 1.0 / sqrt(variance[i] + node->eps);
         double sum = job.sums[i];
         double product = (job.sums[job.c + i] - (mean[i] - (double)job.shift[i]) * sum) * r;
-        d_beta[i] += (float)sum;
-        d_gamma[i] += (float)product;
+        mc_add_grad(pass, d_beta + i, sum);
+        mc_add_grad(pass, d_gamma + i, product);
         double scale = (double)gamma[i] * r, n = (double)job.rows;
         a[i] = (float)scale;
         p[i] = (float)(-scale * r * product / n);

@@ -10,12 +10,12 @@
 
 typedef struct mc_conv_algorithm mc_conv_algorithm;
 
-/* One pass of one layer: x [rows of the input][c], y and dy [rows][o], w [taps][c][o]. */
+/* One pass of one layer: x [rows of the input][c], y and dy [rows][o], w [o][c][taps]. */
 typedef struct mc_conv_job {
     mc_pass *pass;
     const mc_node *node;
     const float *x, *w, *bias, *dy; /* bias may be NULL */
-    float *y, *dx, *dw;             /* dx NULL: not wanted; dw is added to */
+    float *y, *dx, *dw;             /* dx NULL: not wanted; dw as pass->add_grad says */
     const mc_conv_algorithm *algorithm;
     int64_t rows;                   /* of the output: n * oh * ow */
     bool accumulate;                /* dx is added to */
@@ -39,6 +39,10 @@ extern const mc_conv_algorithm mc_conv_direct, mc_conv_winograd;
 
 /* Where the weights are prepared for forward (mc_pass.prepared): `ready` if they still are. */
 float *mc_conv_prepared(const mc_conv_job *job, bool *ready);
+
+/* weight [o][c][taps] in panels of [taps][c] by o or, backward, of [taps][o] by c. */
+void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
+                  bool backward, float *panels);
 
 static inline int64_t mc_conv_taps(const mc_node *node)
 {

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Convolution, x [n][h][w][c] to y [n][oh][ow][o], weight [kernel][kernel][c][o] (packed), with an
- * optional bias per output channel: settings, weight layout, the choice of the algorithm, and the
- * double twin.
+ * Convolution, x [n][h][w][c] to y [n][oh][ow][o], weight [o][c][kernel][kernel], with an
+ * optional bias per output channel: settings, the choice of the algorithm, and the double twin.
  */
 #include "nn/layers/conv.h"
 #include <string.h>
@@ -98,80 +97,6 @@ float *mc_conv_prepared(const mc_conv_job *job, bool *ready)
     return prepared->data;
 }
 
-/* ---- weight layout ------------------------------------------------------------------------- */
-
-typedef struct layout_job {
-    int64_t o, ik, c, taps;
-    const float *from;
-    float *to;
-} layout_job;
-
-enum { LAYOUT_TILE = 64 };
-
-/* [o][c][tap] to [tap][c][o], for input channels task * LAYOUT_TILE ... */
-static void pack_tile(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const layout_job *job = arg;
-    int64_t end = (task + 1) * LAYOUT_TILE;
-    for (int64_t i = task * LAYOUT_TILE; i < job->c && i < end; i++) {
-        for (int64_t t = 0; t < job->taps; t++) {
-            float *to = job->to + (t * job->c + i) * job->o;
-            const float *from = job->from + i * job->taps + t;
-            for (int64_t j = 0; j < job->o; j++) {
-                to[j] = from[j * job->ik];
-            }
-        }
-    }
-}
-
-/* [tap][c][o] to [o][c][tap], for outputs task * LAYOUT_TILE ... */
-static void unpack_tile(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const layout_job *job = arg;
-    int64_t end = (task + 1) * LAYOUT_TILE;
-    for (int64_t i = 0; i < job->c; i++) {
-        for (int64_t t = 0; t < job->taps; t++) {
-            const float *from = job->from + (t * job->c + i) * job->o;
-            float *to = job->to + i * job->taps + t;
-            for (int64_t j = task * LAYOUT_TILE; j < job->o && j < end; j++) {
-                to[j * job->ik] = from[j];
-            }
-        }
-    }
-}
-
-static void copy_bias(const mc_node *node, const float *from, float *to)
-{
-    if (node->n_params == 2) {
-        memcpy(to + node->params[1].offset, from + node->params[1].offset,
-               (size_t)node->params[1].size * sizeof *to);
-    }
-}
-
-static layout_job layout(const mc_node *node, const float *from, float *to)
-{
-    layout_job job = {
-        node->out.c,        node->in.c * mc_conv_taps(node), node->in.c,
-        mc_conv_taps(node), from + node->params[0].offset,   to + node->params[0].offset};
-    return job;
-}
-
-static void pack(mc_pool *pool, const mc_node *node, const float *theta, float *packed)
-{
-    layout_job job = layout(node, theta, packed);
-    mc_pool_run(pool, (job.c + LAYOUT_TILE - 1) / LAYOUT_TILE, pack_tile, &job);
-    copy_bias(node, theta, packed);
-}
-
-static void unpack(mc_pool *pool, const mc_node *node, const float *packed, float *theta)
-{
-    layout_job job = layout(node, packed, theta);
-    mc_pool_run(pool, (job.o + LAYOUT_TILE - 1) / LAYOUT_TILE, unpack_tile, &job);
-    copy_bias(node, packed, theta);
-}
-
 /* ---- passes ------------------------------------------------------------------------------------
  */
 
@@ -183,8 +108,8 @@ static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
     job.dx = input->d_out;
     job.y = slot->out;
     job.dy = slot->d_out;
-    job.w = pass->packed + node->params[0].offset;
-    job.bias = node->n_params == 2 ? pass->packed + node->params[1].offset : NULL;
+    job.w = pass->theta + node->params[0].offset;
+    job.bias = node->n_params == 2 ? pass->theta + node->params[1].offset : NULL;
     job.dw = pass->grad != NULL ? pass->grad + node->params[0].offset : NULL;
     job.rows = mc_rows(pass, node->out);
     job.accumulate = slot->accumulate[0];
@@ -205,7 +130,7 @@ static void backward_bias(const mc_conv_job *job)
     memset(sum, 0, (size_t)o * sizeof *sum);
     job->pass->kernels->sum_rows(job->dy, job->rows, o, sum);
     for (int64_t j = 0; j < o; j++) {
-        grad[j] += (float)sum[j];
+        mc_add_grad(job->pass, grad + j, sum[j]);
     }
 }
 
@@ -305,8 +230,6 @@ const mc_layer_type mc_layer_conv2d = {
     .scratch = scratch,
     .shared = shared,
     .prepared = prepared,
-    .pack = pack,
-    .unpack = unpack,
     .forward = forward,
     .backward = backward,
     .plain_forward = plain_forward,

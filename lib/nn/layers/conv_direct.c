@@ -117,10 +117,8 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     if (gradients) {
         need = mc_at_least(need, mc_conv_panels(mc_conv_taps(node) * node->out.c, node->in.c));
         /* A shorter batch may have as many groups. */
-        int64_t groups = smaller(TASKS, n);
-        need = mc_at_least(need, weight_cut_of(node, n).slabs < TASKS
-                                     ? groups * weight_size(node)
-                                     : 0);
+        int64_t groups = weight_cut_of(node, n).slabs < TASKS ? smaller(TASKS, n) : 1;
+        need = mc_at_least(need, groups * weight_size(node));
     }
     return need;
 }
@@ -136,34 +134,37 @@ typedef struct pack_job {
     float *panels;
 } pack_job;
 
-/* One panel: [taps][c] by its outputs or, backward, [taps][o] by its inputs. */
+/* One panel: [taps][c] by its outputs or, backward, [taps][o] by its inputs. PACK_ROWS at a time
+ * of all taps, which lie together in the weight [o][c][taps]. */
+enum { PACK_ROWS = 16 };
+
 static void pack_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const pack_job *job = arg;
+    int64_t lanes = job->kernels->lanes, out_step = job->c * job->taps;
     int64_t k = job->backward ? job->o : job->c, n = job->backward ? job->c : job->o;
-    int64_t j = task * 2 * job->kernels->lanes, used = smaller(n - j, 2 * job->kernels->lanes);
-    int64_t width = used <= job->kernels->lanes ? job->kernels->lanes : 2 * job->kernels->lanes;
+    int64_t j = task * 2 * lanes, used = smaller(n - j, 2 * lanes);
+    int64_t width = used <= lanes ? lanes : 2 * lanes;
     float *to = job->panels + task * mc_panel_stride(job->kernels, job->taps * k);
-    for (int64_t t = 0; t < job->taps; t++) {
-        const float *w = job->w + t * job->c * job->o;
-        mc_matrix b = job->backward ? (mc_matrix){w + j * job->o, 1, job->o}
-                                    : (mc_matrix){w + j, job->o, 1};
-        job->kernels->pack_panels(k, used, b, 0, to + t * k * width);
+    mc_matrix b = {job->w, job->backward ? out_step : job->taps,
+                   job->backward ? job->taps : out_step};
+    const float *column = job->w + j * b.cols;
+    for (int64_t i = 0; i < k; i += PACK_ROWS) {
+        for (int64_t t = 0; t < job->taps; t++) {
+            b.data = column + i * b.rows + t;
+            job->kernels->pack_panels(smaller(PACK_ROWS, k - i), used, b, 0,
+                                      to + (t * k + i) * width);
+        }
     }
 }
 
-static void pack_weights(const mc_conv_job *conv, bool backward, float *panels)
+void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
+                  bool backward, float *panels)
 {
-    pack_job job = {conv->pass->kernels,
-                    conv->w,
-                    mc_conv_taps(conv->node),
-                    conv->node->in.c,
-                    conv->node->out.c,
-                    backward,
-                    panels};
-    int64_t n = backward ? job.c : job.o;
-    mc_pool_run(conv->pass->pool, quotient_up(n, 2 * job.kernels->lanes), pack_task, &job);
+    pack_job job = {pass->kernels, weight, taps, c, o, backward, panels};
+    mc_pool_run(pass->pool, quotient_up(backward ? c : o, 2 * pass->kernels->lanes), pack_task,
+                &job);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------
@@ -418,7 +419,7 @@ static void forward(const mc_conv_job *conv)
     bool ready;
     float *panels = mc_conv_prepared(conv, &ready);
     if (!ready) {
-        pack_weights(conv, false, panels);
+        mc_conv_pack(conv->pass, conv->w, mc_conv_taps(node), node->in.c, node->out.c, false, panels);
     }
     job.panels = panels;
     if (framed(node)) {
@@ -439,7 +440,8 @@ static void backward_input(const mc_conv_job *conv)
                        .backward = true,
                        .step = node->window.stride,
                        .panels = conv->pass->shared};
-    pack_weights(conv, true, conv->pass->shared);
+    mc_conv_pack(conv->pass, conv->w, mc_conv_taps(node), node->in.c, node->out.c, true,
+                 conv->pass->shared);
     run_product(&job);
 }
 
@@ -449,7 +451,7 @@ static void backward_input(const mc_conv_job *conv)
 typedef struct weight_job {
     const mc_conv_job *conv;
     weight_cut cut;
-    float *sums; /* [groups][taps][c][o], or dw itself for one group */
+    float *sums; /* [groups][taps][c][o] */
 } weight_job;
 
 /* Adds output pixels first .. first+rows-1, counted over the batch, for channels slab ... */
@@ -531,10 +533,8 @@ static void weight_task(void *arg, int64_t task, int worker)
     float *sums = job->sums + group * weight_size(node);
     rows_table table = table_in(node, conv->pass->scratch[worker]);
 
-    if (job->cut.groups > 1) {
-        for (int64_t t = 0; t < mc_conv_taps(node); t++) {
-            memset(sums + (t * c + slab) * o, 0, (size_t)(count * o) * sizeof *sums);
-        }
+    for (int64_t t = 0; t < mc_conv_taps(node); t++) {
+        memset(sums + (t * c + slab) * o, 0, (size_t)(count * o) * sizeof *sums);
     }
     if (framed(node)) {
         for (int64_t image = begin; image < end; image++) {
@@ -547,32 +547,39 @@ static void weight_task(void *arg, int64_t task, int worker)
     }
 }
 
-enum { SUM_TASK = 16384 };
+enum { SUM_INPUTS = 16 };
 
-/* Adds the groups' sums to dw, in order. */
+/* The groups' sums, in order, to the gradient [o][c][taps], for some input channels. */
 static void sum_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const weight_job *job = arg;
-    int64_t size = weight_size(job->conv->node), first = task * SUM_TASK;
-    int64_t end = smaller(first + SUM_TASK, size);
-    for (int64_t g = 0; g < job->cut.groups; g++) {
-        const float *from = job->sums + g * size;
-        for (int64_t i = first; i < end; i++) {
-            job->conv->dw[i] += from[i];
+    const mc_conv_job *conv = job->conv;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, taps = mc_conv_taps(conv->node);
+    int64_t end = smaller((task + 1) * SUM_INPUTS, c);
+    for (int64_t i = task * SUM_INPUTS; i < end; i++) {
+        for (int64_t t = 0; t < taps; t++) {
+            const float *from = job->sums + (t * c + i) * o;
+            float *to = conv->dw + i * taps + t;
+            for (int64_t j = 0; j < o; j++) {
+                float sum = from[j];
+                for (int64_t g = 1; g < job->cut.groups; g++) {
+                    sum += from[g * taps * c * o + j];
+                }
+                float *at = to + j * c * taps;
+                *at = conv->pass->add_grad ? *at + sum : sum;
+            }
         }
     }
 }
 
 static void backward_weight(const mc_conv_job *conv)
 {
-    weight_job job = {.conv = conv, .cut = weight_cut_of(conv->node, conv->pass->n)};
-    job.sums = job.cut.groups > 1 ? conv->pass->shared : conv->dw;
+    weight_job job = {.conv = conv,
+                      .cut = weight_cut_of(conv->node, conv->pass->n),
+                      .sums = conv->pass->shared};
     mc_pool_run(conv->pass->pool, job.cut.groups * job.cut.slabs, weight_task, &job);
-    if (job.cut.groups > 1) {
-        mc_pool_run(conv->pass->pool, quotient_up(weight_size(conv->node), SUM_TASK), sum_task,
-                    &job);
-    }
+    mc_pool_run(conv->pass->pool, quotient_up(conv->node->in.c, SUM_INPUTS), sum_task, &job);
 }
 
 static bool suits(const mc_node *node, int64_t n)

@@ -150,7 +150,7 @@ typedef struct product_job {
     const mc_pass *pass;
     mc_winograd w;
     mc_map x;
-    const float *taps, *bias;
+    const float *weight, *bias;
     float *y;
     int64_t c, o; /* the layer's */
     int64_t tiles, block;
@@ -170,7 +170,7 @@ static void filter_task(void *arg, int64_t task, int worker)
     (void)worker;
     const product_job *job = arg;
     int64_t first = task * FILTER_ROWS, left = job->x.c - first;
-    job->pass->kernels->winograd_filter(&job->w, job->taps, job->c, job->o, job->backward, first,
+    job->pass->kernels->winograd_filter(&job->w, job->weight, job->c, job->o, job->backward, first,
                                         left < FILTER_ROWS ? left : FILTER_ROWS, job->u);
 }
 
@@ -217,7 +217,7 @@ static void run_product(const mc_conv_job *conv, product_job *job)
     bool ready = false;
     float *u = job->backward ? conv->pass->shared : mc_conv_prepared(conv, &ready);
     job->pass = conv->pass;
-    job->taps = conv->w;
+    job->weight = conv->w;
     job->c = conv->node->in.c;
     job->o = conv->node->out.c;
     job->tiles = conv->pass->n * tiles_per_image(&job->w);
@@ -294,16 +294,15 @@ static void group_task(void *arg, int64_t task, int worker)
     }
 }
 
-enum { FILTERS = 2048 };
-
 static void filter_back_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const weight_job *job = arg;
-    int64_t first = task * FILTERS;
-    int64_t count = job->pairs - first < FILTERS ? job->pairs - first : FILTERS;
-    job->conv->pass->kernels->winograd_filter_back(&job->w, job->conv->pass->shared, job->pairs,
-                                                   first, count, job->groups, job->conv->dw);
+    const mc_conv_job *conv = job->conv;
+    int64_t c = conv->node->in.c, first = task * FILTER_ROWS, left = c - first;
+    conv->pass->kernels->winograd_filter_back(
+        &job->w, conv->pass->shared, c, conv->node->out.c, first,
+        left < FILTER_ROWS ? left : FILTER_ROWS, job->groups, conv->pass->add_grad, conv->dw);
 }
 
 static void backward_weight(const mc_conv_job *conv)
@@ -317,7 +316,8 @@ static void backward_weight(const mc_conv_job *conv)
     /* Rounding up can leave the last group without a tile. */
     job.groups = (job.tiles + job.per_group - 1) / job.per_group;
     mc_pool_run(conv->pass->pool, job.groups, group_task, &job);
-    mc_pool_run(conv->pass->pool, (job.pairs + FILTERS - 1) / FILTERS, filter_back_task, &job);
+    mc_pool_run(conv->pass->pool, (conv->node->in.c + FILTER_ROWS - 1) / FILTER_ROWS,
+                filter_back_task, &job);
 }
 
 const mc_conv_algorithm mc_conv_winograd = {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Linear layer over the flattened input, x [n][d], d = h * w * c, weight [o][d] (packed):
+ * Linear layer over the flattened input, x [n][d], d = h * w * c, weight [o][c][h][w]:
  *
  *     y = x W^T + bias,   dW = dy^T x,   dbias = sum dy,   dx = dy W
  *
- * PyTorch flattens [c][h][w]; packing moves the weight's columns to our [h][w][c].
+ * It is the convolution whose kernel is the whole map, and packs its weight as one.
  */
-#include "nn/graph.h"
+#include "nn/layers/conv.h"
 #include <string.h>
 
 static const mc_option_spec specs[] = {
@@ -38,93 +38,214 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
     return MODECONN_OK;
 }
 
-static bool same_layout(const mc_node *node)
+/* ---- memory: in the shared part, pointers to rows of x and y, then backward's working memory -----
+ */
+
+static int64_t pixels_of(const mc_node *node)
 {
-    return node->in.c == 1 || node->in.h * node->in.w == 1;
+    return node->in.h * node->in.w;
 }
 
-/* Moves row [c][hw] to [hw][c], or back. */
-static void move_weight(const mc_node *node, const float *from, float *to, bool packing)
+static int64_t prepared(const mc_node *node)
 {
-    int64_t c = node->in.c, hw = node->in.h * node->in.w;
-    const mc_tensor_spec *weight = &node->params[0];
-    for (int64_t row = 0; row < weight->size; row += c * hw) {
-        const float *f = from + weight->offset + row;
-        float *t = to + weight->offset + row;
-        for (int64_t i = 0; i < c; i++) {
-            for (int64_t p = 0; p < hw; p++) {
-                int64_t theirs = i * hw + p, ours = p * c + i;
-                t[packing ? ours : theirs] = f[packing ? theirs : ours];
-            }
-        }
-    }
+    return mc_conv_panels(mc_shape_size(node->in), node->out.c);
 }
 
-static void move(const mc_node *node, const float *from, float *to, bool packing)
-{
-    if (same_layout(node)) {
-        memcpy(to + node->params[0].offset, from + node->params[0].offset,
-               (size_t)node->params[0].size * sizeof *to);
-    } else {
-        move_weight(node, from, to, packing);
-    }
-    if (node->n_params == 2) {
-        memcpy(to + node->params[1].offset, from + node->params[1].offset,
-               (size_t)node->params[1].size * sizeof *to);
-    }
-}
+enum { FLOATS_PER_POINTER = sizeof(int64_t) / sizeof(float) };
 
-static void pack(mc_pool *pool, const mc_node *node, const float *theta, float *packed)
+static int64_t pointers_size(int64_t n)
 {
-    (void)pool;
-    move(node, theta, packed, true);
-}
-
-static void unpack(mc_pool *pool, const mc_node *node, const float *packed, float *theta)
-{
-    (void)pool;
-    move(node, packed, theta, false);
+    return (2 * n * FLOATS_PER_POINTER + 15) / 16 * 16;
 }
 
 static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
-    (void)n;
-    return gradients ? 2 * node->out.c : 0; /* doubles for the bias */
+    int64_t d = mc_shape_size(node->in), o = node->out.c, work = 0;
+    if (gradients) {
+        work = mc_at_least(mc_conv_panels(o * pixels_of(node), node->in.c), 2 * o);
+        work = mc_at_least(work, pixels_of(node) > 1 ? o * d : 0);
+    }
+    return pointers_size(n) + work;
+}
+
+/* ---- passes --------------------------------------------------------------------------------------
+ */
+
+/* How a pass is cut: blocks of rows (of x, or of W) by cuts of whole panels of columns. */
+enum { ROWS_BLOCK = 96, COLUMNS_BLOCK = 128 };
+
+typedef struct linear_job {
+    mc_pass *pass;
+    const mc_node *node;
+    const mc_slot *slot, *input;
+    const float **x; /* rows of x, or of dy */
+    float **y;       /* rows of what is produced, or of x */
+    float *work;
+    const float *panels;
+    int64_t n, d, o, pixels;
+    int64_t column_blocks;
+} linear_job;
+
+static linear_job job_of(mc_pass *pass, const mc_node *node)
+{
+    linear_job job = {.pass = pass, .node = node, .n = pass->n};
+    job.slot = mc_slot_of(pass, node);
+    job.input = mc_input_slot(pass, node, 0);
+    job.d = mc_shape_size(node->in);
+    job.o = node->out.c;
+    job.pixels = pixels_of(node);
+    job.x = (const float **)(void *)pass->shared;
+    job.y = (float **)(void *)(pass->shared + job.n * FLOATS_PER_POINTER);
+    job.work = pass->shared + pointers_size(job.n);
+    return job;
+}
+
+static void point_at(const linear_job *job, const float *x, int64_t x_row, float *y, int64_t y_row)
+{
+    for (int64_t i = 0; i < job->n; i++) {
+        job->x[i] = x + i * x_row;
+        job->y[i] = y + i * y_row;
+    }
+}
+
+static int64_t blocks(int64_t extent, int64_t block)
+{
+    return (extent + block - 1) / block;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Block `row` and `column` of a product of all rows with a matrix of n columns. */
+static void run_block(const linear_job *job, mc_product *product, int64_t row, int64_t column,
+                      int64_t n)
+{
+    int64_t begin = column * COLUMNS_BLOCK, panel = 2 * job->pass->kernels->lanes;
+    product->rows = smaller(ROWS_BLOCK, job->n - row * ROWS_BLOCK);
+    product->n = smaller(COLUMNS_BLOCK, n - begin);
+    product->x = job->x + row * ROWS_BLOCK;
+    product->y = job->y + row * ROWS_BLOCK;
+    product->y_offset += begin;
+    product->panels += begin / panel * product->panel_stride;
+    job->pass->kernels->product(product);
+}
+
+static void forward_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const linear_job *job = arg;
+    int64_t column = task % job->column_blocks;
+    mc_product product = {.taps = 1, .run = job->d, .panels = job->panels};
+    product.panel_stride = mc_panel_stride(job->pass->kernels, job->d);
+    if (job->node->n_params == 2) {
+        product.bias = job->pass->theta + job->node->params[1].offset + column * COLUMNS_BLOCK;
+    }
+    run_block(job, &product, task / job->column_blocks, column, job->o);
 }
 
 static void forward(mc_pass *pass, const mc_node *node)
 {
-    int64_t n = pass->n, o = node->out.c, d = mc_shape_size(node->in);
-    const float *w = pass->packed + node->params[0].offset;
-    float *y = mc_slot_of(pass, node)->out;
-    bool bias = node->n_params == 2;
-
-    if (bias) {
-        pass->kernels->fill_rows(pass->packed + node->params[1].offset, n, o, y);
+    linear_job job = job_of(pass, node);
+    mc_prepared *panels = &pass->prepared[node - pass->graph->nodes];
+    if (panels->by == NULL) {
+        mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
+                     false, panels->data);
+        panels->by = pass->keeps_prepared ? &mc_layer_linear : NULL;
     }
-    mc_gemm_parallel(pass->pool, n, o, d, (mc_matrix){mc_input_slot(pass, node, 0)->out, d, 1},
-                     (mc_matrix){w, 1, d}, bias ? 1.0f : 0.0f, y, o);
+    job.panels = panels->data;
+    job.column_blocks = blocks(job.o, COLUMNS_BLOCK);
+    point_at(&job, job.input->out, job.d, job.slot->out, job.o);
+    mc_pool_run(pass->pool, blocks(job.n, ROWS_BLOCK) * job.column_blocks, forward_task, &job);
+}
+
+/* dx of one pixel, as a product with the panels [pixel][o] of that pixel's channels. */
+static void input_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const linear_job *job = arg;
+    int64_t c = job->node->in.c, row_blocks = blocks(job->n, ROWS_BLOCK);
+    int64_t column = task % job->column_blocks, row = task / job->column_blocks % row_blocks;
+    int64_t pixel = task / job->column_blocks / row_blocks;
+    mc_product product = {.taps = 1,
+                          .run = job->o,
+                          .tap = &pixel,
+                          .panels = job->panels,
+                          .accumulate = job->slot->accumulate[0],
+                          .y_offset = pixel * c};
+    product.panel_stride = mc_panel_stride(job->pass->kernels, job->pixels * job->o);
+    run_block(job, &product, row, column, c);
+}
+
+/* dW [o][d] = dy^T x, a block of it; d in our order of the input. */
+static void weight_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const linear_job *job = arg;
+    int64_t k = task / job->column_blocks * ROWS_BLOCK;
+    int64_t j = task % job->column_blocks * COLUMNS_BLOCK;
+    bool direct = job->pixels == 1;
+    float *grad = job->pass->grad + job->node->params[0].offset;
+    mc_outer outer = {.count = job->n,
+                      .k = smaller(ROWS_BLOCK, job->o - k),
+                      .n = smaller(COLUMNS_BLOCK, job->d - j),
+                      .x = job->x,
+                      .d = (const float *const *)job->y,
+                      .x_offset = k,
+                      .d_offset = j,
+                      .w = (direct ? grad : job->work) + k * job->d + j,
+                      .w_stride = job->d,
+                      .accumulate = direct && job->pass->add_grad};
+    job->pass->kernels->outer(&outer);
+}
+
+/* A row of dW from [pixel][c] to PyTorch's [c][pixel]. */
+static void reorder_task(void *arg, int64_t row, int worker)
+{
+    (void)worker;
+    const linear_job *job = arg;
+    int64_t c = job->node->in.c;
+    const float *from = job->work + row * job->d;
+    float *to = job->pass->grad + job->node->params[0].offset + row * job->d;
+    for (int64_t i = 0; i < c; i++) {
+        for (int64_t p = 0; p < job->pixels; p++) {
+            float *at = to + i * job->pixels + p;
+            *at = from[p * c + i] + (job->pass->add_grad ? *at : 0.0f);
+        }
+    }
+}
+
+static void backward_bias(const linear_job *job)
+{
+    double *sum = (double *)(void *)job->work;
+    memset(sum, 0, (size_t)job->o * sizeof *sum);
+    job->pass->kernels->sum_rows(job->slot->d_out, job->n, job->o, sum);
+    for (int64_t j = 0; j < job->o; j++) {
+        mc_add_grad(job->pass, job->pass->grad + job->node->params[1].offset + j, sum[j]);
+    }
 }
 
 static void backward(mc_pass *pass, const mc_node *node)
 {
-    int64_t n = pass->n, o = node->out.c, d = mc_shape_size(node->in);
-    const float *w = pass->packed + node->params[0].offset;
-    const mc_slot *slot = mc_slot_of(pass, node), *input = mc_input_slot(pass, node, 0);
-
-    mc_gemm_parallel(pass->pool, o, d, n, (mc_matrix){slot->d_out, 1, o},
-                     (mc_matrix){input->out, d, 1}, 1.0f, pass->grad + node->params[0].offset, d);
-    if (node->n_params == 2) {
-        double *sum = (double *)(void *)pass->shared;
-        memset(sum, 0, (size_t)o * sizeof *sum);
-        pass->kernels->sum_rows(slot->d_out, n, o, sum);
-        for (int64_t j = 0; j < o; j++) {
-            pass->grad[node->params[1].offset + j] += (float)sum[j];
-        }
+    linear_job job = job_of(pass, node);
+    job.column_blocks = blocks(job.d, COLUMNS_BLOCK);
+    point_at(&job, job.slot->d_out, job.o, job.input->out, job.d);
+    mc_pool_run(pass->pool, blocks(job.o, ROWS_BLOCK) * job.column_blocks, weight_task, &job);
+    if (job.pixels > 1) {
+        mc_pool_run(pass->pool, job.o, reorder_task, &job);
     }
-    if (input->d_out != NULL) {
-        mc_gemm_parallel(pass->pool, n, d, o, (mc_matrix){slot->d_out, o, 1}, (mc_matrix){w, d, 1},
-                         slot->accumulate[0] ? 1.0f : 0.0f, input->d_out, d);
+    if (node->n_params == 2) {
+        backward_bias(&job);
+    }
+    if (job.input->d_out != NULL) {
+        mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
+                     true, job.work);
+        job.panels = job.work;
+        job.column_blocks = blocks(node->in.c, COLUMNS_BLOCK);
+        point_at(&job, job.slot->d_out, job.o, job.input->d_out, job.d);
+        mc_pool_run(pass->pool, job.pixels * blocks(job.n, ROWS_BLOCK) * job.column_blocks,
+                    input_task, &job);
     }
 }
 
@@ -167,8 +288,7 @@ const mc_layer_type mc_layer_linear = {
     .keeps_input = true,
     .configure = configure,
     .shared = shared,
-    .pack = pack,
-    .unpack = unpack,
+    .prepared = prepared,
     .forward = forward,
     .backward = backward,
     .plain_forward = plain_forward,

@@ -41,75 +41,6 @@ static void near(double a, double b, double scale)
     ck_assert_msg(fabs(a - b) <= 2e-6 * (scale + fabs(b)), "%.9g is not %.9g", a, b);
 }
 
-static const mc_window windows[] = {
-    {1, 28, 28, 28, 28, 3, 1, 1}, {3, 7, 5, 4, 3, 3, 2, 1}, {17, 2, 2, 2, 2, 3, 1, 1},
-    {2, 9, 8, 3, 2, 5, 2, 0},     {4, 1, 1, 1, 1, 3, 1, 1}, {33, 4, 6, 4, 6, 1, 1, 0},
-};
-enum { WINDOWS = 6 };
-
-/* Index in x of tap t, channel i of output row r, or -1 outside the image. */
-static int64_t source(const mc_window *p, int64_t r, int64_t t, int64_t i)
-{
-    int64_t image = r / (p->oh * p->ow), pixel = r % (p->oh * p->ow);
-    int64_t y = pixel / p->ow * p->stride - p->padding + t / p->kernel;
-    int64_t x = pixel % p->ow * p->stride - p->padding + t % p->kernel;
-    bool inside = y >= 0 && y < p->h && x >= 0 && x < p->w;
-    return inside ? ((image * p->h + y) * p->w + x) * p->c + i : -1;
-}
-
-START_TEST(test_patches)
-{
-    const mc_kernels *k = kernels_of(_i % ISAS);
-    const mc_window *p = &windows[_i / ISAS];
-    if (k == NULL) {
-        return;
-    }
-    int64_t n = 3, all = p->kernel * p->kernel, rows = n * p->oh * p->ow;
-    int64_t size = n * p->h * p->w * p->c;
-    float *x = values(size, 5), *col = malloc((size_t)(rows * all * p->c) * sizeof *col);
-    for (int64_t tap = 0; tap < all; tap++) {
-        for (int64_t taps = 1; tap + taps <= all; taps++) {
-            int64_t first = rows > 2 ? 1 : 0, width = taps * p->c;
-            k->patches(p, x, first, rows - first, tap, taps, col);
-            for (int64_t at = 0; at < (rows - first) * width; at++) {
-                int64_t from = source(p, first + at / width, tap + at % width / p->c, at % p->c);
-                ck_assert(col[at] == (from < 0 ? 0.0f : x[from]));
-            }
-        }
-    }
-    free(x);
-    free(col);
-}
-END_TEST
-
-/* <patches(x), col> = <x, patches_add(col)>. */
-START_TEST(test_patches_add)
-{
-    const mc_kernels *k = kernels_of(_i % ISAS);
-    const mc_window *p = &windows[_i / ISAS];
-    if (k == NULL) {
-        return;
-    }
-    int64_t n = 2, all = p->kernel * p->kernel * p->c, rows = n * p->oh * p->ow;
-    int64_t size = n * p->h * p->w * p->c;
-    float *x = calloc((size_t)size, sizeof *x), *col = values(rows * all, 6);
-    double *exact = calloc((size_t)size, sizeof *exact);
-    k->patches_add(p, col, 0, rows, x);
-    for (int64_t at = 0; at < rows * all; at++) {
-        int64_t to = source(p, at / all, at % all / p->c, at % p->c);
-        if (to >= 0) {
-            exact[to] += (double)col[at];
-        }
-    }
-    for (int64_t i = 0; i < size; i++) {
-        near((double)x[i], exact[i], 1.0);
-    }
-    free(x);
-    free(col);
-    free(exact);
-}
-END_TEST
-
 static const int64_t shapes[][2] = {{1, 1}, {5, 3}, {33, 16}, {100, 17}, {64, 64}, {7, 100}};
 enum { SHAPES = 6 };
 
@@ -233,8 +164,6 @@ END_TEST
 
 static void add(TCase *tests)
 {
-    tcase_add_loop_test(tests, test_patches, 0, WINDOWS * ISAS);
-    tcase_add_loop_test(tests, test_patches_add, 0, WINDOWS * ISAS);
     tcase_add_loop_test(tests, test_norm, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_elementwise, 0, ISAS);
     tcase_add_test(tests, test_dispatch);

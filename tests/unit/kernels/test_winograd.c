@@ -115,7 +115,7 @@ START_TEST(test_convolution)
         for (int t = 0; t < 9; t++) {
             int64_t from = source(&j.w, at / C, t);
             int tap = turned ? 8 - t : t;
-            sum += from < 0 ? 0.0 : (double)x[from * C + at % C] * (double)taps[tap * C + at % C];
+            sum += from < 0 ? 0.0 : (double)x[from * C + at % C] * (double)taps[at % C * 9 + tap];
         }
         near((double)y[at], sum);
     }
@@ -141,6 +141,7 @@ START_TEST(test_weight_gradient)
     }
     float *x = values(j.in * C, 1), *dy = values(j.out * C, 2), *taps = values(9 * C, 3);
     float *before = values(9 * C, 3), *v = values(j.freq * j.tiles * C, 4);
+    bool accumulate = _i % 2 == 0;
     float *d = values(j.freq * j.tiles * C, 5);
     float *du = calloc((size_t)(2 * j.freq * C), sizeof *du);
 
@@ -153,12 +154,12 @@ START_TEST(test_weight_gradient)
             du[(group * j.freq + f) * C + at % C] += v[from] * d[from];
         }
     }
-    j.k->winograd_filter_back(&j.w, du, C, 0, C, 2, taps);
+    j.k->winograd_filter_back(&j.w, du, 1, C, 0, 1, 2, accumulate, taps);
     for (int at = 0; at < 9 * C; at++) {
-        double sum = (double)before[at];
+        double sum = accumulate ? (double)before[at] : 0.0;
         for (int64_t p = 0; p < j.out; p++) {
-            int64_t from = source(&j.w, p, at / C);
-            sum += from < 0 ? 0.0 : (double)x[from * C + at % C] * (double)dy[p * C + at % C];
+            int64_t from = source(&j.w, p, at % 9), i = at / 9;
+            sum += from < 0 ? 0.0 : (double)x[from * C + i] * (double)dy[p * C + i];
         }
         near((double)taps[at], sum);
     }
