@@ -149,13 +149,11 @@ static inline __attribute__((always_inline)) void product_panel(const part *q, c
                                                                 int64_t j, const int vectors)
 {
     int64_t row = 0, count = q->p->rows;
-    for (; row + ROWS <= count; row += ROWS) {
-        product_block(q, panel, row, j, ROWS, ROWS, vectors);
+    for (; row + 2 * SMALL < count; row += ROWS) {
+        product_block(q, panel, row, j, ROWS, (int)smaller(ROWS, count - row), vectors);
     }
     int rows = (int)(count - row);
-    if (rows > 2 * SMALL) {
-        product_block(q, panel, row, j, ROWS, rows, vectors);
-    } else if (rows > SMALL) {
+    if (rows > SMALL) {
         product_block(q, panel, row, j, 2 * SMALL, rows, vectors);
     } else if (rows > 0) {
         product_block(q, panel, row, j, SMALL, rows, vectors);
@@ -278,11 +276,12 @@ static inline __attribute__((always_inline)) void outer_row(outer_place q, const
         outer_block(&q, block, 2, packed, true);
     }
     q.n = q.p->n - q.j;
-    if (q.n > LANES) {
-        outer_block(&q, block, 2, packed, false);
-    } else if (q.n == LANES) {
+    if (q.n >= LANES) {
         outer_block(&q, block, 1, packed, true);
-    } else if (q.n > 0) {
+        q.j += LANES;
+        q.n -= LANES;
+    }
+    if (q.n > 0) {
         outer_block(&q, block, 1, packed, false);
     }
 }
@@ -293,8 +292,8 @@ static void outer_part(outer_place q)
     float packed[OUTER_MOST * ROWS];
     bool pays = q.p->n > 2 * PANEL;
     q.packed = packed;
-    for (; q.k + ROWS <= q.p->k; q.k += ROWS) {
-        q.rows = ROWS;
+    for (; q.k + 2 * SMALL < q.p->k; q.k += ROWS) {
+        q.rows = smaller(ROWS, q.p->k - q.k);
         if (pays) {
             pack_columns(q.p, q.first, q.count, q.k, packed);
             outer_row(q, ROWS, true);
@@ -303,10 +302,7 @@ static void outer_part(outer_place q)
         }
     }
     q.rows = q.p->k - q.k;
-    if (q.rows > 2 * SMALL) {
-        pack_columns(q.p, q.first, q.count, q.k, packed);
-        outer_row(q, ROWS, true);
-    } else if (q.rows > SMALL) {
+    if (q.rows > SMALL) {
         outer_row(q, 2 * SMALL, false);
     } else if (q.rows > 0) {
         outer_row(q, SMALL, false);
