@@ -338,16 +338,23 @@ static void compare_statistics(judge *j, const modeconn_model *model, const floa
 {
     for (int64_t k = 0; k < model->n_blocks_stats; k++) {
         const mc_block *b = &model->blocks[model->n_blocks_theta + k];
+        /* A mean, the first of each pair of blocks, is known to a share of the values' spread. */
+        double variance = 0.0;
+        for (int64_t i = 0; k % 2 == 0 && i < b->size; i++) {
+            variance += e->pooled[b[1].offset + i];
+        }
+        j->floor = forward_limit * sqrt(variance);
         compare_at(j, 0, b->name, value + b->offset, e, right + b->offset, b->size);
     }
 }
 
-/* Per-sample losses, absolutely: they have no size of their own. */
-static void compare_losses(const judge *j, int64_t n, const double *value, const exact *e)
+/* Per-sample losses, to the size of their logits, whose differences they are. */
+static void compare_losses(const judge *j, int64_t classes, int64_t n, const double *value,
+                           const exact *e)
 {
     for (int64_t i = 0; i < n; i++) {
         const double right = e->loss[i], *nudged[NUDGES] = {&e[1].loss[i], &e[2].loss[i]};
-        double limit = forward_limit * (1.0 + right);
+        double limit = forward_limit * (1.0 + size_of(e->logits[0] + i * classes, classes));
         limit += j->exact ? 0.0 : amplified * most_moved(&right, nudged, 1);
 
         ck_assert_msg(fabs(value[i] - right) <= limit, "%s | %s: loss %d is %.9g, exactly %.9g",
@@ -357,8 +364,10 @@ static void compare_losses(const judge *j, int64_t n, const double *value, const
 
 /* What rounding leaves of a gradient that is zero in exact numbers, as that of a bias before batch
  * norm: some units in the last place of the terms of its sum, all in one direction; more of them
- * for a bias, whose terms are differences themselves. `plain` has just run backward. */
-static double rounding_of(const mc_plain *plain, int64_t offset)
+ * for a bias and for a norm's parameters, whose terms are differences themselves. Below 4e-6 of
+ * the gradient unless its terms cancel. `plain` has just
+ * run backward. */
+static double rounding_of(const mc_plain *plain, int64_t offset, bool strict)
 {
     int32_t i = plain->graph->n_nodes - 1;
     while (plain->graph->nodes[i].n_params == 0 ||
@@ -366,12 +375,12 @@ static double rounding_of(const mc_plain *plain, int64_t offset)
         i--;
     }
     const mc_node *node = &plain->graph->nodes[i];
-    bool bias = node->params[0].offset != offset;
+    bool vector = node->n_stats > 0 || node->params[0].offset != offset;
     int64_t inputs = plain->n * mc_shape_size(node->in);
     double rows = (double)(plain->n * node->out.h * node->out.w);
     double x = size_of(plain->out[node->inputs[0]], inputs) / sqrt((double)inputs);
     double dy = size_of(plain->d_out[i], plain->n * mc_shape_size(node->out));
-    return ulp * sqrt(rows) * dy * (bias ? 64.0 : 8.0 * x);
+    return ulp * sqrt(rows) * dy * (vector ? 64.0 : strict ? 2.0 * x : 8.0 * x);
 }
 
 /* The twin's results e[0], and e[1], e[2] of what was moved. */
@@ -388,11 +397,10 @@ static void compare_all(judge *j, const modeconn_model *model, int64_t n, const 
     }
     compare_statistics(j, model, r->running, e, e->running);
     compare_statistics(j, model, r->pooled, e, e->pooled);
-    compare_losses(j, n, r->loss, e);
+    compare_losses(j, model->classes, n, r->loss, e);
     for (int64_t k = 0; k < model->n_blocks_theta && gradients; k++) {
         const mc_block *b = &model->blocks[k];
-        bool sum = b->rank == 1; /* a bias, of terms of either sign */
-        j->floor = j->exact && !sum ? 0.0 : rounding_of(plain, b->offset);
+        j->floor = rounding_of(plain, b->offset, j->exact);
         compare_at(j, 1, b->name, r->grad + b->offset, e, e->grad + b->offset, b->size);
     }
 }
