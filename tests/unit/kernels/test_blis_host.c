@@ -84,9 +84,17 @@ typedef struct host {
     unsigned long environment; /* a hash of all of it */
 } host;
 
+/* A function of the process's BLIS, which need not be in the program's own scope. */
+static uintptr_t blis_function(const char *name)
+{
+    void *blis = dlopen("libblis.so.4", RTLD_NOW | RTLD_GLOBAL);
+    ck_assert_msg(blis != NULL, "%s", dlerror());
+    return (uintptr_t)dlsym(blis, name);
+}
+
 static long blis_number(const char *name)
 {
-    long (*get)(void) = (long (*)(void))(uintptr_t)dlsym(RTLD_DEFAULT, name);
+    long (*get)(void) = (long (*)(void))blis_function(name);
     return get != NULL ? get() : -1;
 }
 
@@ -129,8 +137,7 @@ static void check_untouched(void)
 
 START_TEST(test_host_settings_stay)
 {
-    void (*set)(long) =
-        (void (*)(long))(uintptr_t)dlsym(RTLD_DEFAULT, "bli_thread_set_num_threads");
+    void (*set)(long) = (void (*)(long))blis_function("bli_thread_set_num_threads");
     void (*omp)(int) = (void (*)(int))(uintptr_t)dlsym(RTLD_DEFAULT, "omp_set_num_threads");
     ck_assert_msg(set != NULL, "BLIS has no bli_thread_set_num_threads");
     check_untouched();
@@ -159,11 +166,11 @@ static const end ends[] = {
     {"usual", "BLIS_NUM_THREADS", "1", false, 0, ""},
     {"BLIS_NUM_THREADS=4", "BLIS_NUM_THREADS", "4", false, 0, ""},
     {"BLIS_NUM_THREADS is no number", "BLIS_NUM_THREADS", "many", false, 0, ""},
-    {"BLIS_ARCH_TYPE is no configuration", "BLIS_ARCH_TYPE", "99", false, SIGABRT, "libblis"},
+    {"BLIS_ARCH_TYPE is no configuration", "BLIS_ARCH_TYPE", "99", false, 0, ""},
 #if defined(__x86_64__)
-    {"BLIS_ARCH_TYPE is of another processor", "BLIS_ARCH_TYPE", "1", false, SIGILL, ""}, /* knl */
+    {"BLIS_ARCH_TYPE is of another processor", "BLIS_ARCH_TYPE", "1", false, 0, ""}, /* knl */
 #endif
-    {"malloc() gives BLIS nothing", "BLIS_NUM_THREADS", "1", true, SIGABRT, "libblis"},
+    {"malloc() gives BLIS nothing", "BLIS_NUM_THREADS", "1", true, 0, ""},
 };
 enum { ENDS = sizeof ends / sizeof *ends };
 

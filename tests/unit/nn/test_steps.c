@@ -25,8 +25,8 @@
 
 enum { STEPS = 6, WARM_UP = 2, BATCH = 24, MOST_THREADS = 8 };
 
-/* Products go through bli_sgemm(), which asks for memory as above. To be false when they do not. */
-static const bool blis_may_allocate = true;
+/* True where products go through bli_sgemm(), which asks for memory as above. */
+static const bool blis_may_allocate = false;
 
 /* ---- counting allocations -------------------------------------------------------------------- */
 
