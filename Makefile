@@ -14,6 +14,7 @@ MESON_FLAGS =
 DEMO_FLAGS =
 BENCH_FLAGS =
 FUZZ_SECONDS = 60
+SWEEP_SEEDS = 20
 
 # Meson asks dpkg-architecture for Debian's library folder; where that is not installed it takes
 # lib64, which neither the loader nor pkg-config looks into.
@@ -24,8 +25,8 @@ BUILD = build
 SANITIZED = build-asan
 FUZZ = build-fuzz
 
-.PHONY: all build demo check bench install sanitize fuzz abi abi-baseline docs format clean help \
-    setup
+.PHONY: all build demo check bench install sanitize fuzz sweep blis-variants arm64 debian13 abi \
+    abi-baseline docs format clean help setup
 .NOTPARALLEL:
 
 ## build          the library, the program and the examples, into build/ (also: all)
@@ -59,6 +60,22 @@ install: build
 fuzz: setup $(FUZZ)/build.ninja
 	meson compile -C $(FUZZ)
 	scripts/fuzz.sh $(FUZZ) $(FUZZ_SECONDS)
+
+## sweep          random graphs against the double twin, SWEEP_SEEDS seeds; minutes
+sweep: build
+	scripts/sweep.sh $(BUILD) $(SWEEP_SEEDS)
+
+## blis-variants  the tests of products and training on Debian's three builds of BLIS
+blis-variants: build
+	scripts/blis_variants.sh $(BUILD) || [ $$? = 77 ]
+
+## arm64          cross-compiles and runs the engine's unit tests under qemu, or says what is missing
+arm64:
+	scripts/arm64.sh || [ $$? = 77 ]
+
+## debian13       builds and tests on Debian 13 with its BLIS 1.x, in a chroot (root only)
+debian13:
+	scripts/debian13.sh || [ $$? = 77 ]
 
 ## abi            compares the headers' ABI with the committed baseline (needs abigail-tools)
 abi:

@@ -39,7 +39,7 @@ def main(root, compiler):
         for path in LINK.findall(text):
             if not (document.parent / path).exists():
                 errors.append(f"{name}: broken link {path}")
-        for target in re.findall(r"`make ([a-z-]+)", text):
+        for target in re.findall(r"`make ([a-z0-9-]+)", text):
             if target not in targets:
                 errors.append(f"{name}: no target {target}")
         for language, code in BLOCK.findall(text):
