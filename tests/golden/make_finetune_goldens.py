@@ -5,6 +5,9 @@ conditions these share.
 
     /usr/bin/python3 tests/golden/make_finetune_goldens.py
 
+reference.expected: connectivity-based fine-tuning by the steps of the paper's code (alternating
+updates, clipped law of t, cosine after two epochs and one late, the cue batch passed only once the
+invariance term counts, the shorter set ending the epoch) for 4 epochs from reference_start.
 finetune.expected: the invariance term and its gradient by autograd; last-layer retraining and LPFT
 followed for some epochs in PyTorch from a VGG of random parameters (finetune_start), batches of 8
 with a short last one, in the orders and from the fresh layer that the library draws: its generator,
@@ -18,12 +21,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from make_goldens import both, f32, invariance, state, write
+from torch.nn.utils.stateless import functional_call
+
+from make_goldens import both, boxed, f32, invariance, state, write
 from models import Mlp, Vgg13, normalised, pictures, randomise
 
 BY = "make_finetune_goldens.py"
 MASK = 0xFFFFFFFF
-STREAM_INIT, STREAM_SHUFFLE, STREAM_LLRT = 1, 2, 20
+STREAM_INIT, STREAM_SHUFFLE, STREAM_T, STREAM_CUE_SHUFFLE, STREAM_LLRT = 1, 2, 8, 9, 20
 
 
 # ---- the library's random numbers ----------------------------------------------------------------
@@ -38,12 +43,18 @@ def random_u64(seed, stream, index, draw):
     return c[0] | c[1] << 32
 
 
-def permutation(seed, epoch, n):
+def permutation(seed, epoch, n, stream=STREAM_SHUFFLE):
     order = list(range(n))
     for i in range(n - 1, 0, -1):
-        j = random_u64(seed, STREAM_SHUFFLE, epoch, i) * (i + 1) >> 64
+        j = random_u64(seed, stream, epoch, i) * (i + 1) >> 64
         order[i], order[j] = order[j], order[i]
     return order
+
+
+def clipped_t(seed, step):
+    u, v = ((random_u64(seed, STREAM_T, step, i) >> 11) * 2.0 ** -53 for i in range(2))
+    normal = np.sqrt(-2 * np.log(1 - u)) * np.cos(2 * np.pi * v)
+    return 0.5 + 0.5 * np.clip(normal, -0.5, 0.5)
 
 
 def fresh_layer(seed, width, classes):
@@ -133,6 +144,73 @@ def finetune_case(seed):
     write("finetune.expected", result, "last-layer retraining, LPFT, the invariance term", BY)
 
 
+# ---- case: the paper's code ----------------------------------------------------------------------
+
+def reference_case(seed):
+    """clean (21) and cue (16) images, batches of 8, rate 0.02, decay 1e-4, kappa 1, lambda 1. Means
+    over each epoch's steps loss.ce, loss.barrier and, from epoch 1, loss.invariance; then the state
+    after."""
+    rng = np.random.RandomState(seed)
+    shape, classes, draw, rate, epochs = (1, 17, 18), 5, 23, 0.02, 4
+    levels, all_y = pictures(rng, 37, shape, classes)
+    all_x = normalised(levels)
+    start = randomise(Vgg13(1, classes, 3 / 64), rng, all_x)
+    x = (all_x[:21], f32(boxed(all_x[21:], all_y[21:])))
+    y = (all_y[:21], all_y[21:])
+
+    def run(dtype):
+        images = [torch.tensor(value, dtype=dtype) for value in x]
+        labels = [torch.tensor(value) for value in y]
+        net = copy.deepcopy(start).to(dtype).train()
+        scratch = copy.deepcopy(net)  # its running statistics are nobody's
+        anchor = {key: value.detach().clone() for key, value in net.named_parameters()}
+        optimiser = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, weight_decay=1e-4)
+        horizon, scheduled, step, record = epochs * 3, 0, 0, []
+        for epoch in range(epochs):
+            orders = (permutation(draw, epoch, 21),
+                      permutation(draw, epoch, 16, STREAM_CUE_SHUFFLE))
+            sums = np.zeros(3)
+            for at in (0, 8):
+                nc, c = orders[0][at:at + 8], orders[1][at:at + 8]
+                t = clipped_t(draw, step)
+                mixed = {key: t * anchor[key] + (1 - t) * value
+                         for key, value in net.named_parameters()}
+                wall = (1 - F.cross_entropy(functional_call(scratch, mixed, images[1][c]),
+                                            labels[1][c])).abs()
+                optimiser.zero_grad()
+                wall.backward()
+                optimiser.step()
+
+                optimiser.zero_grad()
+                if epoch < 1:
+                    ce, gap = F.cross_entropy(net(images[0][nc]), labels[0][nc]), torch.zeros(())
+                else:
+                    z_nc, z_c = net.representation(images[0][nc]), net.representation(images[1][c])
+                    gap = invariance(z_nc, labels[0][nc], z_c, labels[1][c], classes)
+                    ce = F.cross_entropy(net.linear(z_nc), labels[0][nc])
+                (ce + gap / classes).backward()
+                optimiser.step()
+                if epoch > 1:
+                    for group in optimiser.param_groups:
+                        group["lr"] = 0.5 * rate * (1 + np.cos(np.pi * scheduled / horizon))
+                    scheduled += 1
+                sums += np.array([ce.item(), wall.item(), gap.item()]) / 2
+                step += 1
+            record.append(sums)
+        record = np.array(record)
+        out = {"nc.images": x[0], "nc.labels": f32(y[0]), "c.images": x[1], "c.labels": f32(y[1]),
+               ("loss", "loss.ce"): record[:, 0], ("loss", "loss.barrier"): record[:, 1],
+               ("loss", "loss.invariance"): record[1:, 2]}
+        for key, value in state(net).items():
+            out["steps", "after." + key] = value
+        return out
+
+    write("reference_start", state(start), "random parameters, seed %d" % seed, BY)
+    result = both("reference", run)
+    print("   ce", np.round(result["loss.ce"], 3), "barrier", np.round(result["loss.barrier"], 3))
+    write("reference.expected", result, "CBFT by the steps of the paper's code, 4 epochs", BY)
+
+
 # ---- case: centred kernel alignment --------------------------------------------------------------
 
 def hsic(k, l):
@@ -179,4 +257,5 @@ def cka_case(seed):
 
 if __name__ == "__main__":
     finetune_case(seed=3)
+    reference_case(seed=10)
     cka_case(seed=7)

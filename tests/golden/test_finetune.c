@@ -94,6 +94,43 @@ START_TEST(test_trajectories)
 }
 END_TEST
 
+START_TEST(test_reference)
+{
+    static const char *const columns[] = {"ce", "barrier", "invariance"};
+    golden_open(&g, context, "reference.expected");
+    modeconn_dataset *clean = golden_dataset(&g, "nc.", CLASSES, NULL);
+    modeconn_dataset *cue = golden_dataset(&g, "c.", CLASSES, NULL);
+    modeconn_model *start = golden_model(context, "reference_start", "vgg13", clean), *tuned = NULL;
+    modeconn_options *options = NULL;
+    modeconn_history *history = NULL;
+    OK(modeconn_options_create(context, "finetune", &options));
+    OK(modeconn_options_parse(options, "method=cbft,reference=1,draw=clipped,epochs=4,batch_size=8,"
+                                       "learning_rate=0.02,seed=23"));
+    OK(modeconn_finetune(start, clean, cue, options, NULL, NULL, &tuned));
+    OK(modeconn_model_history(tuned, &history));
+    for (int i = 0; i < 3; i++) {
+        const mc_tensor *expected = golden_tensor(&g, "loss.%s", columns[i]);
+        char name[32];
+        double values[4];
+        int64_t first = 4 - expected->size; /* the invariance term is not computed in epoch 0 */
+        snprintf(name, sizeof(name), "loss_%s", columns[i]);
+        for (int64_t epoch = 0; epoch < 4; epoch++) {
+            OK(modeconn_history_value(history, name, epoch, &values[epoch]));
+            ck_assert_int_eq(isnan(values[epoch]), epoch < first);
+        }
+        golden_near_f64(&g, expected, values + first, expected->size, TOLERANCE_LOSS);
+    }
+    golden_theta_near(&g, "after", tuned, tuned->theta, start->theta, TOLERANCE_STEPS);
+    golden_statistics_near(&g, "after", tuned, tuned->statistics, TOLERANCE_STATISTICS);
+    modeconn_history_destroy(history);
+    modeconn_options_destroy(options);
+    modeconn_model_destroy(tuned);
+    modeconn_model_destroy(start);
+    modeconn_dataset_destroy(cue);
+    modeconn_dataset_destroy(clean);
+}
+END_TEST
+
 START_TEST(test_invariance)
 {
     enum { K = 7, WIDTH = 5 };
@@ -158,6 +195,7 @@ static void add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, test_trajectories);
+    tcase_add_test(tests, test_reference);
     tcase_add_test(tests, test_invariance);
     tcase_add_test(tests, test_cka);
 }
