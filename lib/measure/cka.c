@@ -17,7 +17,6 @@
  *     1'K~L~1 = sum x . X^T Y . sum y - sum x . sum(x |y|^2) - sum y . sum(y |x|^2)
  *               + sum |x|^2 |y|^2
  */
-#include "io/io.h"
 #include "measure/measure.h"
 #include <math.h>
 #include <string.h>
@@ -44,16 +43,6 @@ typedef struct sums {
     double *mixed[2][2];       /* [which][by]: sum of which's rows times by's squared norm */
     double squares[2], quartic[3];
 } sums;
-
-struct modeconn_cka {
-    modeconn_context *context;
-    int64_t n;
-    mc_layer_list layers[2];
-    int64_t *rows;            /* [layers] */
-    double *value, *debiased; /* [layers] */
-    const char *view;         /* static string */
-    mc_provenance origin;
-};
 
 typedef struct looking {
     modeconn_cka *made;
@@ -520,103 +509,4 @@ void modeconn_cka_destroy(modeconn_cka *cka)
     }
     mc_free(context, cka);
     mc_context_drop(context);
-}
-
-/* ---- reports -------------------------------------------------------------------------------- */
-
-int32_t modeconn_cka_size(const modeconn_cka *cka, int64_t *layers)
-{
-    if (cka == NULL || layers == NULL) {
-        return mc_null(cka == NULL ? "cka" : "layers");
-    }
-    *layers = cka->layers[X].n;
-    return MODECONN_OK;
-}
-
-int32_t modeconn_cka_get(const modeconn_cka *cka, int64_t index, const char **first,
-                         const char **second, double *value, double *debiased)
-{
-    if (cka == NULL) {
-        return mc_null("cka");
-    }
-    if (index < 0 || index >= cka->layers[X].n) {
-        return mc_fail(MODECONN_ERROR_ARGUMENT, "layer %lld: not in 0..%lld", (long long)index,
-                       (long long)(cka->layers[X].n - 1));
-    }
-    if (first != NULL) {
-        *first = cka->layers[X].name[index];
-    }
-    if (second != NULL) {
-        *second = cka->layers[Y].name[index];
-    }
-    if (value != NULL) {
-        *value = cka->value[index];
-    }
-    if (debiased != NULL) {
-        *debiased = cka->debiased[index];
-    }
-    return MODECONN_OK;
-}
-
-static json_t *layer_json(const modeconn_cka *cka, int64_t i)
-{
-    json_t *out = json_object(), *features = json_object();
-    bool ok = mc_json_add(features, "first", json_integer(cka->layers[X].channels[i]));
-    ok = mc_json_add(features, "second", json_integer(cka->layers[Y].channels[i])) && ok;
-    ok = mc_json_add(out, "first", json_string(cka->layers[X].name[i])) && ok;
-    ok = mc_json_add(out, "second", json_string(cka->layers[Y].name[i])) && ok;
-    ok = mc_json_add(out, "rows", json_integer(cka->rows[i])) && ok;
-    ok = mc_json_add(out, "features", features) && ok;
-    ok = mc_json_add(out, "cka", mc_json_real(cka->value[i])) && ok;
-    ok = mc_json_add(out, "debiased", mc_json_real(cka->debiased[i])) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
-}
-
-int32_t modeconn_cka_json(const modeconn_cka *cka, char *buffer, int64_t capacity, int64_t *needed)
-{
-    if (cka == NULL) {
-        return mc_null("cka");
-    }
-    json_t *out = json_object(), *layers = json_array();
-    bool ok = true;
-    for (int64_t i = 0; i < cka->layers[X].n; i++) {
-        ok = json_array_append_new(layers, layer_json(cka, i)) == 0 && ok;
-    }
-    ok = mc_json_add(out, "layers", layers) && ok;
-    ok = mc_json_add(out, "n", json_integer(cka->n)) && ok;
-    ok = mc_json_add(out, "view", json_string(cka->view)) && ok;
-    ok = mc_json_add(out, "batch_size", json_integer(cka->origin.batch_size)) && ok;
-    ok = mc_json_add(out, "models", mc_provenance_models(&cka->origin)) && ok;
-    ok = mc_json_add(out, "data", mc_provenance_test(&cka->origin)) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
-}
-
-int32_t modeconn_cka_csv(const modeconn_cka *cka, char *buffer, int64_t capacity, int64_t *needed)
-{
-    if (cka == NULL) {
-        return mc_null("cka");
-    }
-    mc_text text;
-    mc_text_init(&text, cka->context);
-    mc_text_add(&text, "layer,first,second,rows,cka,debiased\n");
-    for (int64_t i = 0; i < cka->layers[X].n; i++) {
-        mc_text_add(&text, "%lld,%s,%s,%lld,", (long long)i, cka->layers[X].name[i],
-                    cka->layers[Y].name[i], (long long)cka->rows[i]);
-        mc_text_add_f64(&text, cka->value[i]);
-        mc_text_add(&text, ",");
-        mc_text_add_f64(&text, cka->debiased[i]);
-        mc_text_add(&text, "\n");
-    }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
 }

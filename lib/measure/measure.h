@@ -156,6 +156,36 @@ typedef struct mc_hsic_sums {
 } mc_hsic_sums;
 double mc_hsic(const mc_hsic_sums *sums);
 
+/* ---- activation patterns (patterns.c, patterns_report.c) ------------------------------------ */
+
+/* Figures of one layer at one point. */
+typedef struct mc_pattern_figures {
+    double active; /* of gamma(t) */
+    double agreement[2], chance[2], kappa[2], identical[2];
+} mc_pattern_figures;
+
+struct modeconn_patterns {
+    modeconn_context *context;
+    int64_t n, points;
+    mc_layer_list layers;
+    double *t;                   /* [points] */
+    mc_pattern_figures *figures; /* [layers][points] */
+    const char *family, *view;   /* static strings; view NULL: that of the handle */
+    mc_provenance origin;
+};
+
+/* ---- centred kernel alignment (cka.c, cka_report.c) ----------------------------------------- */
+
+struct modeconn_cka {
+    modeconn_context *context;
+    int64_t n;
+    mc_layer_list layers[2];
+    int64_t *rows;            /* [layers] */
+    double *value, *debiased; /* [layers] */
+    const char *view;         /* static string */
+    mc_provenance origin;
+};
+
 /* ---- probes (probe.c) -------------------------------------------------------------------- */
 
 /* An intervention asks for one attribute: losses on `view` against losses on the view "cue". One

@@ -74,7 +74,7 @@ static modeconn_model *two_readers(modeconn_context *context, unit gain, int shi
  *    same at both ends; at t = 1/2 every unit is the mean of two readers, and writes to the mean of
  *    two logits, which spreads the evidence: a rise of more than half a nat on the view "cue".
  */
-enum { REPEATS = 100, SAMPLES = 200 };
+enum { REPEATS = 100, SAMPLES = 100 };
 
 static int64_t hits(const unit ends[2], int shift, int32_t expected, const char *settings)
 {
@@ -115,14 +115,14 @@ END_TEST
  * t as a curve's are (one normal deviate a sample, and one a sample and t). With the tolerance at m
  * a decided verdict is wrong or lucky: at most 1 - confidence of them, of either kind; at twice and
  * at half of it the verdict is right. */
-enum { COLUMNS = 7 };
+enum { COLUMNS = 7, ROWS = 200 };
 
 static int32_t synthetic_verdict(modeconn_context *context, uint64_t seed, double mean,
                                  double tolerance)
 {
-    static double d[SAMPLES * COLUMNS];
+    static double d[ROWS * COLUMNS];
     double middle[COLUMNS], low[COLUMNS], high[COLUMNS];
-    for (int i = 0; i < SAMPLES; i++) {
+    for (int i = 0; i < ROWS; i++) {
         double common = mc_random_normal(seed, STREAM_SYNTHETIC, (uint64_t)i, 0);
         for (uint32_t w = 0; w < COLUMNS; w++) {
             double own = mc_random_normal(seed, STREAM_SYNTHETIC, (uint64_t)i, 1 + w);
@@ -130,8 +130,8 @@ static int32_t synthetic_verdict(modeconn_context *context, uint64_t seed, doubl
                 w == 0 || w == COLUMNS - 1 ? 0.0 : mean + 0.25 * common + 0.1 * own;
         }
     }
-    OK(mc_bootstrap_band(context, d, SAMPLES, COLUMNS, 0.99, 1000, seed, middle, low, high));
-    return mc_connectivity_verdict(low, high, COLUMNS, tolerance, SAMPLES);
+    OK(mc_bootstrap_band(context, d, ROWS, COLUMNS, 0.99, 1000, seed, middle, low, high));
+    return mc_connectivity_verdict(low, high, COLUMNS, tolerance, ROWS);
 }
 
 START_TEST(planted_losses)
