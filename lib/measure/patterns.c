@@ -33,7 +33,8 @@ typedef struct looking {
     mc_statistics_plan plan;
     mc_session *session[MODELS];
     mc_norm_mode mode[MODELS];
-    float *theta, *mixed;
+    float *theta[MODELS]; /* a session borrows what it is bound to */
+    float *mixed;
     uint8_t *kept[2];         /* [batch][units] of each layer, patterns of the ends */
     uint32_t *active[MODELS]; /* [units] samples at which a unit is active */
     int64_t *equal[2];        /* [layers] pairs that agree */
@@ -144,8 +145,8 @@ static int32_t tick(void *user, int64_t samples)
 /* Binds the session of `which` at t, its statistics treated. */
 static int32_t bind_at(looking *run, int which, double t)
 {
-    mc_path_at(run->path, t, run->theta, run->mixed);
-    return mc_statistics_apply(&run->plan, run->model, run->session[which], run->theta,
+    mc_path_at(run->path, t, run->theta[which], run->mixed);
+    return mc_statistics_apply(&run->plan, run->model, run->session[which], run->theta[which],
                                run->model->statistics, run->mixed, tick, run, &run->mode[which]);
 }
 
@@ -214,9 +215,8 @@ static int32_t allocate(looking *run)
         return mc_fail(MODECONN_ERROR_MEMORY, "out of memory: %lld units of %lld samples",
                        (long long)units, (long long)run->batch_size);
     }
-    run->theta = mc_alloc(context, run->model->n_theta, sizeof(float));
     run->mixed = mc_alloc(context, run->model->n_stats, sizeof(float));
-    bool whole = run->theta != NULL && run->mixed != NULL;
+    bool whole = run->mixed != NULL;
     for (int end = 0; end < 2; end++) {
         run->kept[end] = mc_alloc(context, kept, sizeof(uint8_t));
         run->equal[end] = mc_alloc(context, made->layers.n, sizeof(int64_t));
@@ -225,8 +225,9 @@ static int32_t allocate(looking *run)
             whole && run->kept[end] != NULL && run->equal[end] != NULL && run->whole[end] != NULL;
     }
     for (int which = 0; which < MODELS; which++) {
+        run->theta[which] = mc_alloc(context, run->model->n_theta, sizeof(float));
         run->active[which] = mc_alloc(context, units, sizeof(uint32_t));
-        whole = whole && run->active[which] != NULL;
+        whole = whole && run->theta[which] != NULL && run->active[which] != NULL;
     }
     return whole ? MODECONN_OK : MODECONN_ERROR_MEMORY;
 }
@@ -250,13 +251,13 @@ static void release(looking *run)
             run->model->ops->session_destroy(run->session[which]);
         }
         mc_free(context, run->active[which]);
+        mc_free(context, run->theta[which]);
     }
     for (int end = 0; end < 2; end++) {
         mc_free(context, run->kept[end]);
         mc_free(context, run->equal[end]);
         mc_free(context, run->whole[end]);
     }
-    mc_free(context, run->theta);
     mc_free(context, run->mixed);
     if (run->buffer.context != NULL) {
         mc_batch_buffer_free(&run->buffer);
