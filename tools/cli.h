@@ -24,6 +24,7 @@ int cli_verb_probe(int argc, char **argv);
 int cli_verb_barrier(int argc, char **argv);
 int cli_verb_finetune(int argc, char **argv);
 int cli_verb_compare(int argc, char **argv);
+int cli_verb_connectivity(int argc, char **argv);
 int cli_verb_plot(int argc, char **argv);
 int cli_verb_report(int argc, char **argv);
 int cli_verb_reproduce(int argc, char **argv);
@@ -153,6 +154,9 @@ json_t *cli_evaluation_json(const modeconn_evaluation *evaluation);
 json_t *cli_probe_json(const modeconn_probe *probe);
 json_t *cli_curve_json(const modeconn_curve *curve);
 json_t *cli_comparison_json(const modeconn_comparison *comparison);
+json_t *cli_connectivity_json(const modeconn_connectivity *connectivity);
+json_t *cli_patterns_json(const modeconn_patterns *patterns);
+json_t *cli_cka_json(const modeconn_cka *cka);
 json_t *cli_options_json(const modeconn_options *options);
 /* CSV of a curve, to be freed; NULL on failure. */
 char *cli_curve_csv(const modeconn_curve *curve);

@@ -21,8 +21,9 @@ static const cli_verb verbs[] = {
     {"eval", "loss and accuracy of a model on every view", cli_verb_eval},
     {"probe", "what a model is invariant to, with intervals", cli_verb_probe},
     {"barrier", "loss along the straight line between two models", cli_verb_barrier},
-    {"finetune", "change what a model relies on (naive, cbft)", cli_verb_finetune},
+    {"finetune", "change what a model relies on (naive, llrt, lpft, cbft)", cli_verb_finetune},
     {"compare", "are two models mechanistically similar?", cli_verb_compare},
+    {"connectivity", "are two models mechanistically connected?", cli_verb_connectivity},
     {"plot", "draw a result as SVG", cli_verb_plot},
     {"report", "make a page of results", cli_verb_report},
     {"reproduce", "run an experiment of the paper (demo)", cli_verb_reproduce},
@@ -36,7 +37,7 @@ static void print_verbs(FILE *out)
                  "Mode connectivity: do two networks predict for the same reason, what lies\n"
                  "between them in weight space, and how do I change the reason?\n\nVerbs:\n");
     for (int i = 0; i < CLI_COUNT(verbs); i++) {
-        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+        fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
     }
     fprintf(out, "\n`modeconn VERB --help' lists the options of a verb; `modeconn --version'\n"
                  "tells the version. Exit status: 0 done, 1 failed, 2 wrong usage.\n");

@@ -262,6 +262,9 @@ TEXT_OF(probe_text, modeconn_probe, modeconn_probe_json)
 TEXT_OF(curve_text, modeconn_curve, modeconn_curve_json)
 TEXT_OF(curve_table, modeconn_curve, modeconn_curve_csv)
 TEXT_OF(comparison_text, modeconn_comparison, modeconn_comparison_json)
+TEXT_OF(connectivity_text, modeconn_connectivity, modeconn_connectivity_json)
+TEXT_OF(patterns_text, modeconn_patterns, modeconn_patterns_json)
+TEXT_OF(cka_text, modeconn_cka, modeconn_cka_json)
 
 json_t *cli_build_json(void)
 {
@@ -314,6 +317,21 @@ json_t *cli_curve_json(const modeconn_curve *curve)
 json_t *cli_comparison_json(const modeconn_comparison *comparison)
 {
     return parse(comparison_text(comparison));
+}
+
+json_t *cli_connectivity_json(const modeconn_connectivity *connectivity)
+{
+    return parse(connectivity_text(connectivity));
+}
+
+json_t *cli_patterns_json(const modeconn_patterns *patterns)
+{
+    return parse(patterns_text(patterns));
+}
+
+json_t *cli_cka_json(const modeconn_cka *cka)
+{
+    return parse(cka_text(cka));
 }
 
 char *cli_curve_csv(const modeconn_curve *curve)

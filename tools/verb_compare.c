@@ -1,8 +1,49 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * modeconn compare: are two models invariant to the same attributes (Definition 4)?
+ * modeconn compare: are two models invariant to the same attributes (Definition 4)? And, on
+ * request, how alike are their representations?
  */
 #include "measure.h"
+
+#include <math.h>
+
+typedef struct compare_job {
+    cli_measure measure;
+    bool with_cka;
+    modeconn_comparison *comparison;
+    modeconn_cka *cka;
+} compare_job;
+
+static int compare(compare_job *job, const cli_args *args)
+{
+    const cli_measure *measure = &job->measure;
+    cli_progress bar;
+    cli_progress_begin(&bar, job->with_cka ? 2.0 : 1.0);
+    cli_progress_phase(&bar, 1.0, "probing");
+    int32_t done = modeconn_compare_with_progress(measure->model[0], measure->model[1],
+                                                  measure->test, cli_options(args, "probe"),
+                                                  cli_progress_step, &bar, &job->comparison);
+    if (done == MODECONN_OK && job->with_cka) {
+        cli_progress_phase(&bar, 1.0, "comparing layers");
+        done = modeconn_cka_measure(measure->model[0], measure->model[1], measure->test, NULL,
+                                    cli_progress_step, &bar, &job->cka);
+    }
+    cli_progress_end(&bar);
+    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+}
+
+static void say_cka(const cli_args *args, const modeconn_cka *cka)
+{
+    int64_t layers = 0;
+    modeconn_cka_size(cka, &layers);
+    cli_say(args, "CKA of the representations (debiased)\n");
+    for (int64_t i = 0; i < layers; i++) {
+        const char *name = "";
+        double value = NAN, debiased = NAN;
+        modeconn_cka_get(cka, i, &name, NULL, &value, &debiased);
+        cli_say(args, "  %-24s %.3f (%.3f)\n", name, value, debiased);
+    }
+}
 
 static int say(const cli_args *args, const modeconn_comparison *comparison)
 {
@@ -24,10 +65,13 @@ static int say(const cli_args *args, const modeconn_comparison *comparison)
 
 int cli_verb_compare(int argc, char **argv)
 {
-    cli_measure measure = {.arch = NULL};
+    compare_job job = {.with_cka = false};
     const cli_option options[] = {
-        CLI_DATA_OPTION(&measure.data),
-        CLI_ARCH_OPTION(&measure.arch),
+        CLI_DATA_OPTION(&job.measure.data),
+        CLI_ARCH_OPTION(&job.measure.arch),
+        {.name = "cka",
+         .flag = &job.with_cka,
+         .help = "also measure how alike the representations are, layer by layer (linear CKA)"},
     };
     static const char *const except[] = {"view", NULL};
     static const char *const words[] = CLI_TEST_WORDS;
@@ -49,31 +93,33 @@ int cli_verb_compare(int argc, char **argv)
         .kinds = kinds,
         .n_kinds = CLI_COUNT(kinds),
     };
-    modeconn_comparison *comparison = NULL;
     json_t *result = NULL;
     int status = cli_parse(&args, argc, argv);
-    measure.models[0] = args.operand[0];
-    measure.models[1] = args.operand[1];
+    job.measure.models[0] = args.operand[0];
+    job.measure.models[1] = args.operand[1];
     if (status == CLI_OK) {
-        status = cli_measure_open(&measure, &args, NULL);
+        status = cli_measure_open(&job.measure, &args, NULL);
     }
     if (status == CLI_OK) {
-        int32_t done = modeconn_compare(measure.model[0], measure.model[1], measure.test,
-                                        cli_options(&args, "probe"), &comparison);
-        status = cli_failed(&args, done) ? CLI_FAILED : CLI_OK;
+        status = compare(&job, &args);
     }
     if (status == CLI_OK) {
-        status = say(&args, comparison);
+        status = say(&args, job.comparison);
     }
     if (status == CLI_OK) {
-        result = cli_comparison_json(comparison);
+        result = cli_comparison_json(job.comparison);
         json_object_set_new(result, "first", cli_text(args.operand[0]));
         json_object_set_new(result, "second", cli_text(args.operand[1]));
+        if (job.cka != NULL) {
+            say_cka(&args, job.cka);
+            json_object_set_new(result, "cka", cli_cka_json(job.cka));
+        }
         status = cli_json(&args, result);
     }
     json_decref(result);
-    modeconn_comparison_destroy(comparison);
-    cli_measure_close(&measure);
+    modeconn_cka_destroy(job.cka);
+    modeconn_comparison_destroy(job.comparison);
+    cli_measure_close(&job.measure);
     cli_args_free(&args);
     return status;
 }

@@ -17,17 +17,46 @@ typedef struct tune_job {
     modeconn_model *model, *tuned;
 } tune_job;
 
-static bool known_method(const cli_args *args, const char *method)
+/* "key=value,key=value": keys that are not on the command line. */
+static bool apply_defaults(const cli_args *args, modeconn_options *options, const char *defaults)
 {
+    char setting[128];
+    for (const char *at = defaults; *at != '\0'; at += strspn(at, ",")) {
+        size_t size = strcspn(at, ",");
+        snprintf(setting, sizeof(setting), "%.*s", (int)size, at);
+        char *value = strchr(setting, '=');
+        at += size;
+        if (value == NULL) {
+            continue;
+        }
+        *value = '\0';
+        char option[128];
+        for (size_t i = 0; i <= strlen(setting); i++) {
+            option[i] = (char)(setting[i] == '_' ? '-' : setting[i]);
+        }
+        if (!cli_given(args, option) &&
+            cli_failed(args, modeconn_options_set_text(options, setting, value + 1))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The method's own defaults, where the command line says nothing else, become part of the options:
+ * so the result tells what was done. A wrong name says which there are. */
+static bool settle_method(const cli_args *args, const char *method)
+{
+    modeconn_options *options = cli_options(args, "finetune");
     int64_t n = 0;
     char list[256] = "";
     size_t used = 0;
     modeconn_finetune_method_count(&n);
     for (int64_t i = 0; i < n; i++) {
-        const char *name = "";
+        const char *name = "", *defaults = "";
         modeconn_finetune_method_describe(i, &name, NULL);
+        modeconn_finetune_method_defaults(i, &defaults);
         if (strcmp(name, method) == 0) {
-            return true;
+            return apply_defaults(args, options, defaults);
         }
         if (used < sizeof(list)) {
             used +=
@@ -51,7 +80,7 @@ static int open_data(tune_job *job)
         return CLI_FAILED;
     }
     bool with_cue = strcmp(cue, "none") != 0;
-    if (!known_method(args, method)) {
+    if (!settle_method(args, method)) {
         return CLI_USAGE;
     }
     if (!with_cue && strcmp(method, "cbft") == 0) {
@@ -203,8 +232,10 @@ int cli_verb_finetune(int argc, char **argv)
         NULL};
     static const char *const tune_words[] = {
         "method",
-        "naive, or cbft: connectivity-based fine-tuning, which needs a --cue; default cbft", "seed",
-        "seed of the samples' order and of t; default --seed", NULL};
+        "naive; llrt: a fresh last layer alone; lpft: that, then naive; or cbft: "
+        "connectivity-based "
+        "fine-tuning, which needs a --cue; default cbft",
+        "seed", "seed of the samples' order, of t and of a fresh last layer; default --seed", NULL};
     cli_kind kinds[] = {
         {.kind = "dataset",
          .title = "Data (the training set):",

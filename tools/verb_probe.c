@@ -39,8 +39,13 @@ int cli_verb_probe(int argc, char **argv)
         status = cli_measure_open(&measure, &args, NULL);
     }
     if (status == CLI_OK) {
-        int32_t done = modeconn_probe_measure(measure.model[0], measure.test,
-                                              cli_options(&args, "probe"), &probe);
+        cli_progress bar;
+        cli_progress_begin(&bar, 1.0);
+        cli_progress_phase(&bar, 1.0, "probing");
+        int32_t done = modeconn_probe_measure_with_progress(measure.model[0], measure.test,
+                                                            cli_options(&args, "probe"),
+                                                            cli_progress_step, &bar, &probe);
+        cli_progress_end(&bar);
         status = cli_failed(&args, done) ? CLI_FAILED : CLI_OK;
     }
     if (status == CLI_OK) {

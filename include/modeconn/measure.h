@@ -129,14 +129,17 @@ MODECONN_API int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffe
 
 /** Verdicts, pinned. */
 enum {
-    MODECONN_VERDICT_UNDECIDED = 0, /**< the data cannot tell */
-    MODECONN_VERDICT_INVARIANT = 1, /**< the whole interval lies under the margin */
-    MODECONN_VERDICT_DEPENDENT = 2, /**< the whole interval lies above the margin */
-    MODECONN_VERDICT_SIMILAR = 3,   /**< equal invariances, all decided (Definition 4) */
-    MODECONN_VERDICT_DISSIMILAR = 4 /**< an attribute that one model is invariant to and the
-                                         other depends on */
+    MODECONN_VERDICT_UNDECIDED = 0,   /**< the data cannot tell */
+    MODECONN_VERDICT_INVARIANT = 1,   /**< the whole interval lies under the margin */
+    MODECONN_VERDICT_DEPENDENT = 2,   /**< the whole interval lies above the margin */
+    MODECONN_VERDICT_SIMILAR = 3,     /**< equal invariances, all decided (Definition 4) */
+    MODECONN_VERDICT_DISSIMILAR = 4,  /**< an attribute that one model is invariant to and the
+                                           other depends on */
+    MODECONN_VERDICT_CONNECTED = 5,   /**< no rise along the path on any view (Definition 5) */
+    MODECONN_VERDICT_DISCONNECTED = 6 /**< a rise along the path on some view */
 };
-/** "undecided", "invariant", "dependent", "similar", "dissimilar"; "unknown verdict" otherwise. */
+/** "undecided", "invariant", "dependent", "similar", "dissimilar", "connected", "disconnected";
+ *  "unknown verdict" otherwise. */
 MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
 
 /**
@@ -162,6 +165,13 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
 MODECONN_API int32_t modeconn_probe_measure(const modeconn_model *model,
                                             const modeconn_dataset *test,
                                             const modeconn_options *options, modeconn_probe **out);
+/** The same with a progress callback (may be NULL), which can cancel: `epoch` is the number of
+ *  attributes done; _CANCELLED beside the codes above. */
+MODECONN_API int32_t modeconn_probe_measure_with_progress(const modeconn_model *model,
+                                                          const modeconn_dataset *test,
+                                                          const modeconn_options *options,
+                                                          modeconn_progress_fn progress, void *user,
+                                                          modeconn_probe **out);
 MODECONN_API void modeconn_probe_destroy(modeconn_probe *probe);
 /** Number of attributes. */
 MODECONN_API int32_t modeconn_probe_size(const modeconn_probe *probe, int64_t *attributes);
@@ -188,6 +198,14 @@ MODECONN_API int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffe
 MODECONN_API int32_t modeconn_compare(const modeconn_model *first, const modeconn_model *second,
                                       const modeconn_dataset *test, const modeconn_options *options,
                                       modeconn_comparison **out);
+/** The same with a progress callback (may be NULL), which can cancel; the second model goes on
+ *  where the first ended: `epoch` is the number of attributes done, of both. */
+MODECONN_API int32_t modeconn_compare_with_progress(const modeconn_model *first,
+                                                    const modeconn_model *second,
+                                                    const modeconn_dataset *test,
+                                                    const modeconn_options *options,
+                                                    modeconn_progress_fn progress, void *user,
+                                                    modeconn_comparison **out);
 MODECONN_API void modeconn_comparison_destroy(modeconn_comparison *comparison);
 /** MODECONN_VERDICT_SIMILAR, _DISSIMILAR or _UNDECIDED. */
 MODECONN_API int32_t modeconn_comparison_verdict(const modeconn_comparison *comparison,

@@ -12,8 +12,9 @@
  *  - model.h     networks: built-in architectures, your own graph, files, parameters
  *  - train.h     stochastic gradient descent with resumable state
  *  - path.h      paths between two models in weight space
- *  - finetune.h  changing what a model relies on: naive fine-tuning, CBFT
+ *  - finetune.h  changing what a model relies on: fine-tuning, last-layer retraining, CBFT
  *  - measure.h   evaluation, curves and barriers, invariance probes, mechanistic similarity
+ *  - similarity.h  mechanistic connectivity, activation patterns, similarity of representations
  *
  * Conventions shared by every call
  *
@@ -45,5 +46,6 @@
 #include <modeconn/path.h>
 #include <modeconn/finetune.h>
 #include <modeconn/measure.h>
+#include <modeconn/similarity.h>
 
 #endif

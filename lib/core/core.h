@@ -192,7 +192,8 @@ enum mc_stream {
     MC_STREAM_CBFT_T = 8,       /* index: step, draw: attempt */
     MC_STREAM_CBFT_SHUFFLE = 9, /* index: epoch, draw: position; of the cue data */
     MC_STREAM_BOOTSTRAP = 10,   /* index: resample, draw: position */
-    MC_STREAM_EMA = 11          /* draw: position */
+    MC_STREAM_EMA = 11,         /* draw: position */
+    MC_STREAM_LLRT = 20         /* seed of the fresh last layer */
 };
 
 /* The generator itself: ten rounds on a counter of four words under a key of two. */

@@ -10,16 +10,18 @@
  * one after the other ("alternating": two updates of one velocity at one rate, weight decay in
  * both) or summed ("joint"). The model at mix normalises with its batch and leaves the running
  * statistics alone; those see the clean batch, then the cue batch, at theta, in every epoch (also
- * before L_I counts, so that they are made in one way throughout).
+ * before L_I counts, so that they are made in one way throughout). The reference passes the clean
+ * batch alone before L_I counts.
  *
- * Rates: cosine over all steps of the run; the reference holds the rate for two epochs and then
- * follows the same cosine from its start, one step late, so it ends above 0.
+ * Rates: cosine over all steps of the run, held for hold_epochs before. The reference counts the
+ * steps of the clean data (also where the cue data are fewer), holds the rate for two epochs and
+ * then follows the cosine from its start, one step late, so it ends above 0.
  */
 #include "finetune/finetune.h"
 #include <math.h>
 #include <string.h>
 
-#define REFERENCE_HOLD 2
+enum { REFERENCE_HOLD = 2 };
 
 enum { CLEAN, CUE };
 enum { LOSS_CE = MC_HISTORY_SGD, LOSS_BARRIER, LOSS_INVARIANCE, N_COLUMNS };
@@ -31,7 +33,9 @@ typedef struct cbft {
     mc_sgd sgd;
     mc_schedule schedule;
     uint64_t seed;
-    bool joint, clipped;
+    bool joint, reference;
+    mc_draw law;
+    int64_t hold; /* steps at the full rate */
     double kappa, lambda, barrier_weight;
     int64_t epochs, invariance_from, barrier_from;
     int64_t steps; /* of an epoch */
@@ -43,7 +47,8 @@ typedef struct cbft {
     mc_session *session;
     mc_cbft_objective objective;
     float *mix, *velocity, *grad, *barrier_grad; /* [n_theta] */
-    double *loss;                                /* [batch of cue data] */
+    double *loss;                                /* [largest batch] */
+    uint8_t *correct;                            /* likewise */
     int64_t updates;
 
     /* Sums over the steps of the running epoch. */
@@ -53,26 +58,11 @@ typedef struct cbft {
 
 /* ---- set-up ------------------------------------------------------------------------------- */
 
-static double option_f64(const mc_finetune_job *job, const char *key)
-{
-    return mc_option_f64(job->options, &mc_kind_finetune, key);
-}
-
-static int64_t option_i64(const mc_finetune_job *job, const char *key)
-{
-    return mc_option_i64(job->options, &mc_kind_finetune, key);
-}
-
-static bool option_is(const mc_finetune_job *job, const char *key, const char *value)
-{
-    return strcmp(mc_option_str(job->options, &mc_kind_finetune, key), value) == 0;
-}
-
 /* Steps of an epoch, and that the batches it uses are large enough. */
 static int32_t configure_batches(cbft *run)
 {
     static const char *const names[2] = {"clean data", "cue data"};
-    int64_t batch_size = option_i64(run->job, "batch_size");
+    int64_t batch_size = mc_finetune_i64(run->job, "batch_size");
     int64_t batches[2];
 
     for (int which = 0; which < 2; which++) {
@@ -92,39 +82,67 @@ static int32_t configure_batches(cbft *run)
     return MODECONN_OK;
 }
 
+/* A count of steps; the product is an error that names the option. */
+static int32_t steps_of(const char *option, int64_t epochs, int64_t per_epoch, int64_t *steps)
+{
+    if (mc_mul(epochs, per_epoch, steps)) {
+        return MODECONN_OK;
+    }
+    return mc_fail(MODECONN_ERROR_ARGUMENT, "%s: %lld of %lld steps are too many", option,
+                   (long long)epochs, (long long)per_epoch);
+}
+
+static int32_t configure_rates(cbft *run)
+{
+    const mc_finetune_job *job = run->job;
+    int64_t hold = mc_finetune_i64(job, "hold_epochs");
+    int64_t size = run->batch_size[CLEAN];
+    int64_t clean_steps = (run->data[CLEAN]->n + size - 1) / size;
+    run->reference = mc_finetune_i64(job, "reference") != 0;
+    run->schedule.rate = mc_finetune_f64(job, "learning_rate");
+    run->schedule.reference = run->reference;
+    run->schedule.per_epoch = run->steps;
+    hold = hold >= 0 ? hold : run->reference ? REFERENCE_HOLD : 0;
+    int32_t status = steps_of("epochs", run->epochs, run->steps, &run->job->relay.total);
+    if (status == MODECONN_OK) {
+        status = steps_of("epochs", run->epochs, run->reference ? clean_steps : run->steps,
+                          &run->schedule.total);
+    }
+    if (status == MODECONN_OK) {
+        status = steps_of("hold_epochs", hold, run->steps, &run->hold);
+    }
+    return status < 0 ? status : mc_schedule_find("cosine", &run->schedule);
+}
+
 static int32_t configure(cbft *run)
 {
     const mc_finetune_job *job = run->job;
-    run->sgd.momentum = option_f64(job, "momentum");
-    run->sgd.weight_decay = option_f64(job, "weight_decay");
-    run->sgd.nesterov = option_i64(job, "nesterov") != 0;
-    run->kappa = option_f64(job, "kappa");
-    run->lambda = option_f64(job, "lambda");
-    run->barrier_weight = option_f64(job, "barrier_weight");
-    run->joint = option_is(job, "schedule", "joint");
-    run->clipped = option_is(job, "draw", "clipped");
-    run->epochs = option_i64(job, "epochs");
-    run->invariance_from = option_i64(job, "invariance_from");
-    run->barrier_from = option_i64(job, "barrier_from");
-    run->seed = mc_seed(run->context, option_i64(job, "seed"));
+    run->sgd.momentum = mc_finetune_f64(job, "momentum");
+    run->sgd.weight_decay = mc_finetune_f64(job, "weight_decay");
+    run->sgd.nesterov = mc_finetune_i64(job, "nesterov") != 0;
+    run->kappa = mc_finetune_f64(job, "kappa");
+    run->lambda = mc_finetune_f64(job, "lambda");
+    run->barrier_weight = mc_finetune_f64(job, "barrier_weight");
+    run->joint = mc_finetune_is(job, "schedule", "joint");
+    run->law = (mc_draw){.clipped = mc_finetune_is(job, "draw", "clipped"),
+                         .deviation = mc_finetune_f64(job, "draw_deviation"),
+                         .clip = mc_finetune_f64(job, "draw_clip")};
+    run->epochs = mc_finetune_i64(job, "epochs");
+    run->invariance_from = mc_finetune_i64(job, "invariance_from");
+    run->barrier_from = mc_finetune_i64(job, "barrier_from");
+    run->seed = mc_seed(run->context, mc_finetune_i64(job, "seed"));
     if (run->ops->pair_gradient == NULL || job->tuned->representation_width == 0) {
         return mc_fail(MODECONN_ERROR_UNSUPPORTED,
                        "cbft: %s has no penultimate representation for the invariance term",
                        job->tuned->architecture);
     }
+    if (run->law.clipped && run->law.deviation * run->law.clip > 0.5) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT,
+                       "draw_deviation %g times draw_clip %g exceed 1/2: t would leave [0, 1]",
+                       run->law.deviation, run->law.clip);
+    }
     int32_t status = configure_batches(run);
-    if (status < 0) {
-        return status;
-    }
-
-    run->schedule.rate = option_f64(job, "learning_rate");
-    run->schedule.reference = option_i64(job, "reference") != 0;
-    run->schedule.per_epoch = run->steps;
-    if (!mc_mul(run->epochs, run->steps, &run->schedule.total)) {
-        return mc_fail(MODECONN_ERROR_ARGUMENT, "epochs: %lld of %lld steps are too many",
-                       (long long)run->epochs, (long long)run->steps);
-    }
-    return mc_schedule_find("cosine", &run->schedule);
+    return status < 0 ? status : configure_rates(run);
 }
 
 static int32_t allocate(cbft *run)
@@ -151,9 +169,10 @@ static int32_t allocate(cbft *run)
     run->velocity = mc_calloc(run->context, model->n_theta, sizeof(float));
     run->grad = mc_alloc(run->context, model->n_theta, sizeof(float));
     run->barrier_grad = mc_alloc(run->context, model->n_theta, sizeof(float));
-    run->loss = mc_alloc(run->context, run->batch_size[CUE], sizeof(double));
+    run->loss = mc_alloc(run->context, largest, sizeof(double));
+    run->correct = mc_alloc(run->context, largest, sizeof(uint8_t));
     if (run->mix == NULL || run->velocity == NULL || run->grad == NULL ||
-        run->barrier_grad == NULL || run->loss == NULL) {
+        run->barrier_grad == NULL || run->loss == NULL || run->correct == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
     status = mc_cbft_objective_init(&run->objective, model);
@@ -178,14 +197,14 @@ static void release(cbft *run)
     mc_free(run->context, run->grad);
     mc_free(run->context, run->barrier_grad);
     mc_free(run->context, run->loss);
+    mc_free(run->context, run->correct);
 }
 
 /* ---- one step ----------------------------------------------------------------------------- */
 
 static double step_rate(const cbft *run, int64_t step)
 {
-    int64_t hold = run->schedule.reference ? REFERENCE_HOLD * run->steps : 0;
-    return mc_schedule_rate(&run->schedule, step > hold ? step - hold : 0);
+    return mc_schedule_rate(&run->schedule, step > run->hold ? step - run->hold : 0);
 }
 
 static mc_batch gather(cbft *run, int which, int64_t step)
@@ -233,6 +252,28 @@ static int32_t rest_gradient(cbft *run, const mc_batch *clean, const mc_batch *c
     return status;
 }
 
+/* The reference before L_I counts: L_CE alone; the cue batch is not passed at theta. */
+static int32_t clean_gradient(cbft *run, const mc_batch *clean)
+{
+    modeconn_model *model = run->job->tuned;
+    mc_cbft_objective *objective = &run->objective;
+    int32_t status = run->ops->bind(run->session, model->theta, NULL);
+    if (status == MODECONN_OK) {
+        status = run->ops->gradient(run->session, clean, 1.0, run->loss, run->correct, run->grad,
+                                    model->statistics);
+    }
+    if (status < 0) {
+        return status;
+    }
+    objective->loss_ce = mc_mean(run->loss, clean->n);
+    objective->loss_invariance = NAN;
+    objective->hits = 0;
+    for (int64_t i = 0; i < clean->n; i++) {
+        objective->hits += run->correct[i];
+    }
+    return MODECONN_OK;
+}
+
 static void update(cbft *run, double rate, const float *grad)
 {
     modeconn_model *model = run->job->tuned;
@@ -261,16 +302,16 @@ static int32_t cbft_step(cbft *run, int64_t epoch, int64_t step)
     int64_t n_theta = run->job->tuned->n_theta;
     int64_t global = epoch * run->steps + step;
     bool with_barrier = run->barrier_weight > 0 && epoch >= run->barrier_from;
+    bool with_invariance = epoch >= run->invariance_from;
     double rate = step_rate(run, global), barrier = 0, started = mc_seconds();
     float sign = 0;
     int32_t status = MODECONN_OK;
     mc_batch clean = gather(run, CLEAN, step), cue = gather(run, CUE, step);
 
-    run->objective.weight =
-        epoch >= run->invariance_from ? run->lambda / (double)run->job->tuned->classes : 0;
+    run->objective.weight = with_invariance ? run->lambda / (double)run->job->tuned->classes : 0;
     if (with_barrier) {
-        status = barrier_gradient(run, &cue, mc_cbft_draw_t(run->seed, run->clipped, global),
-                                  &barrier, &sign);
+        status = barrier_gradient(run, &cue, mc_cbft_draw_t(run->seed, &run->law, global), &barrier,
+                                  &sign);
     }
     if (status == MODECONN_OK && with_barrier) {
         apply_sign(n_theta, sign, run->barrier_grad);
@@ -279,7 +320,8 @@ static int32_t cbft_step(cbft *run, int64_t epoch, int64_t step)
         }
     }
     if (status == MODECONN_OK) {
-        status = rest_gradient(run, &clean, &cue);
+        status = run->reference && !with_invariance ? clean_gradient(run, &clean)
+                                                    : rest_gradient(run, &clean, &cue);
     }
     if (status < 0) {
         return mc_fail_prefix(status, "cbft, epoch %lld, step %lld, learning rate %g",
@@ -293,8 +335,10 @@ static int32_t cbft_step(cbft *run, int64_t epoch, int64_t step)
     run->sum_ce += run->objective.loss_ce;
     run->sum_barrier += barrier;
     run->sum_invariance += run->objective.loss_invariance;
-    run->sum_loss += run->objective.loss_ce + run->barrier_weight * barrier +
-                     run->objective.weight * run->objective.loss_invariance;
+    run->sum_loss += run->objective.loss_ce + run->barrier_weight * barrier;
+    if (with_invariance) {
+        run->sum_loss += run->objective.weight * run->objective.loss_invariance;
+    }
     run->hits += run->objective.hits;
     run->seconds += mc_seconds() - started;
     return MODECONN_OK;
@@ -312,7 +356,7 @@ static void start_epoch(cbft *run, int64_t epoch)
     run->hits = run->seen[CLEAN] = run->seen[CUE] = 0;
 }
 
-static int32_t finish_epoch(cbft *run, int64_t epoch, modeconn_history *history)
+static int32_t finish_epoch(cbft *run, int64_t epoch)
 {
     const modeconn_model *model = run->job->tuned;
     bool with_barrier = run->barrier_weight > 0 && epoch >= run->barrier_from;
@@ -329,20 +373,22 @@ static int32_t finish_epoch(cbft *run, int64_t epoch, modeconn_history *history)
     row[LOSS_CE] = run->sum_ce / steps;
     row[LOSS_BARRIER] = with_barrier ? run->sum_barrier / steps : NAN;
     row[LOSS_INVARIANCE] = run->sum_invariance / steps;
-    return mc_history_append(history, row);
+    return mc_finetune_record(run->job, row);
 }
 
-static int32_t run_epochs(cbft *run, modeconn_history *history)
+static int32_t run_epochs(cbft *run)
 {
     mc_progress progress;
-    mc_progress_init(&progress, run->job->progress, run->job->user, run->schedule.total);
+    mc_relay *relay = &run->job->relay;
+    relay->last_part = true;
+    mc_progress_init(&progress, relay->fn != NULL ? mc_relay_step : NULL, relay, relay->total);
     for (int64_t epoch = 0; epoch < run->epochs; epoch++) {
         start_epoch(run, epoch);
         for (int64_t step = 0; step < run->steps; step++) {
             int32_t status = cbft_step(run, epoch, step);
             bool whole = step + 1 == run->steps;
             if (status == MODECONN_OK && whole) {
-                status = finish_epoch(run, epoch, history);
+                status = finish_epoch(run, epoch);
             }
             if (status == MODECONN_OK) {
                 status =
@@ -360,31 +406,16 @@ static int32_t run_epochs(cbft *run, modeconn_history *history)
 
 int32_t mc_finetune_cbft(mc_finetune_job *job)
 {
-    const char *columns[N_COLUMNS];
-    modeconn_history *history = NULL;
     cbft run = {.job = job,
                 .context = job->tuned->context,
                 .ops = job->tuned->ops,
                 .data = {job->clean, job->cued}};
-
-    memcpy(columns, mc_history_sgd, MC_HISTORY_SGD * sizeof(columns[0]));
-    columns[LOSS_CE] = "loss_ce";
-    columns[LOSS_BARRIER] = "loss_barrier";
-    columns[LOSS_INVARIANCE] = "loss_invariance";
     int32_t status = configure(&run);
     if (status == MODECONN_OK) {
         status = allocate(&run);
     }
     if (status == MODECONN_OK) {
-        status = mc_history_create(run.context, columns, N_COLUMNS, &history);
-    }
-    if (status == MODECONN_OK) {
-        status = run_epochs(&run, history);
-    }
-    if (status == MODECONN_OK) {
-        mc_model_set_history(job->tuned, history);
-    } else {
-        modeconn_history_destroy(history);
+        status = run_epochs(&run);
     }
     release(&run);
     return status;

@@ -18,15 +18,17 @@
 
 static const double smallest_norm = 1e-12;
 
-double mc_cbft_draw_t(uint64_t seed, bool clipped, int64_t step)
+double mc_cbft_draw_t(uint64_t seed, const mc_draw *law, int64_t step)
 {
-    if (clipped) {
+    if (law->clipped) {
         double x = mc_random_normal(seed, MC_STREAM_CBFT_T, (uint64_t)step, 0);
-        return 0.5 + 0.5 * fmin(fmax(x, -0.5), 0.5);
+        return 0.5 + law->deviation * fmin(fmax(x, -law->clip), law->clip);
     }
-    /* Rejection: 68 % of the draws lie within one deviation (1/2) of the mean. */
+    /* Rejection: 68 % of the draws lie within one deviation (1/2 by default) of the mean, and 4 %
+     * where the deviation is 10. */
     for (uint32_t attempt = 0;; attempt++) {
-        double t = 0.5 + 0.5 * mc_random_normal(seed, MC_STREAM_CBFT_T, (uint64_t)step, attempt);
+        double x = mc_random_normal(seed, MC_STREAM_CBFT_T, (uint64_t)step, attempt);
+        double t = 0.5 + law->deviation * x;
         if (t >= 0 && t <= 1) {
             return t;
         }

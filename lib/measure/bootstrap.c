@@ -7,8 +7,15 @@
  *
  * Draw k of resample r is mc_random_u64(seed, MC_STREAM_BOOTSTRAP, r, k), so the interval depends
  * on (d, seed) alone, whoever computes which resample.
+ *
+ * The band holds for the means of several columns at once (max-t): with E_w the mean of column w,
+ * s_w its standard error and E*_w its mean over the resampled rows,
+ *
+ *   low_w = E_w - c s_w,   c  = quantile (1 + confidence) / 2 of max_w (E*_w - E_w) / s_w
+ *   high_w = E_w + c' s_w, c' = the same quantile of max_w (E_w - E*_w) / s_w
  */
 #include "measure/measure.h"
+#include <math.h>
 #include <stdlib.h>
 
 /* Resamples of one task. Fixed, so that the cut depends on the request only. */
@@ -95,4 +102,116 @@ int32_t mc_bootstrap_mean(modeconn_context *context, const double *d, int64_t n,
     *high = mc_quantile(means, resamples, 0.5 * (1.0 + confidence));
     mc_free(context, means);
     return MODECONN_OK;
+}
+
+/* ---- a band over columns -------------------------------------------------------------------- */
+
+typedef struct banding {
+    const double *d; /* [n][width] */
+    int64_t n, width, resamples;
+    uint64_t seed;
+    const double *mean, *error; /* [width]; error 0 where a column does not vary */
+    double *up, *down;          /* [resamples] largest deviations, in standard errors */
+    double *sums;               /* [workers][width] */
+} banding;
+
+static void resample_rows(const banding *job, int64_t resample, double *sums)
+{
+    uint64_t n = (uint64_t)job->n, u = 0;
+    int64_t width = job->width;
+    for (int64_t w = 0; w < width; w++) {
+        sums[w] = 0.0;
+    }
+    for (int64_t i = 0; i < job->n; i++) {
+        if (i % 2 == 0) { /* two indices out of a draw, as above */
+            u = mc_random_u64(job->seed, MC_STREAM_BOOTSTRAP, (uint64_t)resample,
+                              (uint32_t)(i / 2));
+        }
+        const double *row = job->d + take_index(&u, n) * width;
+        for (int64_t w = 0; w < width; w++) {
+            sums[w] += row[w];
+        }
+    }
+}
+
+static void band_chunk(void *arg, int64_t task, int worker)
+{
+    const banding *job = arg;
+    double *sums = job->sums + worker * job->width;
+    int64_t end = (task + 1) * CHUNK < job->resamples ? (task + 1) * CHUNK : job->resamples;
+    for (int64_t r = task * CHUNK; r < end; r++) {
+        double up = -HUGE_VAL, down = -HUGE_VAL;
+        resample_rows(job, r, sums);
+        for (int64_t w = 0; w < job->width; w++) {
+            if (job->error[w] > 0.0) {
+                double z = (sums[w] / (double)job->n - job->mean[w]) / job->error[w];
+                up = z > up ? z : up;
+                down = -z > down ? -z : down;
+            }
+        }
+        job->up[r] = up;
+        job->down[r] = down;
+    }
+}
+
+/* Means and standard errors of the columns; false where none varies. */
+static bool column_errors(const double *d, int64_t n, int64_t width, double *mean, double *error)
+{
+    bool varies = false;
+    for (int64_t w = 0; w < width; w++) {
+        double sum = 0.0, squares = 0.0;
+        for (int64_t i = 0; i < n; i++) {
+            sum += d[i * width + w];
+        }
+        mean[w] = sum / (double)n;
+        for (int64_t i = 0; i < n; i++) {
+            squares += (d[i * width + w] - mean[w]) * (d[i * width + w] - mean[w]);
+        }
+        error[w] = n > 1 ? sqrt(squares / (double)(n - 1) / (double)n) : 0.0;
+        varies = varies || error[w] > 0.0;
+    }
+    return varies;
+}
+
+static double upper_quantile(double *values, int64_t n, double confidence)
+{
+    qsort(values, (size_t)n, sizeof(*values), ascending_order);
+    return fmax(0.0, mc_quantile(values, n, 0.5 * (1.0 + confidence)));
+}
+
+int32_t mc_bootstrap_band(modeconn_context *context, const double *d, int64_t n, int64_t width,
+                          double confidence, int64_t resamples, uint64_t seed, double *mean,
+                          double *low, double *high)
+{
+    if (n < 1 || n > INT32_MAX) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "bootstrap of %lld samples: not in 1 .. 2^31-1",
+                       (long long)n);
+    }
+    banding job = {
+        .d = d, .n = n, .width = width, .resamples = resamples, .seed = seed, .mean = mean};
+    int32_t status = MODECONN_OK;
+    double above = 0.0, below = 0.0;
+    double *error = mc_alloc(context, width, sizeof(*error));
+    job.up = mc_alloc(context, resamples, sizeof(double));
+    job.down = mc_alloc(context, resamples, sizeof(double));
+    job.sums = mc_alloc(context, mc_pool_size(context->pool) * width, sizeof(double));
+    if (error == NULL || job.up == NULL || job.down == NULL || job.sums == NULL) {
+        status = MODECONN_ERROR_MEMORY;
+    } else {
+        job.error = error;
+        if (column_errors(d, n, width, mean, error)) {
+            mc_pool_run(context->pool, (resamples + CHUNK - 1) / CHUNK, band_chunk, &job);
+            above = upper_quantile(job.up, resamples, confidence);
+            below = upper_quantile(job.down, resamples, confidence);
+        }
+        for (int64_t w = 0; w < width; w++) {
+            low[w] = mean[w] - above * error[w];
+            high[w] = mean[w] + below * error[w];
+        }
+    }
+    mc_free(context, error);
+    mc_free(context, job.up);
+    mc_free(context, job.down);
+    mc_free(context, job.sums);
+    return status;
 }

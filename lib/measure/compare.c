@@ -11,6 +11,7 @@
  */
 #include "io/io.h"
 #include "measure/measure.h"
+#include <math.h>
 
 static const char note[] =
     "Judged by the invariances measured on this data (Definition 4), not by connectivity. That "
@@ -53,10 +54,56 @@ static int32_t overall_verdict(const modeconn_comparison *comparison)
     return overall;
 }
 
+/* Two probes that count on: the user sees one call. */
+typedef struct both {
+    modeconn_progress_fn fn;
+    void *user;
+    int32_t which; /* probe that runs */
+} both;
+
+static int32_t relay(void *user, int64_t epoch, int64_t step, int64_t total, double loss,
+                     double accuracy, double rate, double seconds_left)
+{
+    const both *probes = user;
+    /* Of the first model's share only the first's end is in sight. */
+    double left = probes->which == 0 ? NAN : seconds_left;
+    return probes->fn(probes->user, epoch + probes->which * mc_interventions_count,
+                      step + probes->which * total, 2 * total, loss, accuracy, rate, left);
+}
+
+static int32_t probe_both(modeconn_comparison *made, const modeconn_model *const models[2],
+                          const modeconn_dataset *test, const modeconn_options *options,
+                          modeconn_progress_fn progress, void *user)
+{
+    static const char *const names[2] = {"first model", "second model"};
+    both probes = {progress, user, 0};
+    int32_t status = MODECONN_OK;
+    for (int32_t which = 0; status == MODECONN_OK && which < 2; which++) {
+        probes.which = which;
+        status = modeconn_probe_measure_with_progress(models[which], test, options,
+                                                      progress != NULL ? relay : NULL, &probes,
+                                                      &made->probes[which]);
+        if (status < 0) {
+            mc_fail_prefix(status, "%s", names[which]);
+        }
+    }
+    return status;
+}
+
 int32_t modeconn_compare(const modeconn_model *first, const modeconn_model *second,
                          const modeconn_dataset *test, const modeconn_options *options,
                          modeconn_comparison **out)
 {
+    return modeconn_compare_with_progress(first, second, test, options, NULL, NULL, out);
+}
+
+int32_t modeconn_compare_with_progress(const modeconn_model *first, const modeconn_model *second,
+                                       const modeconn_dataset *test,
+                                       const modeconn_options *options,
+                                       modeconn_progress_fn progress, void *user,
+                                       modeconn_comparison **out)
+{
+    const modeconn_model *const models[2] = {first, second};
     if (out == NULL) {
         return mc_null("out");
     }
@@ -70,15 +117,7 @@ int32_t modeconn_compare(const modeconn_model *first, const modeconn_model *seco
         return MODECONN_ERROR_MEMORY;
     }
     made->context = mc_context_take(context);
-    int32_t status = modeconn_probe_measure(first, test, options, &made->probes[0]);
-    if (status < 0) {
-        mc_fail_prefix(status, "first model");
-    } else {
-        status = modeconn_probe_measure(second, test, options, &made->probes[1]);
-        if (status < 0) {
-            mc_fail_prefix(status, "second model");
-        }
-    }
+    int32_t status = probe_both(made, models, test, options, progress, user);
     if (status < 0) {
         modeconn_comparison_destroy(made);
         return status;

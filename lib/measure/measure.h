@@ -8,8 +8,10 @@
 #include "path/path.h"
 #include <jansson.h>
 #include <modeconn/measure.h>
+#include <modeconn/similarity.h>
 
-extern const mc_option_kind mc_kind_evaluate, mc_kind_curve, mc_kind_probe;
+extern const mc_option_kind mc_kind_evaluate, mc_kind_curve, mc_kind_probe, mc_kind_connectivity,
+    mc_kind_patterns, mc_kind_cka;
 
 /* Barrier of values[0 .. n-1] at t[0 .. n-1] by definition (measure.h of the API); NaN where HALF
  * has no point at 1/2. */
@@ -19,6 +21,12 @@ double mc_barrier(const double *t, const double *values, int64_t n, int32_t defi
 int32_t mc_bootstrap_mean(modeconn_context *context, const double *d, int64_t n, double confidence,
                           int64_t resamples, uint64_t seed, double *mean, double *low,
                           double *high);
+
+/* Simultaneous band for the means of the columns of d [n][width], rows resampled together: with
+ * probability `confidence` every column's true mean lies within its low..high. */
+int32_t mc_bootstrap_band(modeconn_context *context, const double *d, int64_t n, int64_t width,
+                          double confidence, int64_t resamples, uint64_t seed, double *mean,
+                          double *low, double *high);
 
 /* Quantile q in [0, 1] of ascending values [n]: linear between the order statistics around
  * position q (n - 1). */
@@ -50,6 +58,13 @@ void mc_provenance_free(mc_provenance *provenance);
 json_t *mc_provenance_subject(const mc_provenance *provenance, int which);
 json_t *mc_provenance_test(const mc_provenance *provenance);
 json_t *mc_provenance_statistics(const mc_provenance *provenance);
+
+/* {"family", "first", "second"} of a path whose ends are the subjects. */
+json_t *mc_provenance_path(const mc_provenance *provenance, const char *family);
+/* {"first", "second"} of two models. */
+json_t *mc_provenance_models(const mc_provenance *provenance);
+/* Numbers [n] as an array, null for what is not finite. */
+json_t *mc_json_values(const double *values, int64_t n);
 
 /* Adds a value under a key, taking the caller's reference to it; false (and nothing leaked) where
  * object or value is NULL. */
@@ -102,6 +117,75 @@ void mc_views_close(modeconn_context *context, int64_t count, const char **names
         MC_OPT_I64("seed", -1, 9007199254740992.0, "-1",                                           \
                    "of the order of the statistics set (ema); -1 = the context's")
 
+/* ---- layers (layers.c) ------------------------------------------------------------------- */
+
+/* The nodes of a model that are looked at layer by layer, in order. */
+typedef struct mc_layer_list {
+    modeconn_context *context;
+    int64_t n;
+    int32_t *node;     /* [n], ascending */
+    int64_t *places;   /* [n] of the map: height * width */
+    int64_t *channels; /* [n] */
+    int64_t *offset;   /* [n + 1] sums of places * channels: where a sample's values of it begin */
+    char **name;       /* [n] copies */
+} mc_layer_list;
+
+typedef enum mc_layer_choice {
+    MC_LAYERS_RELU,                /* outputs of ReLUs */
+    MC_LAYERS_RELU_REPRESENTATION, /* and the penultimate representation */
+    MC_LAYERS_REPRESENTATION       /* that alone */
+} mc_layer_choice;
+
+/* MODECONN_ERROR_UNSUPPORTED where the model has no such layer, or its layers are not known. */
+int32_t mc_layer_list_open(mc_layer_list *list, const modeconn_model *model,
+                           mc_layer_choice choice);
+void mc_layer_list_free(mc_layer_list *list);
+/* Place of a node in the list, -1 where it is not in it; `from` is where to look from. */
+int64_t mc_layer_list_find(const mc_layer_list *list, int32_t node, int64_t from);
+
+/* The samples as an option "view" wants them: "" as the handle shows them. */
+int32_t mc_layer_view(const modeconn_dataset *test, const char *view, modeconn_dataset **out);
+
+/* Unbiased HSIC of two linear kernels from the sums that cka.c streams. */
+typedef struct mc_hsic_sums {
+    double n, squares[2], quartic; /* sum |x|^2, sum |y|^2, sum |x|^2 |y|^2 */
+    double cross;                  /* || X^T Y ||^2 */
+    double sum_squared[2];         /* || sum x ||^2, || sum y ||^2 */
+    double middle;                 /* sum x . X^T Y . sum y */
+    double mixed[2];               /* sum x . sum(x |y|^2), sum y . sum(y |x|^2) */
+} mc_hsic_sums;
+double mc_hsic(const mc_hsic_sums *sums);
+
+/* ---- activation patterns (patterns.c, patterns_report.c) ------------------------------------ */
+
+/* Figures of one layer at one point. */
+typedef struct mc_pattern_figures {
+    double active; /* of gamma(t) */
+    double agreement[2], chance[2], kappa[2], identical[2];
+} mc_pattern_figures;
+
+struct modeconn_patterns {
+    modeconn_context *context;
+    int64_t n, points;
+    mc_layer_list layers;
+    double *t;                   /* [points] */
+    mc_pattern_figures *figures; /* [layers][points] */
+    const char *family, *view;   /* static strings; view NULL: that of the handle */
+    mc_provenance origin;
+};
+
+/* ---- centred kernel alignment (cka.c, cka_report.c) ----------------------------------------- */
+
+struct modeconn_cka {
+    modeconn_context *context;
+    int64_t n;
+    mc_layer_list layers[2];
+    int64_t *rows;            /* [layers] */
+    double *value, *debiased; /* [layers] */
+    const char *view;         /* static string */
+    mc_provenance origin;
+};
+
 /* ---- probes (probe.c) -------------------------------------------------------------------- */
 
 /* An intervention asks for one attribute: losses on `view` against losses on the view "cue". One
@@ -141,6 +225,43 @@ void mc_finding_csv(const mc_finding *finding, mc_text *text);
  * is out of memory; and ",margin,confidence,n" with the end of the line. */
 bool mc_probe_settings_json(const modeconn_probe *probe, json_t *out);
 void mc_probe_settings_csv(const modeconn_probe *probe, mc_text *text);
+
+/* ---- mechanistic connectivity (connectivity.c, connectivity_report.c) --------------------- */
+
+/* One end of a path on a view: its loss with interval, and whether it is a minimizer there. */
+typedef enum mc_minimizer { MC_MINIMIZER_OPEN, MC_MINIMIZER_YES, MC_MINIMIZER_NO } mc_minimizer;
+typedef struct mc_path_end {
+    double loss, accuracy, low, high;
+    mc_minimizer minimizer;
+} mc_path_end;
+
+typedef struct mc_rise {
+    const char *view; /* static string */
+    int32_t verdict;
+    int64_t at;                     /* the point that decides */
+    double height, low, high;       /* largest of the excess and of its band, at least 0 */
+    double *loss, *accuracy;        /* [points] */
+    double *excess, *below, *above; /* [points] excess and its band */
+    mc_path_end ends[2];
+} mc_rise;
+
+struct modeconn_connectivity {
+    modeconn_context *context;
+    int64_t n, points, n_views, resamples;
+    double tolerance, minimum_loss, confidence;
+    uint64_t seed;
+    double *t;
+    mc_rise *views; /* [n_views] */
+    double *values; /* the views' arrays */
+    int32_t verdict;
+    int64_t weakest_view, weakest_point;
+    const char *family; /* static string */
+    mc_provenance origin;
+};
+
+/* Verdict on a rise with interval low..high at each of `count` points. */
+int32_t mc_connectivity_verdict(const double *low, const double *high, int64_t count,
+                                double tolerance, int64_t n);
 
 /* Verdict of a pair of findings: similar, dissimilar or undecided. */
 int32_t mc_compare_verdict(int32_t first, int32_t second);

@@ -33,9 +33,13 @@ const mc_option_kind mc_kind_probe = MC_OPTION_KIND("probe", probe_options);
 const char *modeconn_verdict_name(int32_t verdict)
 {
     static const char *const names[] = {
-        [MODECONN_VERDICT_UNDECIDED] = "undecided",   [MODECONN_VERDICT_INVARIANT] = "invariant",
-        [MODECONN_VERDICT_DEPENDENT] = "dependent",   [MODECONN_VERDICT_SIMILAR] = "similar",
+        [MODECONN_VERDICT_UNDECIDED] = "undecided",
+        [MODECONN_VERDICT_INVARIANT] = "invariant",
+        [MODECONN_VERDICT_DEPENDENT] = "dependent",
+        [MODECONN_VERDICT_SIMILAR] = "similar",
         [MODECONN_VERDICT_DISSIMILAR] = "dissimilar",
+        [MODECONN_VERDICT_CONNECTED] = "connected",
+        [MODECONN_VERDICT_DISCONNECTED] = "disconnected",
     };
     int32_t count = (int32_t)(sizeof(names) / sizeof(names[0]));
     return verdict >= 0 && verdict < count ? names[verdict] : "unknown verdict";
@@ -52,34 +56,44 @@ int32_t mc_probe_verdict(double low, double high, double margin, int64_t n)
     return low > margin ? MODECONN_VERDICT_DEPENDENT : MODECONN_VERDICT_UNDECIDED;
 }
 
+/* Attributes done: the view "cue" and then one view each, equally many batches a view. */
+static int32_t tick(void *user, int64_t samples)
+{
+    mc_progress *progress = user;
+    (void)samples;
+    int64_t views = (progress->step + 1) / (progress->total / (mc_interventions_count + 1));
+    return mc_progress_step(progress, views > 0 ? views - 1 : 0, NAN, NAN, NAN);
+}
+
 /* Per-sample losses [n] of a bound session on one view of the test set. */
 static int32_t view_losses(const modeconn_model *model, mc_session *session,
                            const modeconn_dataset *test, const char *view, int64_t batch_size,
-                           double *loss)
+                           mc_progress *progress, double *loss)
 {
     modeconn_dataset *seen = NULL;
     int32_t status = modeconn_dataset_view(test, view, 1.0, &seen);
     if (status == MODECONN_OK) {
-        status = mc_pass_losses(model, session, MC_NORM_RUNNING, seen, batch_size, NULL, NULL, loss,
-                                NULL);
+        status = mc_pass_losses(model, session, MC_NORM_RUNNING, seen, batch_size, tick, progress,
+                                loss, NULL);
     }
     modeconn_dataset_destroy(seen);
     return status;
 }
 
 static int32_t find_effects(modeconn_probe *probe, const modeconn_model *model, mc_session *session,
-                            const modeconn_dataset *test)
+                            const modeconn_dataset *test, mc_progress *progress)
 {
     int64_t n = probe->n, batch_size = probe->origin.batch_size;
     double *with = mc_alloc(probe->context, n, sizeof(double));
     double *rise = mc_alloc(probe->context, n, sizeof(double));
     int32_t status = with == NULL || rise == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
     if (status == MODECONN_OK) {
-        status = view_losses(model, session, test, "cue", batch_size, with);
+        status = view_losses(model, session, test, "cue", batch_size, progress, with);
     }
     for (int64_t a = 0; status == MODECONN_OK && a < mc_interventions_count; a++) {
         mc_finding *found = &probe->findings[a];
-        status = view_losses(model, session, test, mc_interventions[a].view, batch_size, rise);
+        status =
+            view_losses(model, session, test, mc_interventions[a].view, batch_size, progress, rise);
         if (status < 0) {
             break;
         }
@@ -127,6 +141,15 @@ static int32_t probe_create(modeconn_probe **out, const modeconn_model *model,
 int32_t modeconn_probe_measure(const modeconn_model *model, const modeconn_dataset *test,
                                const modeconn_options *options, modeconn_probe **out)
 {
+    return modeconn_probe_measure_with_progress(model, test, options, NULL, NULL, out);
+}
+
+int32_t modeconn_probe_measure_with_progress(const modeconn_model *model,
+                                             const modeconn_dataset *test,
+                                             const modeconn_options *options,
+                                             modeconn_progress_fn progress_fn, void *user,
+                                             modeconn_probe **out)
+{
     if (out == NULL) {
         return mc_null("out");
     }
@@ -156,7 +179,10 @@ int32_t modeconn_probe_measure(const modeconn_model *model, const modeconn_datas
         status = model->ops->bind(session, model->theta, model->statistics);
     }
     if (status == MODECONN_OK) {
-        status = find_effects(made, model, session, test);
+        mc_progress progress;
+        int64_t batches = (made->n + made->origin.batch_size - 1) / made->origin.batch_size;
+        mc_progress_init(&progress, progress_fn, user, batches * (mc_interventions_count + 1));
+        status = find_effects(made, model, session, test, &progress);
     }
     if (session != NULL) {
         model->ops->session_destroy(session);

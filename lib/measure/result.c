@@ -3,6 +3,7 @@
  * Where a result comes from: descriptions of models, data and statistics, copied as JSON text when
  * the result is made, so that it reports them after every handle is gone.
  */
+#include "io/io.h"
 #include "measure/measure.h"
 #include <string.h>
 
@@ -156,6 +157,40 @@ json_t *mc_provenance_statistics(const mc_provenance *provenance)
     if (!ok) {
         json_decref(out);
         return NULL;
+    }
+    return out;
+}
+
+json_t *mc_provenance_models(const mc_provenance *provenance)
+{
+    json_t *out = json_object();
+    bool ok = mc_json_add(out, "first", mc_provenance_subject(provenance, 0));
+    ok = mc_json_add(out, "second", mc_provenance_subject(provenance, 1)) && ok;
+    if (!ok) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
+json_t *mc_provenance_path(const mc_provenance *provenance, const char *family)
+{
+    json_t *out = mc_provenance_models(provenance);
+    if (out != NULL && !mc_json_add(out, "family", json_string(family))) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
+json_t *mc_json_values(const double *values, int64_t n)
+{
+    json_t *out = json_array();
+    for (int64_t i = 0; i < n; i++) {
+        if (json_array_append_new(out, mc_json_real(values[i])) != 0) {
+            json_decref(out);
+            return NULL;
+        }
     }
     return out;
 }

@@ -72,7 +72,7 @@ for path in sys.argv[2:]:
 PYTHON
 }
 
-verbs="train eval probe barrier finetune compare plot report reproduce info bench"
+verbs="train eval probe barrier finetune compare connectivity plot report reproduce info bench"
 
 echo "usage"
 names 2 "Verbs:"
@@ -89,7 +89,7 @@ for verb in $verbs; do
     [ ! -s err ] || fail "modeconn $verb --help writes to standard error"
     expect 0 help "$verb"
 done
-for verb in train eval probe barrier finetune compare plot report info bench; do
+for verb in train eval probe barrier finetune compare connectivity plot report info bench; do
     expect 0 "$verb" --help
     says out "--json=FILE"
     says out "--threads="
@@ -179,6 +179,15 @@ valid barrier.json t.2 views.nocue.loss.2 views.cue.accuracy.0 views.nocue.barri
 expect 0 compare cue.safetensors clean.safetensors --data "$data" --cue box --json compare.json
 says out "mechanistically"
 valid compare.json verdict attributes.cue.first.effect attributes.image.second.verdict
+expect 0 compare cue.safetensors clean.safetensors --data "$data" --cue box --cka --json compare.json
+says out "layers.0.bn1"
+valid compare.json verdict cka.layers.9.debiased cka.layers.10.cka cka.models.second
+expect 0 connectivity --from cue.safetensors --to clean.safetensors --data "$data" --cue box \
+    --points 3 --bn-samples 100 --patterns --json connectivity.json
+says out "along this line"
+valid connectivity.json verdict weakest.view views.randcue.excess_high.2 \
+    views.nocue.ends.second.loss patterns.layers.9.first.kappa tolerance note from
+names 1 "no counterfactual view" connectivity --from cue.safetensors --to clean.safetensors --data "$data"
 
 echo "finetune"
 expect 0 finetune --model cue.safetensors --data "$data" --cue box --clean 100 --epochs 2 \
@@ -186,6 +195,14 @@ expect 0 finetune --model cue.safetensors --data "$data" --cue box --clean 100 -
 valid cbft.json epochs.1.loss_ce epochs.1.loss_barrier epochs.1.loss_invariance options.schedule
 expect 0 finetune --method naive --model cue.safetensors --data "$data" --clean 100 --epochs 2 \
     --batch-size 50 --learning-rate 0.01 --out naive.safetensors
+expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 3 \
+    --out llrt.safetensors --json llrt.json
+valid llrt.json epochs.2.loss
+grep -q '"learning_rate": 30' llrt.json || fail "llrt.json lacks the method's own rate"
+expect 0 finetune --method lpft --model cue.safetensors --data "$data" --cue box --clean 100 \
+    --epochs 1 --head-epochs 2 --track-distance 1 --track-barrier 3 --out lpft.safetensors \
+    --json lpft.json
+valid lpft.json epochs.2.stage epochs.2.distance epochs.0.barrier_clean epochs.2.barrier_cue
 names 2 "--cue" finetune --method cbft --model cue.safetensors --data "$data" --out x
 names 2 "magic" finetune --method magic --model cue.safetensors --data "$data" --out x
 names 1 "--clean 600" finetune --method naive --model cue.safetensors --data "$data" --clean 600 \
@@ -309,6 +326,8 @@ stopped finetune --model cue.safetensors --data "$data" --cue box --clean 300 --
     --out stop/x --json stop/y
 stopped barrier --from cue.safetensors --to clean.safetensors --data "$data" --points 100001 \
     --plot stop/x --csv stop/y --json stop/z
+stopped connectivity --from cue.safetensors --to clean.safetensors --data "$data" --cue box \
+    --points 100001 --limit 60 --json stop/z
 stopped reproduce demo --scale tiny --epochs 1000000 --out stop
 
 echo "demo"

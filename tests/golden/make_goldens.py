@@ -46,10 +46,10 @@ torch.use_deterministic_algorithms(True)
 
 # ---- files ---------------------------------------------------------------------------------------
 
-def write(name, tensors, made):
+def write(name, tensors, made, made_by="make_goldens.py"):
     """One safetensors file: header length, JSON header, data, little endian."""
     dtypes = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64"}
-    header = {"__metadata__": {"torch": torch.__version__, "made_by": "make_goldens.py",
+    header = {"__metadata__": {"torch": torch.__version__, "made_by": made_by,
                                "made": made}}
     data, offset = [], 0
     for key, value in tensors.items():

@@ -113,9 +113,10 @@ END_TEST
 /* The first seed whose clipped draws for steps 0 and 1 are both t. */
 static int64_t seed_of(double t)
 {
+    const mc_draw law = {true, 0.5, 0.5};
     for (int64_t seed = 0; seed < 1000; seed++) {
-        if (mc_cbft_draw_t((uint64_t)seed, true, 0) == t &&
-            mc_cbft_draw_t((uint64_t)seed, true, 1) == t) {
+        if (mc_cbft_draw_t((uint64_t)seed, &law, 0) == t &&
+            mc_cbft_draw_t((uint64_t)seed, &law, 1) == t) {
             return seed;
         }
     }
@@ -151,7 +152,9 @@ START_TEST(test_method)
     snprintf(prefix, sizeof(prefix), "%s%d", schedule, (int)steps);
     job.options = options;
     OK(modeconn_model_clone(start, &job.tuned));
-    OK(mc_finetune_cbft(&job));
+    const mc_method *method = NULL;
+    OK(mc_method_find("cbft", &method));
+    OK(mc_finetune_run(method, &job));
     OK(modeconn_model_history(job.tuned, &history));
     for (int64_t k = 0; k < steps; k++) {
         for (int part = 0; part < 3; part++) {

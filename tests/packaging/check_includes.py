@@ -31,6 +31,7 @@ PUBLIC = {
     "path.h": "path",
     "finetune.h": "finetune",
     "measure.h": "measure",
+    "similarity.h": "measure",
 }
 BESIDES = {("nn", "dataset.h")}
 

@@ -32,6 +32,7 @@ typedef struct config {
     bool joint, clipped, nesterov, reference;
     double kappa, lambda, barrier_weight, momentum, weight_decay;
     int invariance_from, barrier_from;
+    int hold; /* epochs; 0: the default */
 } config;
 
 typedef struct twin {
@@ -181,7 +182,8 @@ static void take(const modeconn_dataset *data, int32_t stream, uint64_t seed, in
 
 static double twin_rate(const config *c, double rate, int k)
 {
-    int position = c->reference ? (k > 2 * STEPS ? k - 2 * STEPS - 1 : 0) : k;
+    int hold = c->hold > 0 ? c->hold : c->reference ? 2 : 0;
+    int position = k > hold * STEPS ? k - hold * STEPS - c->reference : 0;
     return rate / 2 * (1 + cos(acos(-1.0) * position / (EPOCHS * STEPS)));
 }
 
@@ -197,7 +199,7 @@ static void twin_epoch(twin *w, const modeconn_dataset *clean, const modeconn_da
         double at = twin_rate(w->c, rate, k), high = 0;
         take(clean, MC_STREAM_SHUFFLE, seed, epoch, step, &w->clean);
         take(cue, MC_STREAM_CBFT_SHUFFLE, seed, epoch, step, &w->cue);
-        w->t = mc_cbft_draw_t(seed, w->c->clipped, k);
+        w->t = mc_cbft_draw_t(seed, &(mc_draw){w->c->clipped, 0.5, 0.5}, k);
         if (with_barrier) {
             high = barrier(w->theta, w);
         }
@@ -213,20 +215,26 @@ static void twin_epoch(twin *w, const modeconn_dataset *clean, const modeconn_da
     if (!with_barrier) {
         row[2] = NAN;
     }
+    if (w->c->reference && !w->with_invariance) {
+        row[3] = NAN;
+    }
 }
 
 /* ---- against the twin ----------------------------------------------------------------------- */
 
 static const config configs[] = {
-    /* joint clipped nesterov reference kappa lambda weight momentum decay invariance barrier */
-    {false, false, false, false, 0.4, 1, 1, 0, 0, 0, 0}, /* the loss is above kappa ... */
-    {false, false, false, false, 3.0, 1, 1, 0, 0, 0, 0}, /* ... and below */
-    {true, false, false, false, 3.0, 1, 1, 0, 0, 0, 0},
-    {true, true, false, false, 0.4, 5, 2, 0.9, 1e-2, 0, 0},
-    {false, true, true, false, 3.0, 5, 0.5, 0.9, 1e-2, 1, 1},
-    {false, false, false, true, 1.0, 1, 1, 0.9, 1e-4, 1, 0},
-    {false, false, false, false, 1.0, 1, 0, 0.9, 1e-4, 1, 0}, /* no barrier term */
-    {true, false, false, false, 1.0, 0, 1, 0.9, 1e-4, 0, 2},
+    /* joint clipped nesterov reference kappa lambda weight momentum decay invariance barrier hold
+     */
+    {false, false, false, false, 0.4, 1, 1, 0, 0, 0, 0, 0}, /* the loss is above kappa ... */
+    {false, false, false, false, 3.0, 1, 1, 0, 0, 0, 0, 0}, /* ... and below */
+    {true, false, false, false, 3.0, 1, 1, 0, 0, 0, 0, 0},
+    {true, true, false, false, 0.4, 5, 2, 0.9, 1e-2, 0, 0, 0},
+    {false, true, true, false, 3.0, 5, 0.5, 0.9, 1e-2, 1, 1, 0},
+    {false, false, false, true, 1.0, 1, 1, 0.9, 1e-4, 1, 0, 0},
+    {false, true, false, true, 1.0, 1, 1, 0.9, 1e-4, 1, 0, 0},   /* the paper's code */
+    {false, false, false, false, 1.0, 1, 0, 0.9, 1e-4, 1, 0, 0}, /* no barrier term */
+    {true, false, false, false, 1.0, 0, 1, 0.9, 1e-4, 0, 2, 0},
+    {true, false, false, false, 1.0, 2, 1, 0.9, 1e-4, 0, 0, 1},
 };
 
 static modeconn_options *cbft_options(const config *c, double rate)
@@ -235,11 +243,11 @@ static modeconn_options *cbft_options(const config *c, double rate)
     snprintf(text, sizeof(text),
              "epochs=%d,batch_size=%d,learning_rate=%g,momentum=%g,nesterov=%d,weight_decay=%g,"
              "kappa=%g,lambda=%g,barrier_weight=%g,schedule=%s,draw=%s,invariance_from=%d,"
-             "barrier_from=%d,reference=%d,seed=17",
+             "barrier_from=%d,reference=%d,hold_epochs=%d,seed=17",
              EPOCHS, BATCH, rate, c->momentum, c->nesterov, c->weight_decay, c->kappa, c->lambda,
              c->barrier_weight, c->joint ? "joint" : "alternating",
              c->clipped ? "clipped" : "truncated", c->invariance_from, c->barrier_from,
-             c->reference);
+             c->reference, c->hold > 0 ? c->hold : -1);
     return options_of("finetune", text);
 }
 
@@ -465,6 +473,64 @@ START_TEST(single_value)
 }
 END_TEST
 
+/* The reference's cosine counts the clean data's batches, also where the cue data end the epoch. */
+START_TEST(reference_horizon)
+{
+    setting s = make(1, 24, 16); /* 3 and 2 batches */
+    modeconn_model *tuned =
+        tune(&s, "epochs=4,batch_size=8,learning_rate=0.01,reference=1,draw=clipped");
+    modeconn_history *history = NULL;
+    double rate = 0;
+    OK(modeconn_model_history(tuned, &history));
+    OK(modeconn_history_value(history, "learning_rate", 1, &rate));
+    ck_assert_double_eq_tol(rate, 0.01, 1e-15);
+    OK(modeconn_history_value(history, "learning_rate", 3, &rate));
+    /* Update 7: 3 after the hold of 4, one late, of 4 x 3. */
+    ck_assert_double_eq_tol(rate, 0.005 * (1 + cos(acos(-1.0) * 2 / 12)), 1e-15);
+    modeconn_history_destroy(history);
+    modeconn_model_destroy(tuned);
+    destroy(&s);
+}
+END_TEST
+
+/* Before L_I counts, the reference's statistics see the clean batches alone. */
+START_TEST(reference_statistics)
+{
+    setting s = make(1, 20, 20);
+    const char *common = "epochs=1,batch_size=20,barrier_weight=0,momentum=0,seed=2";
+    char text[160];
+    snprintf(text, sizeof(text), "%s,reference=1", common);
+    modeconn_model *reference = tune(&s, text), *ours = tune(&s, common), *naive = NULL;
+    snprintf(text, sizeof(text), "%s,method=naive", common);
+    naive = tune(&s, text);
+    size_t size = (size_t)s.model->n_stats * sizeof(float);
+    ck_assert_int_eq(memcmp(reference->statistics, naive->statistics, size), 0);
+    ck_assert_int_ne(memcmp(ours->statistics, naive->statistics, size), 0);
+    ck_assert(small_equal(reference, naive)); /* without L_B and L_I nothing else is left */
+    modeconn_model_destroy(naive);
+    modeconn_model_destroy(ours);
+    modeconn_model_destroy(reference);
+    destroy(&s);
+}
+END_TEST
+
+/* A clipped law must stay in [0, 1]. */
+START_TEST(law_of_t)
+{
+    setting s = make(1, 20, 20);
+    modeconn_model *tuned = NULL;
+    modeconn_options *options =
+        options_of("finetune", "epochs=1,draw=clipped,draw_deviation=0.5,draw_clip=1.01");
+    FAILS(modeconn_finetune(s.model, s.clean, s.cue, options, NULL, NULL, &tuned),
+          MODECONN_ERROR_ARGUMENT, "draw_clip 1.01");
+    OK(modeconn_options_set_f64(options, "draw_clip", 1.0));
+    OK(modeconn_finetune(s.model, s.clean, s.cue, options, NULL, NULL, &tuned));
+    modeconn_model_destroy(tuned);
+    modeconn_options_destroy(options);
+    destroy(&s);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, follows_the_twin, 0, (int)(sizeof(configs) / sizeof(configs[0])));
@@ -472,6 +538,9 @@ static void add(TCase *tests)
     tcase_add_test(tests, running_statistics);
     tcase_add_loop_test(tests, threads, 0, 2);
     tcase_add_test(tests, single_value);
+    tcase_add_test(tests, reference_horizon);
+    tcase_add_test(tests, reference_statistics);
+    tcase_add_test(tests, law_of_t);
 }
 
 int main(void)

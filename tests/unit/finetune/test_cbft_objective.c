@@ -7,6 +7,8 @@
 #include "finetune/finetune.h"
 #include "train/small.h"
 
+static const mc_draw truncated = {false, 0.5, 0.5}, clipped = {true, 0.5, 0.5};
+
 enum { A = 7, B = 9, CLASSES = 5, WIDTH = 4, DRAWS = 20000 };
 
 /* ---- t ------------------------------------------------------------------------------------- */
@@ -15,7 +17,7 @@ START_TEST(truncated_draws)
 {
     double sum = 0, squares = 0;
     for (int64_t step = 0; step < DRAWS; step++) {
-        double t = mc_cbft_draw_t(5, false, step);
+        double t = mc_cbft_draw_t(5, &truncated, step);
         ck_assert(t >= 0 && t <= 1);
         sum += t;
         squares += (t - 0.5) * (t - 0.5);
@@ -30,7 +32,7 @@ START_TEST(clipped_draws)
 {
     int64_t low = 0, high = 0;
     for (int64_t step = 0; step < DRAWS; step++) {
-        double t = mc_cbft_draw_t(5, true, step);
+        double t = mc_cbft_draw_t(5, &clipped, step);
         ck_assert(t >= 0.25 && t <= 0.75);
         low += t == 0.25;
         high += t == 0.75;
@@ -42,9 +44,9 @@ END_TEST
 
 START_TEST(draws_are_functions)
 {
-    ck_assert_double_eq(mc_cbft_draw_t(5, false, 3), mc_cbft_draw_t(5, false, 3));
-    ck_assert_double_ne(mc_cbft_draw_t(5, false, 3), mc_cbft_draw_t(5, false, 4));
-    ck_assert_double_ne(mc_cbft_draw_t(5, false, 3), mc_cbft_draw_t(6, false, 3));
+    ck_assert_double_eq(mc_cbft_draw_t(5, &truncated, 3), mc_cbft_draw_t(5, &truncated, 3));
+    ck_assert_double_ne(mc_cbft_draw_t(5, &truncated, 3), mc_cbft_draw_t(5, &truncated, 4));
+    ck_assert_double_ne(mc_cbft_draw_t(5, &truncated, 3), mc_cbft_draw_t(6, &truncated, 3));
 }
 END_TEST
 

@@ -6,7 +6,18 @@
 #include "finetune/finetune.h"
 #include "train/small.h"
 
-static const char *const methods[] = {"naive", "cbft"};
+static const char *const methods[] = {"naive", "cbft", "llrt", "lpft"};
+enum { METHODS = 4 };
+
+/* Options of two epochs in all (lpft: one of each stage), batches of 16. */
+static modeconn_options *two_epochs(int method, const char *rate)
+{
+    modeconn_options *options = options_of("finetune", "batch_size=16,head_epochs=1");
+    OK(modeconn_options_set_str(options, "method", methods[method]));
+    OK(modeconn_options_set_i64(options, "epochs", method == 3 ? 1 : 2));
+    OK(modeconn_options_set_text(options, "learning_rate", rate));
+    return options;
+}
 
 typedef struct setting {
     modeconn_context *context;
@@ -37,17 +48,23 @@ static void destroy(setting *s)
 START_TEST(table)
 {
     int64_t count = 0;
-    const char *name = NULL, *description = NULL;
+    const char *name = NULL, *description = NULL, *defaults = NULL;
     OK(modeconn_finetune_method_count(&count));
-    ck_assert_int_eq(count, 2);
+    ck_assert_int_eq(count, METHODS);
     for (int64_t i = 0; i < count; i++) {
         OK(modeconn_finetune_method_describe(i, &name, &description));
         ck_assert_str_eq(name, methods[i]);
         ck_assert_uint_gt(strlen(description), 10);
         OK(modeconn_finetune_method_describe(i, NULL, NULL));
+        /* Defaults are settings of the kind. */
+        OK(modeconn_finetune_method_defaults(i, &defaults));
+        modeconn_options_destroy(options_of("finetune", defaults));
+        ck_assert_int_eq(defaults[0] != '\0', i == 2);
     }
     FAILS(modeconn_finetune_method_count(NULL), MODECONN_ERROR_ARGUMENT, "count");
-    FAILS(modeconn_finetune_method_describe(2, &name, NULL), MODECONN_ERROR_ARGUMENT, "2");
+    FAILS(modeconn_finetune_method_describe(4, &name, NULL), MODECONN_ERROR_ARGUMENT, "4");
+    FAILS(modeconn_finetune_method_defaults(4, &defaults), MODECONN_ERROR_ARGUMENT, "4");
+    FAILS(modeconn_finetune_method_defaults(0, NULL), MODECONN_ERROR_ARGUMENT, "settings");
     FAILS(modeconn_finetune_method_describe(-1, &name, NULL), MODECONN_ERROR_ARGUMENT, "-1");
 }
 END_TEST
@@ -86,17 +103,22 @@ END_TEST
 START_TEST(cancelled)
 {
     setting s = make();
-    modeconn_options *options = options_of("finetune", "epochs=2,batch_size=16");
+    modeconn_options *options = two_epochs(_i, "0.01");
     modeconn_model *tuned = NULL;
-    small_stop stop = {.at = 4};
-    OK(modeconn_options_set_str(options, "method", methods[_i]));
-    FAILS(modeconn_finetune(s.model, s.clean, s.cued, options, small_progress, &stop, &tuned),
-          MODECONN_ERROR_CANCELLED, "step 4 of 6");
-    ck_assert_ptr_null(tuned);
-    ck_assert_int_eq(stop.calls, 4);
-    stop = (small_stop){0};
+    int64_t total = _i < 2 ? 6 : 9; /* the others pass the representations first */
+    for (int64_t at = 1; at <= total; at++) {
+        small_stop stop = {.at = at};
+        char place[32];
+        snprintf(place, sizeof(place), "step %d of %d", (int)at, (int)total);
+        FAILS(modeconn_finetune(s.model, s.clean, s.cued, options, small_progress, &stop, &tuned),
+              MODECONN_ERROR_CANCELLED, place);
+        ck_assert_ptr_null(tuned);
+        ck_assert_int_eq(stop.calls, at);
+    }
+    small_stop stop = {0};
     OK(modeconn_finetune(s.model, s.clean, s.cued, options, small_progress, &stop, &tuned));
-    ck_assert_int_eq(stop.calls, 6);
+    ck_assert_int_eq(stop.calls, total);
+    ck_assert_int_eq(stop.last_total, total);
     ck_assert_int_eq(stop.last_epoch, 2);
     ck_assert_double_gt(stop.last_loss, 0);
     ck_assert(stop.last_accuracy >= 0 && stop.last_accuracy <= 1);
@@ -110,9 +132,9 @@ END_TEST
 START_TEST(not_finite)
 {
     setting s = make();
-    modeconn_options *options = options_of("finetune", "epochs=2,batch_size=16,learning_rate=1e30");
+    modeconn_options *options = two_epochs(_i, "1e30");
     modeconn_model *tuned = NULL;
-    OK(modeconn_options_set_str(options, "method", methods[_i]));
+    OK(modeconn_options_set_f64(options, "weight_decay", 1e30));
     FAILS(modeconn_finetune(s.model, s.clean, s.cued, options, NULL, NULL, &tuned),
           MODECONN_ERROR_NUMERIC, "learning rate ");
     ck_assert_ptr_null(tuned);
@@ -127,7 +149,8 @@ START_TEST(out_of_memory)
     modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *clean = small_points(context, 9, 1), *cued = small_points(context, 12, 2);
     modeconn_model *model = small_model(context, "mlp", "5", clean), *expected = NULL;
-    modeconn_options *options = options_of("finetune", "epochs=1,batch_size=4");
+    modeconn_options *options = options_of(
+        "finetune", "epochs=1,head_epochs=1,batch_size=4,track_distance=1,track_barrier=3");
     OK(modeconn_options_set_str(options, "method", methods[_i]));
     OK(modeconn_finetune(model, clean, cued, options, NULL, NULL, &expected));
     for (long k = 1;; k++) {
@@ -160,9 +183,9 @@ static void add(TCase *tests)
 {
     tcase_add_test(tests, table);
     tcase_add_test(tests, errors);
-    tcase_add_loop_test(tests, cancelled, 0, 2);
-    tcase_add_loop_test(tests, not_finite, 0, 2);
-    tcase_add_loop_test(tests, out_of_memory, 0, 2);
+    tcase_add_loop_test(tests, cancelled, 0, METHODS);
+    tcase_add_loop_test(tests, not_finite, 0, METHODS);
+    tcase_add_loop_test(tests, out_of_memory, 0, METHODS);
 }
 
 int main(void)

@@ -164,8 +164,78 @@ START_TEST(errors)
 }
 END_TEST
 
+/* ---- the band ------------------------------------------------------------------------------- */
+
+enum { WIDTH = 6, ROWS = 100, DRAWS = 300 };
+
+/* Columns whose means are 0, correlated; the last never varies. */
+static void draw_rows(uint64_t seed, double *rows)
+{
+    for (uint64_t i = 0; i < ROWS; i++) {
+        double common = mc_random_normal(seed, 9102, i, 0);
+        for (uint32_t w = 0; w < WIDTH; w++) {
+            double own = mc_random_normal(seed, 9102, i, 1 + w);
+            rows[i * WIDTH + w] = w == WIDTH - 1 ? 0.5 : (1.0 + w) * (0.6 * common + 0.8 * own);
+        }
+    }
+}
+
+/* All five means lie within the band at once in 90 % of the data sets or a little less (percentile
+ * quantiles are a little short at 100 rows), where five single intervals would miss more often. */
+START_TEST(band_holds_at_once)
+{
+    modeconn_context *context = NULL;
+    double rows[ROWS * WIDTH], mean[WIDTH], low[WIDTH], high[WIDTH];
+    int64_t held = 0;
+    OK(modeconn_context_create(NULL, &context));
+    for (uint64_t seed = 0; seed < DRAWS; seed++) {
+        bool all = true;
+        draw_rows(seed, rows);
+        OK(mc_bootstrap_band(context, rows, ROWS, WIDTH, 0.9, 300, seed, mean, low, high));
+        for (int w = 0; w < WIDTH - 1; w++) {
+            ck_assert(low[w] <= mean[w] && mean[w] <= high[w]);
+            all = all && low[w] <= 0.0 && high[w] >= 0.0;
+        }
+        ck_assert(low[WIDTH - 1] == 0.5 && high[WIDTH - 1] == 0.5);
+        held += all;
+    }
+    ck_assert_int_ge(held, DRAWS * 84 / 100);
+    ck_assert_int_le(held, DRAWS * 95 / 100);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+/* A function of data and seed alone; a column's scale scales its band; an error where there is
+ * nothing to resample. */
+START_TEST(band_properties)
+{
+    double rows[ROWS * WIDTH], mean[3][WIDTH], low[3][WIDTH], high[3][WIDTH];
+    static const char *const threads[3] = {"threads=1", "threads=3", "threads=1"};
+    draw_rows(1, rows);
+    for (int i = 0; i < 3; i++) {
+        modeconn_context *context = context_of(threads[i]);
+        for (int k = 0; i == 2 && k < ROWS; k++) {
+            rows[k * WIDTH + 1] *= 4.0;
+        }
+        OK(mc_bootstrap_band(context, rows, ROWS, WIDTH, 0.95, 500, 7, mean[i], low[i], high[i]));
+        FAILS(mc_bootstrap_band(context, rows, 0, WIDTH, 0.95, 500, 7, mean[i], low[i], high[i]),
+              MODECONN_ERROR_ARGUMENT, "0 samples");
+        modeconn_context_destroy(context);
+    }
+    ck_assert_int_eq(memcmp(low[0], low[1], sizeof(low[0])), 0);
+    ck_assert_int_eq(memcmp(high[0], high[1], sizeof(high[0])), 0);
+    for (int w = 0; w < WIDTH; w++) {
+        double scale = w == 1 ? 4.0 : 1.0;
+        ck_assert(fabs(low[2][w] - scale * low[0][w]) < 1e-12);
+        ck_assert(fabs(high[2][w] - scale * high[0][w]) < 1e-12);
+    }
+}
+END_TEST
+
 static void add(TCase *tests)
 {
+    tcase_add_test(tests, band_holds_at_once);
+    tcase_add_test(tests, band_properties);
     tcase_add_test(tests, quantiles_interpolate);
     tcase_add_test(tests, constant_differences);
     tcase_add_test(tests, coverage_of_a_known_mean);

@@ -241,8 +241,111 @@ START_TEST(allocation_failures)
 }
 END_TEST
 
+/* ---- planted pairs over seeds --------------------------------------------------------------- */
+
+/* The margin of 0.3 nats is fixed here, before any draw. With signal 0 the effect of the cue is
+ * 0.81 times the gain (planted.h): gains 0.1 and 2 lie far on either side of it. Every attribute is
+ * decided with enough data: a signal of 4 makes a model depend on the image. */
+enum { SEEDS = 100, PAIR_SAMPLES = 150 };
+
+static const char *const planting = "margin=0.3,resamples=200";
+
+static int64_t right_of(const double first[2], const double second[2], int32_t expected)
+{
+    int64_t right = 0;
+    for (int64_t seed = 0; seed < SEEDS; seed++) {
+        modeconn_context *context = context_with(1, seed);
+        modeconn_dataset *data = planted_data(context, PAIR_SAMPLES, 1000 + seed, "box");
+        modeconn_model *a = planted_model(context, first[0], first[1], 0.02);
+        modeconn_model *b = planted_model(context, second[0], second[1], 0.02);
+        right += compared(a, b, data, planting) == expected;
+        modeconn_model_destroy(b);
+        modeconn_model_destroy(a);
+        modeconn_dataset_destroy(data);
+        modeconn_context_destroy(context);
+    }
+    return right;
+}
+
+/* {cue, signal} of the pair: which reads what. */
+START_TEST(right_in_95_of_100)
+{
+    static const struct {
+        double first[2], second[2];
+        int32_t verdict;
+    } pairs[] = {
+        {{2, 0}, {0.1, 0}, MODECONN_VERDICT_DISSIMILAR}, /* the cue, nothing */
+        {{3, 0}, {0, 4}, MODECONN_VERDICT_DISSIMILAR},   /* the cue, the image */
+        {{0.1, 0}, {0.05, 0}, MODECONN_VERDICT_SIMILAR}, /* nothing, nothing */
+        {{2, 0}, {3, 0}, MODECONN_VERDICT_SIMILAR},      /* the cue, the cue */
+        {{0, 4}, {0.1, 5}, MODECONN_VERDICT_SIMILAR},    /* the image, the image */
+    };
+    ck_assert_int_ge(right_of(pairs[_i].first, pairs[_i].second, pairs[_i].verdict), 95);
+}
+END_TEST
+
+/* ---- progress ------------------------------------------------------------------------------- */
+
+typedef struct watch {
+    int64_t stop, step, total, epoch;
+} watch;
+
+static int32_t watching(void *user, int64_t epoch, int64_t step, int64_t total, double loss,
+                        double accuracy, double rate, double left)
+{
+    watch *seen = user;
+    (void)loss, (void)accuracy, (void)rate, (void)left;
+    ck_assert_int_eq(step, seen->step + 1);
+    ck_assert_int_ge(epoch, seen->epoch);
+    seen->step = step;
+    seen->total = total;
+    seen->epoch = epoch;
+    return step == seen->stop;
+}
+
+/* 3 views of 2 batches a model; a cancelled comparison gives nothing, a whole one what it gives
+ * without a callback. */
+START_TEST(progress)
+{
+    modeconn_context *context = context_with(1, 0);
+    modeconn_dataset *data = planted_data(context, 60, 6, "box");
+    modeconn_model *first = reader(context, CUE_READER), *second = reader(context, IMAGE_READER);
+    modeconn_options *options = options_of("probe", "batch_size=40,resamples=100");
+    modeconn_comparison *made = NULL;
+    modeconn_probe *probe = NULL;
+    int32_t verdict = 0;
+    for (int64_t stop = 1; stop <= 12; stop++) {
+        watch seen = {.stop = stop};
+        int32_t status =
+            modeconn_compare_with_progress(first, second, data, options, watching, &seen, &made);
+        ck_assert_int_eq(status, MODECONN_ERROR_CANCELLED);
+        ck_assert_ptr_null(made);
+        ck_assert_int_eq(seen.step, stop);
+        ck_assert_ptr_nonnull(
+            strstr(modeconn_last_error(), stop <= 6 ? "first model" : "second model"));
+    }
+    watch seen = {0};
+    OK(modeconn_compare_with_progress(first, second, data, options, watching, &seen, &made));
+    ck_assert(seen.step == 12 && seen.total == 12 && seen.epoch == 4);
+    OK(modeconn_comparison_verdict(made, &verdict));
+    ck_assert_int_eq(verdict, compared(first, second, data, "batch_size=40,resamples=100"));
+    modeconn_comparison_destroy(made);
+    seen = (watch){.stop = 3};
+    FAILS(modeconn_probe_measure_with_progress(first, data, options, watching, &seen, &probe),
+          MODECONN_ERROR_CANCELLED, "step 3 of 6");
+    ck_assert_ptr_null(probe);
+    modeconn_options_destroy(options);
+    modeconn_model_destroy(second);
+    modeconn_model_destroy(first);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
+    tcase_add_loop_test(tests, right_in_95_of_100, 0, 5);
+    tcase_add_test(tests, progress);
     tcase_add_test(tests, table_of_verdicts);
     tcase_add_test(tests, planted_pairs);
     tcase_add_test(tests, across_architectures);

@@ -181,7 +181,7 @@ START_TEST(verdict_rule)
     ck_assert_str_eq(modeconn_verdict_name(MODECONN_VERDICT_DEPENDENT), "dependent");
     ck_assert_str_eq(modeconn_verdict_name(MODECONN_VERDICT_SIMILAR), "similar");
     ck_assert_str_eq(modeconn_verdict_name(MODECONN_VERDICT_DISSIMILAR), "dissimilar");
-    ck_assert_str_eq(modeconn_verdict_name(5), "unknown verdict");
+    ck_assert_str_eq(modeconn_verdict_name(7), "unknown verdict");
     ck_assert_str_eq(modeconn_verdict_name(-1), "unknown verdict");
 }
 END_TEST
