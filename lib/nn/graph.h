@@ -159,6 +159,9 @@ struct mc_pass {
     float *shared;
     float *arena;
     double *moments;
+    /* Called after each node's forward with its output; NULL: nobody looks. */
+    void (*visit)(void *user, int32_t node, const float *values, int64_t rows, int64_t channels);
+    void *visit_user;
 };
 
 static inline mc_slot *mc_slot_of(mc_pass *pass, const mc_node *node)

@@ -44,6 +44,11 @@ typedef struct mc_pair {
 } mc_pair;
 typedef int32_t (*mc_pair_fn)(void *user, const mc_pair *pair);
 
+/* A node's output [rows][channels] of the pass that runs, rows = n * h * w, sample by sample; valid
+ * during the call only. Nodes are numbered as mc_model_node() knows them. */
+typedef void (*mc_visit_fn)(void *user, int32_t node, const float *values, int64_t rows,
+                            int64_t channels);
+
 /* The interface. bind() borrows `theta`: it stays where and as it is until the next bind() or
  * the session's last use. Losses are cross-entropies in nats. Every function returns a status. */
 typedef struct mc_model_ops {
@@ -65,6 +70,11 @@ typedef struct mc_model_ops {
     /* Logits [n][classes] and representation [n][width]; each may be NULL; batch->y unused. */
     int32_t (*outputs)(mc_session *session, mc_norm_mode mode, const mc_batch *batch, float *logits,
                        float *representation);
+
+    /* Evaluates a batch (batch->y unused) and hands the output of every layer, in their order, to
+     * `visit`. NULL for a model whose layers are not known. */
+    int32_t (*activations)(mc_session *session, mc_norm_mode mode, const mc_batch *batch,
+                           mc_visit_fn visit, void *user);
 
     /* Training mode: grad [n_theta] = scale * d/dtheta mean_i s(loss_i) of the batch, overwritten;
      * loss and correct as for evaluate(). Where `running` is not NULL, running statistics are
@@ -188,6 +198,24 @@ int32_t mc_model_from_shapes(modeconn_context *context, const char *architecture
 
 /* Memory for the parameters and statistics of a model that has none yet, left uninitialised. */
 int32_t mc_model_allocate(modeconn_model *model);
+
+/* ---- nodes (model_nodes.c) --------------------------------------------------------------- */
+
+/* What can be told of a node without the graph. */
+typedef struct mc_node_info {
+    const char *name; /* its own, or that of the nearest named node before it; owned by the model,
+                       * "" where there is none */
+    bool relu;        /* the output of a ReLU */
+    bool representation;             /* the penultimate representation */
+    int64_t channels, height, width; /* of the output */
+} mc_node_info;
+
+/* False for a number that no node has, as every number of a model whose layers are not known. */
+bool mc_model_node(const modeconn_model *model, int32_t node, mc_node_info *info);
+
+/* Where theta holds weight [classes][representation_width] and bias [classes] (-1: none) of the
+ * last layer; MODECONN_ERROR_UNSUPPORTED where that is not a linear layer. */
+int32_t mc_model_head(const modeconn_model *model, int64_t *weight, int64_t *bias);
 
 /* Options kinds of this folder (lib/tables.c lists them; the layers' kinds are in graph.h). */
 extern const mc_option_kind mc_kind_model;

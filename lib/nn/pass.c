@@ -34,7 +34,12 @@ void mc_pass_forward(mc_pass *pass, const float *x, int64_t n, mc_norm_mode mode
     pass->mode = mode;
     mc_pool_run(pass->pool, n, input_task, &input);
     for (int32_t i = 1; i < graph->n_nodes; i++) {
-        graph->nodes[i].type->forward(pass, &graph->nodes[i]);
+        const mc_node *node = &graph->nodes[i];
+        node->type->forward(pass, node);
+        if (pass->visit != NULL) {
+            pass->visit(pass->visit_user, i, pass->slots[i].out, mc_rows(pass, node->out),
+                        node->out.c);
+        }
     }
 }
 

@@ -198,6 +198,20 @@ static int32_t outputs(mc_session *session, mc_norm_mode mode, const mc_batch *b
     return MODECONN_OK;
 }
 
+static int32_t activations(mc_session *session, mc_norm_mode mode, const mc_batch *batch,
+                           mc_visit_fn visit, void *user)
+{
+    mc_pass *pass = &session->pass[0];
+    int32_t status = check_batch(session, mode, batch->n);
+    if (status == MODECONN_OK) {
+        pass->visit = visit;
+        pass->visit_user = user;
+        mc_pass_forward(pass, batch->x, batch->n, mode);
+        pass->visit = NULL;
+    }
+    return status;
+}
+
 /* ---- statistics --------------------------------------------------------------------------------
  */
 
@@ -364,6 +378,7 @@ const mc_model_ops mc_graph_ops = {
     .bind = bind,
     .evaluate = evaluate,
     .outputs = outputs,
+    .activations = activations,
     .gradient = gradient,
     .pair_gradient = pair_gradient,
     .statistics_begin = statistics_begin,
