@@ -21,6 +21,7 @@ static const cli_verb verbs[] = {
     {"eval", "loss and accuracy of a model on every view", cli_verb_eval},
     {"probe", "what a model is invariant to, with intervals", cli_verb_probe},
     {"barrier", "loss along the straight line between two models", cli_verb_barrier},
+    {"align", "match the units of a model to another's; the line before and after", cli_verb_align},
     {"finetune", "change what a model relies on (naive, cbft)", cli_verb_finetune},
     {"compare", "are two models mechanistically similar?", cli_verb_compare},
     {"plot", "draw a result as SVG", cli_verb_plot},
