@@ -54,6 +54,8 @@ typedef struct mc_centred {
     int64_t rows, size;
     float *deviation;
     double *mean, *square;
+    float *shift; /* [chunks][3][size]: means in float, ones, means negated */
+    double *rest; /* [chunks][size] */
 } mc_centred;
 int32_t mc_centred_init(mc_centred *centred, const modeconn_context *context, int64_t rows,
                         int64_t size);

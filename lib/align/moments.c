@@ -68,7 +68,10 @@ int32_t mc_centred_init(mc_centred *centred, const modeconn_context *context, in
     centred->deviation = mc_alloc(context, values, sizeof(float));
     centred->mean = mc_alloc(context, chunk_count(rows) * size, sizeof(double));
     centred->square = mc_alloc(context, chunk_count(rows) * size, sizeof(double));
-    if (centred->deviation == NULL || centred->mean == NULL || centred->square == NULL) {
+    centred->shift = mc_alloc(context, chunk_count(rows) * size * 3, sizeof(float));
+    centred->rest = mc_alloc(context, chunk_count(rows) * size, sizeof(double));
+    if (centred->deviation == NULL || centred->mean == NULL || centred->square == NULL ||
+        centred->shift == NULL || centred->rest == NULL) {
         mc_centred_free(centred, context);
         return MODECONN_ERROR_MEMORY;
     }
@@ -80,6 +83,8 @@ void mc_centred_free(mc_centred *centred, const modeconn_context *context)
     mc_free(context, centred->deviation);
     mc_free(context, centred->mean);
     mc_free(context, centred->square);
+    mc_free(context, centred->shift);
+    mc_free(context, centred->rest);
     *centred = (mc_centred){0};
 }
 
@@ -89,6 +94,8 @@ typedef struct centre_job {
     mc_centred *to;
 } centre_job;
 
+/* Deviations are taken from the means rounded to float: what that adds to the products is the
+ * square of a rounding error. */
 static void centre_chunk(void *arg, int64_t chunk, int worker)
 {
     (void)worker;
@@ -98,18 +105,23 @@ static void centre_chunk(void *arg, int64_t chunk, int worker)
     float *out = job->to->deviation + chunk * MC_MOMENT_ROWS * c;
     double *mean = job->to->mean + chunk * c, *square = job->to->square + chunk * c;
 
+    float *shift = job->to->shift + chunk * 3 * c, *one = shift + c, *minus = one + c;
+    double *rest = job->to->rest + chunk * c;
     memset(mean, 0, (size_t)c * sizeof *mean);
+    memset(rest, 0, (size_t)c * sizeof *rest);
     memset(square, 0, (size_t)c * sizeof *square);
     job->kernels->sum_rows(x, rows, c, mean);
     for (int64_t i = 0; i < c; i++) {
-        mean[i] /= (double)rows;
+        shift[i] = (float)(mean[i] / (double)rows);
+        minus[i] = -shift[i];
+        one[i] = 1.0f;
     }
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t i = 0; i < c; i++) {
-            float d = (float)((double)x[r * c + i] - mean[i]);
-            out[r * c + i] = d;
-            square[i] += (double)d * (double)d;
-        }
+    job->kernels->affine(x, rows, c, one, minus, false, out);
+    job->kernels->moments(x, rows, c, shift, rest, square);
+    for (int64_t i = 0; i < c; i++) {
+        mean[i] = (double)shift[i] + rest[i] / (double)rows;
+        square[i] -= rest[i] * rest[i] / (double)rows;
+        square[i] = square[i] > 0.0 ? square[i] : 0.0;
     }
 }
 
