@@ -2,6 +2,7 @@
  *
  * The one place that sees every folder: tables that core reaches without knowing who fills them.
  */
+#include "align/align.h"
 #include "core/core.h"
 #include "data/data.h"
 #include "finetune/finetune.h"
@@ -16,6 +17,7 @@ const mc_option_kind *const mc_option_kinds[] = {
     &mc_kind_probe,   &mc_kind_conv2d,       &mc_kind_batch_norm, &mc_kind_relu,
     &mc_kind_add,     &mc_kind_avg_pool,     &mc_kind_max_pool,   &mc_kind_global_avg_pool,
     &mc_kind_linear,  &mc_kind_connectivity, &mc_kind_patterns,   &mc_kind_cka,
+    &mc_kind_align,
 };
 const int64_t mc_option_kinds_count =
     (int64_t)(sizeof(mc_option_kinds) / sizeof(mc_option_kinds[0]));

@@ -22,6 +22,7 @@ int cli_verb_train(int argc, char **argv);
 int cli_verb_eval(int argc, char **argv);
 int cli_verb_probe(int argc, char **argv);
 int cli_verb_barrier(int argc, char **argv);
+int cli_verb_align(int argc, char **argv);
 int cli_verb_finetune(int argc, char **argv);
 int cli_verb_compare(int argc, char **argv);
 int cli_verb_connectivity(int argc, char **argv);

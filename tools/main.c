@@ -22,6 +22,7 @@ static const cli_verb verbs[] = {
     {"probe", "what a model is invariant to, with intervals", cli_verb_probe},
     {"barrier", "loss along the straight line between two models", cli_verb_barrier},
     {"finetune", "change what a model relies on (naive, llrt, lpft, cbft)", cli_verb_finetune},
+    {"align", "match the units of a model to another's; the line before and after", cli_verb_align},
     {"compare", "are two models mechanistically similar?", cli_verb_compare},
     {"connectivity", "are two models mechanistically connected?", cli_verb_connectivity},
     {"plot", "draw a result as SVG", cli_verb_plot},

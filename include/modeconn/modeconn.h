@@ -13,6 +13,7 @@
  *  - train.h     stochastic gradient descent with resumable state
  *  - path.h      paths between two models in weight space
  *  - finetune.h  changing what a model relies on: fine-tuning, last-layer retraining, CBFT
+ *  - align.h     symmetries; permuting a model's units to match another's
  *  - measure.h   evaluation, curves and barriers, invariance probes, mechanistic similarity
  *  - similarity.h  mechanistic connectivity, activation patterns, similarity of representations
  *
@@ -45,6 +46,7 @@
 #include <modeconn/train.h>
 #include <modeconn/path.h>
 #include <modeconn/finetune.h>
+#include <modeconn/align.h>
 #include <modeconn/measure.h>
 #include <modeconn/similarity.h>
 

@@ -193,7 +193,9 @@ enum mc_stream {
     MC_STREAM_CBFT_SHUFFLE = 9, /* index: epoch, draw: position; of the cue data */
     MC_STREAM_BOOTSTRAP = 10,   /* index: resample, draw: position */
     MC_STREAM_EMA = 11,         /* draw: position */
-    MC_STREAM_LLRT = 20         /* seed of the fresh last layer */
+    MC_STREAM_LLRT = 20,        /* seed of the fresh last layer */
+    MC_STREAM_ALIGN_ORDER = 30, /* index: restart and sweep, draw: position */
+    MC_STREAM_ALIGN_CHECK = 31  /* index: value of an image of the check */
 };
 
 /* The generator itself: ten rounds on a counter of four words under a key of two. */

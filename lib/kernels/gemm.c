@@ -42,6 +42,27 @@ void mc_gemm(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, float be
     }
 }
 
+void mc_gemm_f64(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row, int64_t a_col,
+                 const double *b, int64_t b_row, int64_t b_col, double *c, int64_t ldc)
+{
+    if (m == 0 || n == 0) {
+        return;
+    }
+    double one = 1.0;
+    double *pa = (double *)(uintptr_t)a, *pb = (double *)(uintptr_t)b;
+
+    if (one_thread_possible()) {
+        rntm_t runtime;
+        bli_rntm_init(&runtime);
+        bli_rntm_set_num_threads(1, &runtime);
+        bli_dgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, n, k, &one, pa, a_row, a_col, pb,
+                     b_row, b_col, &one, c, ldc, 1, NULL, &runtime);
+    } else {
+        bli_dgemm(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, n, k, &one, pa, a_row, a_col, pb, b_row,
+                  b_col, &one, c, ldc, 1);
+    }
+}
+
 void mc_gemm_plain(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, float beta, float *c,
                    int64_t ldc)
 {

@@ -25,6 +25,11 @@ typedef struct mc_matrix {
 void mc_gemm(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, float beta, float *c,
              int64_t ldc);
 
+/* C [m][n] += A [m][k] * B [k][n] in double, on the calling thread alone; strides of rows and
+ * columns as in mc_matrix. */
+void mc_gemm_f64(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row, int64_t a_col,
+                 const double *b, int64_t b_row, int64_t b_col, double *c, int64_t ldc);
+
 /* Its plain twin: double sums in index order. */
 void mc_gemm_plain(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, float beta, float *c,
                    int64_t ldc);
@@ -38,15 +43,15 @@ void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix 
 /* Rows against a matrix in panels, see product.c. Where `tap` is not NULL, term t takes the
  * panels' rows of tap[t]. */
 typedef struct mc_product {
-    int64_t rows, taps, run, n;  /* y [rows][n], x [taps][rows][run] */
-    const float *const *x;       /* row i of term t at x[t * x_stride + i] + x_offset */
+    int64_t rows, taps, run, n; /* y [rows][n], x [taps][rows][run] */
+    const float *const *x;      /* row i of term t at x[t * x_stride + i] + x_offset */
     int64_t x_stride, x_offset;
     const int64_t *tap;
-    const float *panels;         /* as pack_panels() leaves them */
-    int64_t panel_stride;        /* floats from panel to panel */
-    const float *bias;           /* [n], or NULL */
-    bool accumulate;             /* y is added to */
-    float *const *y;             /* row i at y[i] + y_offset */
+    const float *panels;  /* as pack_panels() leaves them */
+    int64_t panel_stride; /* floats from panel to panel */
+    const float *bias;    /* [n], or NULL */
+    bool accumulate;      /* y is added to */
+    float *const *y;      /* row i at y[i] + y_offset */
     int64_t y_offset;
 } mc_product;
 

@@ -80,6 +80,17 @@ int32_t mc_graph_chain(modeconn_graph *graph, int32_t *status, const char *type,
 
 /* ---- layers -------------------------------------------------------------------------------- */
 
+/* What a layer does to an exchange of its input's channels; symmetry.c derives from it which
+ * channels of a graph can change places without changing what the graph computes. */
+typedef enum mc_symmetry_rule {
+    MC_SYMMETRY_UNKNOWN, /* nobody has said: alignment refuses the graph */
+    MC_SYMMETRY_KEEPS,   /* channel by channel; parameters and statistics [channels][...] */
+    MC_SYMMETRY_POOLS,   /* likewise, over pixels: nothing new to see behind it */
+    MC_SYMMETRY_JOINS,   /* channel by channel over all its inputs */
+    MC_SYMMETRY_MIXES,   /* new channels; params[0] [out][in][...], params[1] [out] */
+    MC_SYMMETRY_SUMS     /* the same for any order of its input's channels; output fixed */
+} mc_symmetry_rule;
+
 /* One row of mc_layers (layers.c). Functions that a layer does not need are NULL. */
 struct mc_layer_type {
     const char *name;
@@ -89,6 +100,7 @@ struct mc_layer_type {
     bool keeps_input;  /* backward reads the first input ... */
     bool keeps_output; /* ... or the output (always when it rectifies) */
     bool in_place;     /* d_in may share memory with d_out */
+    mc_symmetry_rule symmetry;
 
     /* Checks the settings and sets out, params, stats (offsets are filled in by the caller). */
     int32_t (*configure)(mc_node *node, const modeconn_options *options);

@@ -217,6 +217,38 @@ bool mc_model_node(const modeconn_model *model, int32_t node, mc_node_info *info
  * last layer; MODECONN_ERROR_UNSUPPORTED where that is not a linear layer. */
 int32_t mc_model_head(const modeconn_model *model, int64_t *weight, int64_t *bias);
 
+/* ---- symmetries (symmetry.c) ---------------------------------------------------------------- */
+
+/* A group's units along one axis of a block: its values are [outer][group size][inner]. A block
+ * can be a member of two groups, or of one twice. */
+typedef struct mc_symmetry_member {
+    int64_t block; /* in model->blocks */
+    int64_t outer, inner;
+} mc_symmetry_member;
+
+/* Units that can change places, wherever the same permutation must be applied. */
+typedef struct mc_symmetry_group {
+    const char *name; /* of the first layer that makes these channels */
+    int64_t size;
+    int32_t node; /* whose output shows the units: the last but for pooling, so behind the ReLU, and
+                   * of a residual stream behind its last sum */
+    int64_t positions; /* values of a unit per sample there: height * width */
+    int64_t n_members;
+    mc_symmetry_member *members;
+} mc_symmetry_group;
+
+typedef struct mc_symmetry {
+    modeconn_context *context;
+    struct modeconn_graph *graph; /* keeps the names */
+    int64_t n_groups;
+    mc_symmetry_group *groups; /* in the order of the layers */
+} mc_symmetry;
+
+/* The groups of a model, from its graph; MODECONN_ERROR_UNSUPPORTED naming a layer without a rule,
+ * or for a model whose layers are not known. */
+int32_t mc_symmetry_create(const modeconn_model *model, mc_symmetry **out);
+void mc_symmetry_free(mc_symmetry *symmetry); /* NULL is ignored */
+
 /* Options kinds of this folder (lib/tables.c lists them; the layers' kinds are in graph.h). */
 extern const mc_option_kind mc_kind_model;
 

@@ -103,6 +103,7 @@ const mc_layer_type mc_layer_add = {
     .options = &mc_kind_add,
     .n_inputs = 2,
     .can_rectify = true,
+    .symmetry = MC_SYMMETRY_JOINS,
     .configure = configure,
     .forward = forward,
     .backward = backward,

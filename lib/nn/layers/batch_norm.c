@@ -302,6 +302,7 @@ const mc_layer_type mc_layer_batch_norm = {
     .can_rectify = true,
     .keeps_input = true,
     .in_place = true,
+    .symmetry = MC_SYMMETRY_KEEPS,
     .configure = configure,
     .shared = shared,
     .saved = saved,

@@ -226,6 +226,7 @@ const mc_layer_type mc_layer_conv2d = {
     .options = &mc_kind_conv2d,
     .n_inputs = 1,
     .keeps_input = true,
+    .symmetry = MC_SYMMETRY_MIXES,
     .configure = configure,
     .scratch = scratch,
     .shared = shared,

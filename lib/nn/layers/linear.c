@@ -286,6 +286,7 @@ const mc_layer_type mc_layer_linear = {
     .options = &mc_kind_linear,
     .n_inputs = 1,
     .keeps_input = true,
+    .symmetry = MC_SYMMETRY_MIXES,
     .configure = configure,
     .shared = shared,
     .prepared = prepared,

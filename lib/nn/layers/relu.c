@@ -101,6 +101,7 @@ const mc_layer_type mc_layer_relu = {
     .n_inputs = 1,
     .keeps_output = true,
     .in_place = true,
+    .symmetry = MC_SYMMETRY_KEEPS,
     .configure = configure,
     .forward = forward,
     .backward = backward,
