@@ -192,7 +192,13 @@ enum mc_stream {
     MC_STREAM_CBFT_T = 8,       /* index: step, draw: attempt */
     MC_STREAM_CBFT_SHUFFLE = 9, /* index: epoch, draw: position; of the cue data */
     MC_STREAM_BOOTSTRAP = 10,   /* index: resample, draw: position */
-    MC_STREAM_EMA = 11          /* draw: position */
+    MC_STREAM_EMA = 11,         /* draw: position */
+    MC_STREAM_SLABS_TRAIN = 40, /* index: sample, draw: 4 * dimension and on */
+    MC_STREAM_SLABS_TEST = 41,  /* index: sample, draw: 4 * dimension and on */
+    MC_STREAM_ATTRIBUTE = 42,   /* index: sample, draw: attribute */
+    MC_STREAM_CUE_BITS = 43,    /* index: sample, draw: 1 in view randcue, else 0 */
+    MC_STREAM_AUGMENT = 44,     /* index: sample, draw: 4 * epoch and on */
+    MC_STREAM_SLAB_PLACE = 45   /* index: the bits of a slab's intervention */
 };
 
 /* The generator itself: ten rounds on a counter of four words under a key of two. */

@@ -41,7 +41,7 @@ static int32_t attribute_verdict(const modeconn_comparison *comparison, int64_t 
 static int32_t overall_verdict(const modeconn_comparison *comparison)
 {
     int32_t overall = MODECONN_VERDICT_SIMILAR;
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
+    for (int64_t a = 0; a < comparison->probes[0]->n_attributes; a++) {
         int32_t verdict = attribute_verdict(comparison, a);
         if (verdict == MODECONN_VERDICT_DISSIMILAR) {
             return verdict;
@@ -160,9 +160,9 @@ int32_t modeconn_comparison_json(const modeconn_comparison *comparison, char *bu
     }
     json_t *out = json_object(), *attributes = json_object();
     bool ok = mc_json_add(out, "verdict", json_string(modeconn_verdict_name(comparison->verdict)));
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
+    for (int64_t a = 0; a < comparison->probes[0]->n_attributes; a++) {
         json_t *attribute = attribute_json(comparison, a);
-        ok = mc_json_add(attributes, mc_interventions[a].attribute, attribute) && ok;
+        ok = mc_json_add(attributes, comparison->probes[0]->attributes[a], attribute) && ok;
     }
     ok = mc_json_add(out, "attributes", attributes) && ok;
     ok = mc_probe_settings_json(comparison->probes[0], out) && ok;
@@ -186,8 +186,8 @@ int32_t modeconn_comparison_csv(const modeconn_comparison *comparison, char *buf
     mc_text_add(&text, "attribute,verdict,first_verdict,first_effect,first_low,first_high,"
                        "second_verdict,second_effect,second_low,second_high,margin,confidence,"
                        "n\n");
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
-        mc_text_add(&text, "%s,%s", mc_interventions[a].attribute,
+    for (int64_t a = 0; a < comparison->probes[0]->n_attributes; a++) {
+        mc_text_add(&text, "%s,%s", comparison->probes[0]->attributes[a],
                     modeconn_verdict_name(attribute_verdict(comparison, a)));
         mc_finding_csv(&comparison->probes[0]->findings[a], &text);
         mc_finding_csv(&comparison->probes[1]->findings[a], &text);

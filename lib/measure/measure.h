@@ -95,6 +95,9 @@ int32_t mc_views_open(modeconn_context *context, const modeconn_dataset *test, c
 void mc_views_close(modeconn_context *context, int64_t count, const char **names,
                     modeconn_dataset **views);
 
+/* Names [n] with their texts in one allocation, for results that outlive the dataset. */
+const char **mc_names_copy(const modeconn_context *context, const char *const *names, int64_t n);
+
 /* The keys that evaluation and curves share, for a kind's table. */
 #define MC_OPTIONS_EVALUATE                                                                        \
     MC_OPT_I64("batch_size", 1, 1048576, "500", "samples per batch of the evaluation"),            \
@@ -104,14 +107,7 @@ void mc_views_close(modeconn_context *context, int64_t count, const char **names
 
 /* ---- probes (probe.c) -------------------------------------------------------------------- */
 
-/* An intervention asks for one attribute: losses on `view` against losses on the view "cue". One
- * row of mc_interventions. */
-typedef struct mc_intervention {
-    const char *attribute, *view;
-} mc_intervention;
-extern const mc_intervention mc_interventions[];
-extern const int64_t mc_interventions_count;
-
+/* What a probe found about one attribute of the test set. */
 typedef struct mc_finding {
     int32_t verdict;
     double effect, low, high; /* nats */
@@ -119,7 +115,9 @@ typedef struct mc_finding {
 
 struct modeconn_probe {
     modeconn_context *context;
-    mc_finding *findings; /* [mc_interventions_count] */
+    int64_t n_attributes;
+    const char **attributes; /* [n_attributes] names */
+    mc_finding *findings;    /* [n_attributes] */
     double margin, confidence;
     int64_t n, resamples;
     uint64_t seed;
