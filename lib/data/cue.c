@@ -9,6 +9,7 @@
 const mc_cue *const mc_cues[] = {
     &mc_cue_box,
     &mc_cue_coloured_box,
+    &mc_cue_domino,
 };
 const int64_t mc_cues_count = (int64_t)(sizeof(mc_cues) / sizeof(mc_cues[0]));
 

@@ -16,6 +16,7 @@ const mc_reader mc_readers[] = {
      mc_open_fashion_mnist},
     {"cifar10", ":DIR binary version: data_batch_*.bin and test_batch.bin", mc_open_cifar10},
     {"cifar100", ":DIR binary version: train.bin and test.bin", mc_open_cifar100},
+    {"dominoes", ":CIFAR,FMNIST folders as of cifar10 and fashion-mnist", mc_open_dominoes},
     {"idx", ":IMAGES,LABELS a pair of IDX files, also .gz", mc_open_idx},
     {"shapes", "[:settings] built in; settings as in size=28,channels=1,train=4000",
      mc_open_shapes},
