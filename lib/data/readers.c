@@ -20,6 +20,7 @@ const mc_reader mc_readers[] = {
     {"idx", ":IMAGES,LABELS a pair of IDX files, also .gz", mc_open_idx},
     {"shapes", "[:settings] built in; settings as in size=28,channels=1,train=4000",
      mc_open_shapes},
+    {"slabs", "[:settings] built in; settings as in slabs=0+4,noise=18,train=4000", mc_open_slabs},
 };
 const int64_t mc_readers_count = (int64_t)(sizeof(mc_readers) / sizeof(mc_readers[0]));
 
