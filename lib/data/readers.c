@@ -18,6 +18,8 @@ const mc_reader mc_readers[] = {
     {"cifar100", ":DIR binary version: train.bin and test.bin", mc_open_cifar100},
     {"dominoes", ":CIFAR,FMNIST folders as of cifar10 and fashion-mnist", mc_open_dominoes},
     {"idx", ":IMAGES,LABELS a pair of IDX files, also .gz", mc_open_idx},
+    {"npy", ":IMAGES,LABELS a pair of NumPy's .npy files", mc_open_npy},
+    {"npz", ":FILE NumPy's .npz with arrays x (or images) and y (or labels)", mc_open_npz},
     {"shapes", "[:settings] built in; settings as in size=28,channels=1,train=4000",
      mc_open_shapes},
     {"slabs", "[:settings] built in; settings as in slabs=0+4,noise=18,train=4000", mc_open_slabs},

@@ -39,6 +39,7 @@ FOREIGN = {
     "blis.h": {"kernels"},
     "jansson.h": {"io", "measure"},
     "zlib.h": {"data"},
+    "zip.h": {"data"},
 }
 ONE_FILE = {"blis.h"}  # all of BLIS in one source file
 
