@@ -9,7 +9,7 @@ set -eu
 # program:package, for what may also come from elsewhere than Debian ...
 programs='cc:gcc meson:meson ninja:ninja-build pkg-config:pkg-config'
 # ... and packages without a program.
-packages='libblis-dev check libjansson-dev zlib1g-dev dataset-fashion-mnist'
+packages='libblis-dev check libjansson-dev zlib1g-dev libzip-dev dataset-fashion-mnist'
 
 missing=
 for pair in $programs; do

@@ -20,6 +20,26 @@ static int narrow_views(const cli_args *args, modeconn_options *options)
     return CLI_OK;
 }
 
+/* A view that the data have not is wrong usage. */
+static int check_view(const cli_args *args, const modeconn_options *options,
+                      const modeconn_dataset *test)
+{
+    const char *view = "";
+    modeconn_dataset *seen = NULL;
+    if (!cli_given(args, "view") || cli_given(args, "views")) {
+        return CLI_OK;
+    }
+    if (cli_failed(args, modeconn_options_get_str(options, "views", &view))) {
+        return CLI_FAILED;
+    }
+    int32_t status = modeconn_dataset_view(test, view, 1.0, &seen);
+    modeconn_dataset_destroy(seen);
+    if (status == MODECONN_ERROR_UNKNOWN) {
+        return cli_usage(args, "--view %s: %s", view, modeconn_last_error());
+    }
+    return cli_failed(args, status) ? CLI_FAILED : CLI_OK;
+}
+
 static int open_data(cli_measure *measure, const cli_args *args, modeconn_options *options)
 {
     const char *policy = "keep";
@@ -30,36 +50,36 @@ static int open_data(cli_measure *measure, const cli_args *args, modeconn_option
         }
     }
     int status = cli_data_test(args, measure->context, measure->data, &measure->test);
+    if (status == CLI_OK && options != NULL) {
+        status = check_view(args, options, measure->test);
+    }
     if (status == CLI_OK && (strcmp(policy, "reset") == 0 || strcmp(policy, "ema") == 0)) {
         status = cli_data_statistics(args, measure->context, measure->data, &measure->train);
     }
     return status;
 }
 
-/* Without a cue there is nothing to intervene on. */
-static int need_cue(const cli_args *args)
+/* Without an attribute there is nothing to intervene on. */
+static int need_attribute(const cli_args *args, const modeconn_dataset *test)
 {
-    const char *cue = "none";
-    if (cli_failed(args, modeconn_options_get_str(cli_options(args, "dataset"), "cue", &cue))) {
+    int64_t count = 0;
+    if (cli_failed(args, modeconn_dataset_attribute_count(test, &count))) {
         return CLI_FAILED;
     }
-    return strcmp(cue, "none") == 0 ? cli_usage(args, "a --cue is needed") : CLI_OK;
+    return count == 0 ? cli_usage(args, "a --cue is needed") : CLI_OK;
 }
 
 int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kind)
 {
-    if (kind == NULL) {
-        int status = need_cue(args);
-        if (status != CLI_OK) {
-            return status;
-        }
-    }
     if (cli_writable(args, args->json) != CLI_OK) {
         return CLI_FAILED;
     }
     int status = cli_context(args, &measure->context);
     if (status == CLI_OK) {
         status = open_data(measure, args, kind != NULL ? cli_options(args, kind) : NULL);
+    }
+    if (status == CLI_OK && kind == NULL) {
+        status = need_attribute(args, measure->test);
     }
     for (int i = 0; i < 2 && status == CLI_OK; i++) {
         if (measure->models[i] != NULL) {

@@ -34,12 +34,12 @@ static void say(const cli_args *args, const json_t *result)
     const char *name;
     json_t *view;
     cli_say(args, "barrier of the loss, nats (error, %%)\n"
-                  "view       over the line     over the mean     over the larger end\n");
+                  "view          over the line     over the mean     over the larger end\n");
     json_object_foreach(json_object_get(result, "views"), name, view)
     {
         const json_t *loss = cli_at(view, (const char *const[]){"barrier", "loss", NULL});
         const json_t *error = cli_at(view, (const char *const[]){"barrier", "error", NULL});
-        cli_say(args, "%-8s %7.3f (%5.1f)   %7.3f (%5.1f)   %7.3f (%5.1f)\n", name,
+        cli_say(args, "%-11s %7.3f (%5.1f)   %7.3f (%5.1f)   %7.3f (%5.1f)\n", name,
                 cli_number(loss, "linear"), 100.0 * cli_number(error, "linear"),
                 cli_number(loss, "mean"), 100.0 * cli_number(error, "mean"),
                 cli_number(loss, "max"), 100.0 * cli_number(error, "max"));

@@ -8,10 +8,10 @@ static void say(const cli_args *args, const json_t *result)
 {
     const char *name;
     json_t *view;
-    cli_say(args, "view      loss, nats  accuracy, %%       n\n");
+    cli_say(args, "view         loss, nats  accuracy, %%       n\n");
     json_object_foreach(json_object_get(result, "views"), name, view)
     {
-        cli_say(args, "%-8s %11.4f %12.2f %7.0f\n", name, cli_number(view, "loss"),
+        cli_say(args, "%-11s %11.4f %12.2f %7.0f\n", name, cli_number(view, "loss"),
                 100.0 * cli_number(view, "accuracy"), cli_number(view, "n"));
     }
 }

@@ -48,7 +48,8 @@ enum {
     MODECONN_ERROR_CANCELLED = -8,   /**< the progress callback asked to stop */
     MODECONN_ERROR_UNSUPPORTED = -9, /**< meaningful, but not for this object */
     MODECONN_ERROR_BUFFER = -10,     /**< the caller's buffer is too small */
-    MODECONN_ERROR_SYSTEM = -11      /**< the operating system refused (threads) */
+    MODECONN_ERROR_SYSTEM = -11,     /**< the operating system refused (threads) */
+    MODECONN_ERROR_CALLBACK = -12    /**< a function of the host's failed; the text has its code */
 };
 
 /** Name of a status code, e.g. "MODECONN_ERROR_SHAPE"; "unknown status" for any other value.

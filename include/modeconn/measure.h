@@ -144,8 +144,9 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
 
 /**
  * Asks which attributes of the data a model is invariant to (Definitions 2 and 3): does
- * randomising the attribute raise its loss on the cue data? Attributes of a dataset with a cue
- * are "cue" (view randcue against cue) and "image" (randimg against cue).
+ * randomising the attribute raise its loss on the cue data (nocue, without a cue)? Attributes of a
+ * dataset with a cue are "cue" (view randcue against cue) and "image" (randimg against cue); then
+ * those of its generator and the host's own (dataset.h).
  *
  * The effect is the mean rise in per-sample loss, same samples with and without the
  * intervention; its interval is a paired percentile bootstrap. Fewer than 30 samples are always
@@ -158,7 +159,8 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
  *                 (above 0, at most 0.9999, default 0.99), "resamples" (100 to 1000000, default
  *                 2000), "batch_size", "seed" (of the bootstrap; -1 = that of the context of
  *                 `test`, so that two models are compared on the same draws)
- * @return MODECONN_OK, _ARGUMENT, _SHAPE, _UNSUPPORTED (no cue), _NUMERIC, _MEMORY
+ * @return MODECONN_OK, _ARGUMENT, _SHAPE, _UNSUPPORTED (neither a cue nor another
+ *         attribute), _NUMERIC, _CALLBACK (a function of the host's), _MEMORY
  *
  * The model is evaluated with its own running statistics.
  */
@@ -175,7 +177,7 @@ MODECONN_API int32_t modeconn_probe_measure_with_progress(const modeconn_model *
 MODECONN_API void modeconn_probe_destroy(modeconn_probe *probe);
 /** Number of attributes. */
 MODECONN_API int32_t modeconn_probe_size(const modeconn_probe *probe, int64_t *attributes);
-/** Name of attribute `index`, a static string. */
+/** Name of attribute `index`, valid as long as the probe. */
 MODECONN_API int32_t modeconn_probe_attribute(const modeconn_probe *probe, int64_t index,
                                               const char **name);
 /** Verdict, effect and its interval in nats; every output may be NULL. _UNKNOWN attribute. */

@@ -143,9 +143,11 @@ static int32_t pass_samples(matching *m)
     for (int64_t done = m->begin; done < m->end && status == MODECONN_OK;) {
         int64_t left = m->end - done;
         mc_batch batch = {m->buffer.x, m->buffer.y, left < m->batch_size ? left : m->batch_size};
-        mc_dataset_gather(job->data, NULL, done, batch.n, m->buffer.x, m->buffer.y);
-        status =
-            job->target->ops->activations(m->session[0], MC_NORM_RUNNING, &batch, visit_first, m);
+        status = mc_dataset_gather(job->data, NULL, done, batch.n, m->buffer.x, m->buffer.y);
+        if (status == MODECONN_OK) {
+            status = job->target->ops->activations(m->session[0], MC_NORM_RUNNING, &batch,
+                                                   visit_first, m);
+        }
         if (status == MODECONN_OK) {
             status = job->model->ops->activations(m->session[1], MC_NORM_RUNNING, &batch,
                                                   visit_second, m);

@@ -195,7 +195,13 @@ enum mc_stream {
     MC_STREAM_EMA = 11,         /* draw: position */
     MC_STREAM_LLRT = 20,        /* seed of the fresh last layer */
     MC_STREAM_ALIGN_ORDER = 30, /* index: restart and sweep, draw: position */
-    MC_STREAM_ALIGN_CHECK = 31  /* index: value of an image of the check */
+    MC_STREAM_ALIGN_CHECK = 31, /* index: value of an image of the check */
+    MC_STREAM_SLABS_TRAIN = 40, /* index: sample, draw: 4 * dimension and on */
+    MC_STREAM_SLABS_TEST = 41,  /* index: sample, draw: 4 * dimension and on */
+    MC_STREAM_ATTRIBUTE = 42,   /* index: sample, draw: attribute */
+    MC_STREAM_CUE_BITS = 43,    /* index: sample, draw: 1 in view randcue, else 0 */
+    MC_STREAM_AUGMENT = 44,     /* index: sample, draw: 4 * epoch and on */
+    MC_STREAM_SLAB_PLACE = 45   /* index: the bits of a slab's intervention */
 };
 
 /* The generator itself: ten rounds on a counter of four words under a key of two. */

@@ -26,6 +26,7 @@ const char *modeconn_status_name(int32_t status)
         "MODECONN_ERROR_UNSUPPORTED",
         "MODECONN_ERROR_BUFFER",
         "MODECONN_ERROR_SYSTEM",
+        "MODECONN_ERROR_CALLBACK",
     };
     const int32_t count = (int32_t)(sizeof(names) / sizeof(names[0]));
 

@@ -8,12 +8,17 @@
 #include <math.h>
 
 static const mc_option_spec dataset_specs[] = {
-    MC_OPT_STR("cue", "none|box", "none", "cue that the views of the dataset draw"),
-    MC_OPT_STR("view", "nocue|cue|randcue|randimg", "nocue", "view to see the samples through"),
+    MC_OPT_STR("cue", "none|box|domino", "none", "cue that the views of the dataset draw"),
+    MC_OPT_STR("view", NULL, "nocue",
+               "view to see the samples through: nocue, cue, randcue, randimg, rand<attribute>"),
     MC_OPT_F64("cue_proportion", 0, 1, "1", "share of each class that carries the cue in view cue"),
     MC_OPT_I64("limit", 0, 9007199254740992.0, "0", "at most the first so many samples; 0 = all"),
     MC_OPT_I64("seed", -1, 9007199254740992.0, "-1",
                "seed of the random views; -1 = the context's"),
+    MC_OPT_STR("labels", "fine|coarse", "fine", "cifar100: its 100 fine or 20 coarse labels"),
+    MC_OPT_I64("crop", 0, 1024, "0",
+               "training passes: random crop after padding with so many black pixels a side"),
+    MC_OPT_BOOL("flip", "0", "1: training passes flip an image left to right with probability 1/2"),
 };
 const mc_option_kind mc_kind_dataset = MC_OPTION_KIND("dataset", dataset_specs);
 
@@ -38,7 +43,7 @@ int32_t modeconn_dataset_open(modeconn_context *context, const char *spec, const
         return status;
     }
     mc_store *store = NULL;
-    status = mc_reader_open(context, spec, split, &store);
+    status = mc_reader_open(context, spec, split, options, &store);
     if (status < 0) {
         return status;
     }
@@ -53,6 +58,8 @@ void modeconn_dataset_destroy(modeconn_dataset *dataset)
         return;
     }
     mc_store *store = dataset->store;
+    mc_attribute_drop(dataset->attributes);
+    mc_host_cue_drop(dataset->host_cue);
     mc_free(store->context, dataset->carries);
     mc_free(store->context, dataset->index);
     mc_free(store->context, dataset);
@@ -82,8 +89,7 @@ int32_t modeconn_dataset_view(const modeconn_dataset *dataset, const char *view,
     } else if (!(proportion >= 0.0 && proportion <= 1.0)) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "proportion is %g, expected 0 to 1", proportion);
     }
-    return mc_dataset_make(dataset->store, dataset->cue, which, proportion, dataset->seed,
-                           dataset->index, dataset->n, out);
+    return mc_dataset_make(dataset, which, proportion, dataset->index, dataset->n, out);
 }
 
 int32_t modeconn_dataset_shape(const modeconn_dataset *dataset, int64_t *n, int64_t *channels,
@@ -117,7 +123,7 @@ int32_t modeconn_dataset_view_count(const modeconn_dataset *dataset, int64_t *co
     if (count == NULL) {
         return mc_null("count");
     }
-    *count = dataset->cue == NULL ? 1 : MC_VIEW_RANDIMG + 1;
+    *count = mc_view_count(dataset);
     return MODECONN_OK;
 }
 
@@ -136,7 +142,53 @@ int32_t modeconn_dataset_view_name(const modeconn_dataset *dataset, int64_t inde
         return mc_fail(MODECONN_ERROR_ARGUMENT, "view %lld, expected 0..%lld", (long long)index,
                        (long long)(count - 1));
     }
-    *name = mc_view_name((mc_view)index);
+    *name = mc_view_name(dataset, mc_view_at(dataset, index));
+    return MODECONN_OK;
+}
+
+/* Attributes in the order of the views that randomise them: cue and image, then the others. */
+static int64_t attribute_count(const modeconn_dataset *dataset)
+{
+    return (dataset->cue == NULL ? 0 : 2) + mc_attribute_count(dataset->attributes);
+}
+
+static const char *attribute_name(const modeconn_dataset *dataset, int64_t index)
+{
+    static const char *const cued[] = {"cue", "image"};
+    if (dataset->cue != NULL && index < 2) {
+        return cued[index];
+    }
+    int64_t own = index - (dataset->cue == NULL ? 0 : 2);
+    return mc_attribute_at(dataset->attributes, own)->name;
+}
+
+int32_t modeconn_dataset_attribute_count(const modeconn_dataset *dataset, int64_t *count)
+{
+    if (dataset == NULL || count == NULL) {
+        return mc_null(dataset == NULL ? "dataset" : "count");
+    }
+    *count = attribute_count(dataset);
+    return MODECONN_OK;
+}
+
+int32_t modeconn_dataset_attribute(const modeconn_dataset *dataset, int64_t index,
+                                   const char **name, const char **view)
+{
+    if (dataset == NULL) {
+        return mc_null("dataset");
+    }
+    int64_t count = attribute_count(dataset);
+    if (index < 0 || index >= count) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "attribute %lld: the dataset has %lld",
+                       (long long)index, (long long)count);
+    }
+    if (name != NULL) {
+        *name = attribute_name(dataset, index);
+    }
+    if (view != NULL) {
+        int64_t first = mc_view_count(dataset) - count; /* of the views that randomise */
+        *view = mc_view_name(dataset, mc_view_at(dataset, first + index));
+    }
     return MODECONN_OK;
 }
 
@@ -156,14 +208,22 @@ int32_t modeconn_dataset_describe(const modeconn_dataset *dataset, char *buffer,
     mc_text_add(&text, ", \"n\": %lld, \"shape\": [%lld, %lld, %lld], \"classes\": %lld",
                 (long long)dataset->n, (long long)store->channels, (long long)store->height,
                 (long long)store->width, (long long)store->classes);
-    mc_text_add(&text, ", \"cue\": \"%s\", \"view\": \"%s\", \"cue_proportion\": ",
-                dataset->cue == NULL ? "none" : dataset->cue->name, mc_view_name(dataset->view));
-    if (dataset->view == MC_VIEW_CUE || dataset->view == MC_VIEW_RANDIMG) {
+    mc_text_add(&text, ", \"cue\": ");
+    mc_text_add_json(&text, dataset->cue == NULL ? "none" : dataset->cue->name);
+    mc_text_add(&text,
+                ", \"view\": \"%s\", \"cue_proportion\": ", mc_view_name(dataset, dataset->view));
+    if (dataset->cue != NULL && dataset->view != MC_VIEW_NOCUE &&
+        dataset->view != MC_VIEW_RANDCUE) {
         mc_text_add_f64(&text, dataset->proportion);
     } else {
         mc_text_add(&text, "null");
     }
-    mc_text_add(&text, ", \"seed\": %" PRIu64 "}", dataset->seed);
+    mc_text_add(&text, ", \"seed\": %" PRIu64 ", \"attributes\": [", dataset->seed);
+    for (int64_t i = 0; i < attribute_count(dataset); i++) {
+        mc_text_add(&text, "%s\"%s\"", i == 0 ? "" : ", ", attribute_name(dataset, i));
+    }
+    mc_text_add(&text, "], \"crop\": %lld, \"flip\": %s}", (long long)dataset->crop,
+                dataset->flip ? "true" : "false");
     int32_t status = MODECONN_ERROR_MEMORY;
     if (!text.failed) {
         status = mc_text_out(text.data, buffer, capacity, needed);
@@ -196,35 +256,50 @@ static int32_t mark_carriers(modeconn_dataset *dataset)
     return MODECONN_OK;
 }
 
-int32_t mc_dataset_make(mc_store *store, const mc_cue *cue, mc_view view, double proportion,
-                        uint64_t seed, const int64_t *index, int64_t n, modeconn_dataset **out)
+/* A handle with all that it shares with `like`, its lists not filled. */
+static modeconn_dataset *make_like(const modeconn_dataset *like, int64_t n)
+{
+    const modeconn_context *context = like->store->context;
+    modeconn_dataset *dataset = mc_calloc(context, 1, sizeof(*dataset));
+    if (dataset == NULL) {
+        return NULL;
+    }
+    mc_ref_init(&dataset->ref);
+    dataset->store = mc_store_take(like->store);
+    dataset->cue = like->cue;
+    dataset->host_cue = mc_host_cue_take(like->host_cue);
+    dataset->attributes = mc_attribute_take(like->attributes);
+    dataset->seed = like->seed;
+    dataset->crop = like->crop;
+    dataset->flip = like->flip;
+    dataset->n = n;
+    dataset->index = mc_alloc(context, n, sizeof(*dataset->index));
+    dataset->carries = mc_calloc(context, n, sizeof(*dataset->carries));
+    if (dataset->index == NULL || dataset->carries == NULL) {
+        modeconn_dataset_destroy(dataset);
+        return NULL;
+    }
+    return dataset;
+}
+
+int32_t mc_dataset_make(const modeconn_dataset *like, mc_view view, double proportion,
+                        const int64_t *index, int64_t n, modeconn_dataset **out)
 {
     *out = NULL;
-    int32_t status = cue == NULL ? MODECONN_OK : cue->fits(store);
+    int32_t status = like->cue == NULL ? MODECONN_OK : like->cue->fits(like->cue, like->store);
     if (status < 0) {
         return status;
     }
-    modeconn_dataset *dataset = mc_calloc(store->context, 1, sizeof(*dataset));
+    modeconn_dataset *dataset = make_like(like, n);
     if (dataset == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    mc_ref_init(&dataset->ref);
-    dataset->store = mc_store_take(store);
-    dataset->cue = cue;
     dataset->view = view;
     dataset->proportion = proportion;
-    dataset->seed = seed;
-    dataset->n = n;
-    dataset->index = mc_alloc(store->context, n, sizeof(*dataset->index));
-    dataset->carries = mc_calloc(store->context, n, sizeof(*dataset->carries));
-    if (dataset->index == NULL || dataset->carries == NULL) {
-        modeconn_dataset_destroy(dataset);
-        return MODECONN_ERROR_MEMORY;
-    }
     for (int64_t i = 0; i < n; i++) {
         dataset->index[i] = index == NULL ? i : index[i];
     }
-    if (cue != NULL) {
+    if (dataset->cue != NULL) {
         status = mark_carriers(dataset);
         if (status < 0) {
             modeconn_dataset_destroy(dataset);
@@ -239,23 +314,23 @@ int32_t mc_dataset_from_store(mc_store *store, const modeconn_options *options,
                               modeconn_dataset **out)
 {
     *out = NULL;
-    const mc_cue *cue = NULL;
-    int32_t status = mc_cue_find(mc_option_str(options, &mc_kind_dataset, "cue"), &cue);
+    modeconn_dataset like = {.store = store, .attributes = store->attributes};
+    int32_t status = mc_cue_find(mc_option_str(options, &mc_kind_dataset, "cue"), store, &like.cue);
     if (status < 0) {
         return status;
     }
-    modeconn_dataset probe = {.store = store, .cue = cue}; /* all that mc_view_find() looks at */
     mc_view view = MC_VIEW_NOCUE;
-    status = mc_view_find(&probe, mc_option_str(options, &mc_kind_dataset, "view"), &view);
+    status = mc_view_find(&like, mc_option_str(options, &mc_kind_dataset, "view"), &view);
     if (status < 0) {
         return status;
     }
     int64_t limit = mc_option_i64(options, &mc_kind_dataset, "limit");
     int64_t n = limit > 0 && limit < store->n ? limit : store->n;
-    uint64_t seed = mc_seed(store->context, mc_option_i64(options, &mc_kind_dataset, "seed"));
-    return mc_dataset_make(store, cue, view,
-                           mc_option_f64(options, &mc_kind_dataset, "cue_proportion"), seed, NULL,
-                           n, out);
+    like.seed = mc_seed(store->context, mc_option_i64(options, &mc_kind_dataset, "seed"));
+    like.crop = mc_option_i64(options, &mc_kind_dataset, "crop");
+    like.flip = mc_option_i64(options, &mc_kind_dataset, "flip") != 0;
+    return mc_dataset_make(&like, view, mc_option_f64(options, &mc_kind_dataset, "cue_proportion"),
+                           NULL, n, out);
 }
 
 modeconn_dataset *mc_dataset_take(const modeconn_dataset *dataset)

@@ -36,8 +36,9 @@ static int32_t find_file(const modeconn_context *context, const char *folder, co
                          char **path);
 
 int32_t mc_open_fashion_mnist(modeconn_context *context, const char *rest, const char *split,
-                              mc_store **out)
+                              const modeconn_options *options, mc_store **out)
 {
+    (void)options;
     const char *folder = rest[0] == '\0' ? DEBIAN_FOLDER : rest;
     bool train = strcmp(split, "train") == 0;
     char *images = NULL, *labels = NULL;
@@ -58,24 +59,24 @@ int32_t mc_open_fashion_mnist(modeconn_context *context, const char *rest, const
     return status;
 }
 
-int32_t mc_open_idx(modeconn_context *context, const char *rest, const char *split, mc_store **out)
+int32_t mc_open_idx(modeconn_context *context, const char *rest, const char *split,
+                    const modeconn_options *options, mc_store **out)
 {
+    (void)options;
     *out = NULL;
-    const char *comma = strchr(rest, ',');
-    if (comma == NULL || comma == rest || comma[1] == '\0' || strchr(comma + 1, ',') != NULL) {
-        return mc_fail(MODECONN_ERROR_ARGUMENT,
-                       "idx:%s: expected idx:IMAGES,LABELS, two file names without commas", rest);
+    char *images = NULL;
+    const char *labels = NULL;
+    int32_t status = mc_data_two_names(context, "idx", rest, "idx:IMAGES,LABELS, two file names",
+                                       &images, &labels);
+    if (status < 0) {
+        return status;
     }
-    size_t length = strlen(rest);
-    char *images = mc_strdup(context, rest);
-    char *source = mc_alloc(context, (int64_t)length + 5, 1);
-    int32_t status = MODECONN_ERROR_MEMORY;
-    if (images != NULL && source != NULL) {
-        images[comma - rest] = '\0';
-        snprintf(source, length + 5, "idx:%s", rest);
-        status = read_pair(context, source, split, images, comma + 1, false, out);
-    }
-    mc_free(context, source);
+    mc_text source;
+    mc_text_init(&source, context);
+    mc_text_add(&source, "idx:%s", rest);
+    status = source.failed ? MODECONN_ERROR_MEMORY
+                           : read_pair(context, source.data, split, images, labels, false, out);
+    mc_text_free(&source);
     mc_free(context, images);
     return status;
 }

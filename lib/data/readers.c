@@ -15,9 +15,14 @@ const mc_reader mc_readers[] = {
     {"fashion-mnist", "[:DIR] IDX files, also .gz; default /usr/share/datasets/fashion-mnist",
      mc_open_fashion_mnist},
     {"cifar10", ":DIR binary version: data_batch_*.bin and test_batch.bin", mc_open_cifar10},
+    {"cifar100", ":DIR binary version: train.bin and test.bin", mc_open_cifar100},
+    {"dominoes", ":CIFAR,FMNIST folders as of cifar10 and fashion-mnist", mc_open_dominoes},
     {"idx", ":IMAGES,LABELS a pair of IDX files, also .gz", mc_open_idx},
+    {"npy", ":IMAGES,LABELS a pair of NumPy's .npy files", mc_open_npy},
+    {"npz", ":FILE NumPy's .npz with arrays x (or images) and y (or labels)", mc_open_npz},
     {"shapes", "[:settings] built in; settings as in size=28,channels=1,train=4000",
      mc_open_shapes},
+    {"slabs", "[:settings] built in; settings as in slabs=0+4,noise=18,train=4000", mc_open_slabs},
 };
 const int64_t mc_readers_count = (int64_t)(sizeof(mc_readers) / sizeof(mc_readers[0]));
 
@@ -37,7 +42,7 @@ static int32_t unknown_reader(const modeconn_context *context, const char *spec,
 }
 
 int32_t mc_reader_open(modeconn_context *context, const char *spec, const char *split,
-                       mc_store **out)
+                       const modeconn_options *options, mc_store **out)
 {
     *out = NULL;
     if (strcmp(split, "train") != 0 && strcmp(split, "test") != 0) {
@@ -47,7 +52,8 @@ int32_t mc_reader_open(modeconn_context *context, const char *spec, const char *
     for (int64_t i = 0; i < mc_readers_count; i++) {
         const mc_reader *reader = &mc_readers[i];
         if (strlen(reader->name) == length && memcmp(reader->name, spec, length) == 0) {
-            return reader->open(context, spec + length + (spec[length] == ':'), split, out);
+            return reader->open(context, spec + length + (spec[length] == ':'), split, options,
+                                out);
         }
     }
     return unknown_reader(context, spec, length < 100 ? length : 100);
@@ -84,4 +90,41 @@ char *mc_data_path(const modeconn_context *context, const char *folder, const ch
         snprintf(path, size, "%s/%s", folder, name);
     }
     return path;
+}
+
+int32_t mc_data_two_names(const modeconn_context *context, const char *reader, const char *rest,
+                          const char *expected, char **first, const char **second)
+{
+    const char *comma = strchr(rest, ',');
+    *first = NULL;
+    if (comma == NULL || comma == rest || comma[1] == '\0' || strchr(comma + 1, ',') != NULL) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "%s:%s: expected %s without commas", reader, rest,
+                       expected);
+    }
+    *first = mc_strdup(context, rest);
+    if (*first == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    (*first)[comma - rest] = '\0';
+    *second = *first + (comma - rest) + 1;
+    return MODECONN_OK;
+}
+
+void mc_settings_text(mc_text *text, const char *name, const modeconn_options *options,
+                      const mc_option_kind *kind, uint64_t seed)
+{
+    mc_text_add(text, "%s:", name);
+    for (int64_t i = 0; i < kind->n_specs; i++) {
+        const mc_option_spec *spec = &kind->specs[i];
+        mc_text_add(text, "%s%s=", i == 0 ? "" : ",", spec->key);
+        if (strcmp(spec->key, "seed") == 0) {
+            mc_text_add(text, "%llu", (unsigned long long)seed);
+        } else if (spec->type == MODECONN_OPTION_F64) {
+            mc_text_add_f64(text, mc_option_f64(options, kind, spec->key));
+        } else if (spec->type == MODECONN_OPTION_I64) {
+            mc_text_add(text, "%lld", (long long)mc_option_i64(options, kind, spec->key));
+        } else {
+            mc_text_add(text, "%s", mc_option_str(options, kind, spec->key));
+        }
+    }
 }

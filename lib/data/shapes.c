@@ -37,30 +37,10 @@ static void draw_image(void *arg, int64_t task, int worker)
         mc_shapes_image(job->seed, job->stream, task, job->size, job->channels, job->noise, pixels);
 }
 
-/* Every setting spelled out, so that results say what the images were. */
-static int32_t provenance(const modeconn_context *context, const modeconn_options *options,
-                          uint64_t seed, mc_text *text)
-{
-    mc_text_init(text, context);
-    mc_text_add(text, "shapes:");
-    for (int64_t i = 0; i < mc_kind_shapes.n_specs; i++) {
-        const mc_option_spec *spec = &mc_kind_shapes.specs[i];
-        mc_text_add(text, "%s%s=", i == 0 ? "" : ",", spec->key);
-        if (strcmp(spec->key, "seed") == 0) {
-            mc_text_add(text, "%llu", (unsigned long long)seed);
-        } else if (spec->type == MODECONN_OPTION_F64) {
-            mc_text_add_f64(text, mc_option_f64(options, &mc_kind_shapes, spec->key));
-        } else {
-            mc_text_add(text, "%lld",
-                        (long long)mc_option_i64(options, &mc_kind_shapes, spec->key));
-        }
-    }
-    return text->failed ? MODECONN_ERROR_MEMORY : MODECONN_OK;
-}
-
 int32_t mc_open_shapes(modeconn_context *context, const char *rest, const char *split,
-                       mc_store **out)
+                       const modeconn_options *of_dataset, mc_store **out)
 {
+    (void)of_dataset;
     *out = NULL;
     modeconn_options *options = NULL;
     int32_t status = modeconn_options_create(context, "shapes", &options);
@@ -82,8 +62,9 @@ int32_t mc_open_shapes(modeconn_context *context, const char *rest, const char *
         .channels = mc_option_i64(options, &mc_kind_shapes, "channels"),
         .noise = mc_option_f64(options, &mc_kind_shapes, "noise"),
     };
-    status = provenance(context, options, job.seed, &source);
-    if (status < 0) {
+    mc_settings_text(&source, "shapes", options, &mc_kind_shapes, job.seed);
+    if (source.failed) {
+        status = MODECONN_ERROR_MEMORY;
         goto done;
     }
     status = mc_store_create(context, source.data, split, job.n, job.channels, job.size, job.size,

@@ -89,6 +89,9 @@ void mc_store_drop(mc_store *store)
     modeconn_context *context = store->context;
     modeconn_release_fn release = store->release;
     void *user = store->release_user;
+    mc_attribute_drop(store->attributes);
+    mc_free(context, store->partners.images);
+    mc_free(context, store->partners.partner);
     if (store->owned) {
         mc_free(context, (void *)store->u8);
         mc_free(context, (void *)store->f32);

@@ -10,8 +10,7 @@
 static int32_t same_view(const modeconn_dataset *dataset, const int64_t *index, int64_t n,
                          modeconn_dataset **out)
 {
-    return mc_dataset_make(dataset->store, dataset->cue, dataset->view, dataset->proportion,
-                           dataset->seed, index, n, out);
+    return mc_dataset_make(dataset, dataset->view, dataset->proportion, index, n, out);
 }
 
 int32_t modeconn_dataset_subset(const modeconn_dataset *dataset, const int64_t *indices, int64_t n,

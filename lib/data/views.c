@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The four views of dataset.h. What a view does to sample i of a handle is a pure function of the
+ * The views of dataset.h. What a view does to sample i of a handle is a pure function of the
  * handle and i: random draws are keyed by the sample's place in the store, so they are the same
  * in any order of access, on any thread, and in every subset that holds the sample.
  */
@@ -13,20 +13,6 @@ static const char *const view_names[] = {
     [MC_VIEW_RANDCUE] = "randcue",
     [MC_VIEW_RANDIMG] = "randimg",
 };
-
-int32_t modeconn_dataset_read(const modeconn_dataset *dataset, const int64_t *indices, int64_t n,
-                              float *images, int32_t *labels)
-{
-    if (dataset == NULL) {
-        return mc_null("dataset");
-    }
-    int32_t status = mc_dataset_check_indices(dataset, indices, n);
-    if (status < 0) {
-        return status;
-    }
-    mc_dataset_gather(dataset, indices, 0, n, images, labels);
-    return MODECONN_OK;
-}
 
 int32_t modeconn_dataset_cue_values(const modeconn_dataset *dataset, const int64_t *indices,
                                     int64_t n, int32_t *values)
@@ -42,7 +28,8 @@ int32_t modeconn_dataset_cue_values(const modeconn_dataset *dataset, const int64
         return status;
     }
     for (int64_t i = 0; i < n; i++) {
-        values[i] = (int32_t)mc_dataset_cue_value(dataset, indices == NULL ? i : indices[i]);
+        values[i] =
+            (int32_t)mc_dataset_cue_setting(dataset, indices == NULL ? i : indices[i]).value;
     }
     return MODECONN_OK;
 }
@@ -62,50 +49,88 @@ int32_t mc_dataset_check_indices(const modeconn_dataset *dataset, const int64_t 
     return MODECONN_OK;
 }
 
-const char *mc_view_name(mc_view view)
+int64_t mc_view_count(const modeconn_dataset *dataset)
 {
-    return view_names[view];
+    return (dataset->cue == NULL ? 1 : (int64_t)MC_VIEW_ATTRIBUTE) +
+           mc_attribute_count(dataset->attributes);
+}
+
+mc_view mc_view_at(const modeconn_dataset *dataset, int64_t index)
+{
+    /* Without a cue the attributes follow right after nocue. */
+    return (mc_view)(dataset->cue == NULL && index > 0 ? index - 1 + MC_VIEW_ATTRIBUTE : index);
+}
+
+const char *mc_view_name(const modeconn_dataset *dataset, mc_view view)
+{
+    return view < MC_VIEW_ATTRIBUTE
+               ? view_names[view]
+               : mc_attribute_at(dataset->attributes, view - MC_VIEW_ATTRIBUTE)->view;
+}
+
+const mc_attribute *mc_dataset_randomised(const modeconn_dataset *dataset)
+{
+    return dataset->view < MC_VIEW_ATTRIBUTE
+               ? NULL
+               : mc_attribute_at(dataset->attributes, dataset->view - MC_VIEW_ATTRIBUTE);
+}
+
+static int32_t unknown_view(const modeconn_dataset *dataset, const char *name)
+{
+    for (int i = MC_VIEW_CUE; i < MC_VIEW_ATTRIBUTE; i++) {
+        if (strcmp(name, view_names[i]) == 0) { /* it would be there with a cue */
+            return mc_fail(MODECONN_ERROR_UNKNOWN, "view \"%s\" of a dataset without a cue", name);
+        }
+    }
+    mc_text names;
+    mc_text_init(&names, dataset->store->context);
+    for (int64_t i = 0; i < mc_view_count(dataset); i++) {
+        mc_text_add(&names, "%s%s", i == 0 ? "" : ", ",
+                    mc_view_name(dataset, mc_view_at(dataset, i)));
+    }
+    int32_t status = names.failed ? MODECONN_ERROR_MEMORY
+                                  : mc_fail(MODECONN_ERROR_UNKNOWN,
+                                            "no view \"%.100s\": there are %s", name, names.data);
+    mc_text_free(&names);
+    return status;
 }
 
 int32_t mc_view_find(const modeconn_dataset *dataset, const char *name, mc_view *view)
 {
-    for (int i = MC_VIEW_NOCUE; i <= MC_VIEW_RANDIMG; i++) {
-        if (strcmp(name, view_names[i]) == 0) {
-            if (dataset->cue == NULL && i != MC_VIEW_NOCUE) {
-                return mc_fail(MODECONN_ERROR_UNKNOWN,
-                               "view \"%s\" of a dataset without a cue: it has only nocue", name);
-            }
-            *view = (mc_view)i;
+    for (int64_t i = 0; i < mc_view_count(dataset); i++) {
+        if (strcmp(name, mc_view_name(dataset, mc_view_at(dataset, i))) == 0) {
+            *view = mc_view_at(dataset, i);
             return MODECONN_OK;
         }
     }
-    return mc_fail(MODECONN_ERROR_UNKNOWN, "no view \"%s\": there are nocue, cue, randcue, randimg",
-                   name);
+    return unknown_view(dataset, name);
 }
 
-int64_t mc_dataset_cue_value(const modeconn_dataset *dataset, int64_t i)
+mc_cue_setting mc_dataset_cue_setting(const modeconn_dataset *dataset, int64_t i)
 {
     const mc_cue *cue = dataset->cue;
-    uint64_t sample = (uint64_t)dataset->index[i];
-    int64_t value = -1;
-    switch (dataset->view) {
-    case MC_VIEW_NOCUE:
-        return -1;
-    case MC_VIEW_CUE:
-    case MC_VIEW_RANDIMG:
-        if (dataset->carries[i]) {
-            value = cue->value_of_label(dataset->store->labels[sample]);
-        }
-        break;
-    case MC_VIEW_RANDCUE:
-        value = mc_random_below(dataset->seed, MC_STREAM_RANDCUE, sample, 0, cue->range);
-        break;
+    int64_t sample = dataset->index[i];
+    mc_cue_setting setting = {
+        .sample = sample, .label = dataset->store->labels[sample], .value = -1};
+    if (cue == NULL || dataset->view == MC_VIEW_NOCUE) {
+        return setting;
     }
-    return value >= 0 && cue->visible(value) ? value : -1;
+    setting.randomised = dataset->view == MC_VIEW_RANDCUE;
+    if (setting.randomised) {
+        setting.value = mc_random_below(dataset->seed, MC_STREAM_RANDCUE, (uint64_t)sample, 0,
+                                        cue->range(cue, dataset->store));
+    } else if (dataset->carries[i]) {
+        setting.value = cue->value_of(dataset->store, sample);
+    }
+    if (setting.value >= 0 && !cue->visible(setting.value)) {
+        setting.value = -1;
+    }
+    setting.random = mc_random_u64(dataset->seed, MC_STREAM_CUE_BITS, (uint64_t)sample,
+                                   setting.randomised ? 1 : 0);
+    return setting;
 }
 
-/* The sample of the store whose pixels sample i shows. */
-static int64_t image_of(const modeconn_dataset *dataset, int64_t i)
+int64_t mc_dataset_image_of(const modeconn_dataset *dataset, int64_t i)
 {
     int64_t sample = dataset->index[i];
     if (dataset->view != MC_VIEW_RANDIMG) {
@@ -115,67 +140,4 @@ static int64_t image_of(const modeconn_dataset *dataset, int64_t i)
     double u = mc_random_f64(dataset->seed, MC_STREAM_RANDIMG, (uint64_t)sample, 0);
     int64_t j = (int64_t)(u * (double)dataset->n);
     return dataset->index[j < dataset->n ? j : dataset->n - 1];
-}
-
-typedef struct gather_job {
-    const modeconn_dataset *dataset;
-    const int64_t *indices;
-    int64_t first, n, chunk, pixels;
-    float *images;
-    int32_t *labels;
-    float level[256]; /* of a uint8 pixel */
-} gather_job;
-
-static void gather_image(const gather_job *job, int64_t i, float *x)
-{
-    const modeconn_dataset *dataset = job->dataset;
-    const mc_store *store = dataset->store;
-    int64_t from = image_of(dataset, i) * job->pixels;
-    if (store->u8 != NULL) {
-        const uint8_t *pixel = store->u8 + from;
-        for (int64_t p = 0; p < job->pixels; p++) {
-            x[p] = job->level[pixel[p]];
-        }
-    } else {
-        memcpy(x, store->f32 + from, (size_t)job->pixels * sizeof(float));
-    }
-    int64_t value = mc_dataset_cue_value(dataset, i);
-    if (value >= 0) {
-        dataset->cue->draw(value, store->channels, store->height, store->width, x);
-    }
-}
-
-static void gather_task(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const gather_job *job = arg;
-    int64_t begin = task * job->chunk;
-    int64_t end = begin + job->chunk < job->n ? begin + job->chunk : job->n;
-    for (int64_t k = begin; k < end; k++) {
-        int64_t i = job->indices == NULL ? job->first + k : job->indices[k];
-        if (job->labels != NULL) {
-            job->labels[k] = job->dataset->store->labels[job->dataset->index[i]];
-        }
-        if (job->images != NULL) {
-            gather_image(job, i, job->images + k * job->pixels);
-        }
-    }
-}
-
-void mc_dataset_gather(const modeconn_dataset *dataset, const int64_t *indices, int64_t first,
-                       int64_t n, float *images, int32_t *labels)
-{
-    if (n <= 0) {
-        return;
-    }
-    const mc_store *store = dataset->store;
-    gather_job job = {dataset, indices, first, n, 0, 0, images, labels, {0}};
-    job.pixels = store->channels * store->height * store->width;
-    /* In float32 and in this order, as PyTorch's ToTensor and Normalize((0.5,), (0.5,)) do. */
-    for (int i = 0; i < 256; i++) {
-        job.level[i] = ((float)i / 255.0F - 0.5F) / 0.5F;
-    }
-    /* About 64 Ki values a task: enough to be worth handing over, small enough to share out. */
-    job.chunk = job.pixels >= 65536 ? 1 : 65536 / job.pixels;
-    mc_pool_run(store->context->pool, (n + job.chunk - 1) / job.chunk, gather_task, &job);
 }

@@ -207,16 +207,16 @@ static double step_rate(const cbft *run, int64_t step)
     return mc_schedule_rate(&run->schedule, step > run->hold ? step - run->hold : 0);
 }
 
-static mc_batch gather(cbft *run, int which, int64_t step)
+static int32_t gather(cbft *run, int which, int64_t epoch, int64_t step, mc_batch *out)
 {
     int64_t first = step * run->batch_size[which];
     int64_t left = run->data[which]->n - first;
     mc_batch batch = {run->buffer[which].x, run->buffer[which].y,
                       left < run->batch_size[which] ? left : run->batch_size[which]};
-    mc_dataset_gather(run->data[which], run->order[which] + first, 0, batch.n, run->buffer[which].x,
-                      run->buffer[which].y);
     run->seen[which] += batch.n;
-    return batch;
+    *out = batch;
+    return mc_dataset_gather_training(run->data[which], run->order[which] + first, batch.n,
+                                      run->seed, epoch, run->buffer[which].x, run->buffer[which].y);
 }
 
 /* L_B, and its gradient by theta without the sign, which only the loss tells. */
@@ -305,11 +305,14 @@ static int32_t cbft_step(cbft *run, int64_t epoch, int64_t step)
     bool with_invariance = epoch >= run->invariance_from;
     double rate = step_rate(run, global), barrier = 0, started = mc_seconds();
     float sign = 0;
-    int32_t status = MODECONN_OK;
-    mc_batch clean = gather(run, CLEAN, step), cue = gather(run, CUE, step);
+    mc_batch clean, cue;
+    int32_t status = gather(run, CLEAN, epoch, step, &clean);
+    if (status == MODECONN_OK) {
+        status = gather(run, CUE, epoch, step, &cue);
+    }
 
     run->objective.weight = with_invariance ? run->lambda / (double)run->job->tuned->classes : 0;
-    if (with_barrier) {
+    if (status == MODECONN_OK && with_barrier) {
         status = barrier_gradient(run, &cue, mc_cbft_draw_t(run->seed, &run->law, global), &barrier,
                                   &sign);
     }

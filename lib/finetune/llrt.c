@@ -49,9 +49,11 @@ static int32_t represent(retraining *run, mc_finetune_job *job)
     for (int64_t done = 0; status == MODECONN_OK && done < run->n; done += max) {
         int64_t n = run->n - done < max ? run->n - done : max;
         mc_batch batch = {buffer.x, run->y + done, n};
-        mc_dataset_gather(job->clean, NULL, done, n, buffer.x, run->y + done);
-        status =
-            model->ops->outputs(session, MC_NORM_RUNNING, &batch, NULL, run->z + done * run->width);
+        status = mc_dataset_gather(job->clean, NULL, done, n, buffer.x, run->y + done);
+        if (status == MODECONN_OK) {
+            status = model->ops->outputs(session, MC_NORM_RUNNING, &batch, NULL,
+                                         run->z + done * run->width);
+        }
         if (status == MODECONN_OK) {
             status = mc_relay_count(&job->relay);
         }

@@ -257,7 +257,8 @@ static int32_t look(looking *run)
         int64_t left = run->data->n - done;
         run->samples = left < run->batch_size ? left : run->batch_size;
         mc_batch batch = {run->buffer.x, run->buffer.y, run->samples};
-        mc_dataset_gather(run->data, NULL, done, run->samples, run->buffer.x, run->buffer.y);
+        status =
+            mc_dataset_gather(run->data, NULL, done, run->samples, run->buffer.x, run->buffer.y);
         for (run->which = X; run->which <= Y && status == MODECONN_OK; run->which++) {
             run->next = 0;
             status = run->model[run->which]->ops->activations(run->session[run->which],
@@ -407,8 +408,11 @@ static int32_t create(modeconn_cka **out, const looking *run, const modeconn_dat
     }
     made->context = mc_context_take(context);
     made->n = run->data->n;
-    made->view = mc_view_name(run->data->view);
-    int32_t status = mc_layer_list_open(&made->layers[X], run->model[X], choice);
+    const char *view = mc_view_name(run->data, run->data->view);
+    made->view = mc_names_copy(context, &view, 1);
+    int32_t status = made->view == NULL
+                         ? MODECONN_ERROR_MEMORY
+                         : mc_layer_list_open(&made->layers[X], run->model[X], choice);
     if (status == MODECONN_OK) {
         status = mc_layer_list_open(&made->layers[Y], run->model[Y], choice);
     }
@@ -501,6 +505,7 @@ void modeconn_cka_destroy(modeconn_cka *cka)
             mc_layer_list_free(&cka->layers[a]);
         }
     }
+    mc_free(context, cka->view);
     mc_free(context, cka->rows);
     mc_free(context, cka->value);
     mc_free(context, cka->debiased);

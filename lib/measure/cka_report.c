@@ -69,7 +69,7 @@ int32_t modeconn_cka_json(const modeconn_cka *cka, char *buffer, int64_t capacit
     }
     ok = mc_json_add(out, "layers", layers) && ok;
     ok = mc_json_add(out, "n", json_integer(cka->n)) && ok;
-    ok = mc_json_add(out, "view", json_string(cka->view)) && ok;
+    ok = mc_json_add(out, "view", json_string(cka->view[0])) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(cka->origin.batch_size)) && ok;
     ok = mc_json_add(out, "models", mc_provenance_models(&cka->origin)) && ok;
     ok = mc_json_add(out, "data", mc_provenance_test(&cka->origin)) && ok;

@@ -42,7 +42,7 @@ static int32_t attribute_verdict(const modeconn_comparison *comparison, int64_t 
 static int32_t overall_verdict(const modeconn_comparison *comparison)
 {
     int32_t overall = MODECONN_VERDICT_SIMILAR;
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
+    for (int64_t a = 0; a < comparison->probes[0]->n_attributes; a++) {
         int32_t verdict = attribute_verdict(comparison, a);
         if (verdict == MODECONN_VERDICT_DISSIMILAR) {
             return verdict;
@@ -59,6 +59,7 @@ typedef struct both {
     modeconn_progress_fn fn;
     void *user;
     int32_t which; /* probe that runs */
+    int64_t attributes;
 } both;
 
 static int32_t relay(void *user, int64_t epoch, int64_t step, int64_t total, double loss,
@@ -67,7 +68,7 @@ static int32_t relay(void *user, int64_t epoch, int64_t step, int64_t total, dou
     const both *probes = user;
     /* Of the first model's share only the first's end is in sight. */
     double left = probes->which == 0 ? NAN : seconds_left;
-    return probes->fn(probes->user, epoch + probes->which * mc_interventions_count,
+    return probes->fn(probes->user, epoch + probes->which * probes->attributes,
                       step + probes->which * total, 2 * total, loss, accuracy, rate, left);
 }
 
@@ -76,8 +77,8 @@ static int32_t probe_both(modeconn_comparison *made, const modeconn_model *const
                           modeconn_progress_fn progress, void *user)
 {
     static const char *const names[2] = {"first model", "second model"};
-    both probes = {progress, user, 0};
-    int32_t status = MODECONN_OK;
+    both probes = {.fn = progress, .user = user};
+    int32_t status = modeconn_dataset_attribute_count(test, &probes.attributes);
     for (int32_t which = 0; status == MODECONN_OK && which < 2; which++) {
         probes.which = which;
         status = modeconn_probe_measure_with_progress(models[which], test, options,
@@ -199,9 +200,9 @@ int32_t modeconn_comparison_json(const modeconn_comparison *comparison, char *bu
     }
     json_t *out = json_object(), *attributes = json_object();
     bool ok = mc_json_add(out, "verdict", json_string(modeconn_verdict_name(comparison->verdict)));
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
+    for (int64_t a = 0; a < comparison->probes[0]->n_attributes; a++) {
         json_t *attribute = attribute_json(comparison, a);
-        ok = mc_json_add(attributes, mc_interventions[a].attribute, attribute) && ok;
+        ok = mc_json_add(attributes, comparison->probes[0]->attributes[a], attribute) && ok;
     }
     ok = mc_json_add(out, "attributes", attributes) && ok;
     ok = mc_probe_settings_json(comparison->probes[0], out) && ok;
@@ -225,8 +226,8 @@ int32_t modeconn_comparison_csv(const modeconn_comparison *comparison, char *buf
     mc_text_add(&text, "attribute,verdict,first_verdict,first_effect,first_low,first_high,"
                        "second_verdict,second_effect,second_low,second_high,margin,confidence,"
                        "n\n");
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
-        mc_text_add(&text, "%s,%s", mc_interventions[a].attribute,
+    for (int64_t a = 0; a < comparison->probes[0]->n_attributes; a++) {
+        mc_text_add(&text, "%s,%s", comparison->probes[0]->attributes[a],
                     modeconn_verdict_name(attribute_verdict(comparison, a)));
         mc_finding_csv(&comparison->probes[0]->findings[a], &text);
         mc_finding_csv(&comparison->probes[1]->findings[a], &text);

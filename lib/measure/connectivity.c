@@ -272,14 +272,15 @@ static int32_t allocate_views(modeconn_connectivity *made, const mc_evaluator *e
 {
     int64_t points = made->points;
     made->t = mc_calloc(made->context, points, sizeof(double));
+    made->names = mc_names_copy(made->context, evaluator->names, made->n_views);
     made->views = mc_calloc(made->context, made->n_views, sizeof(*made->views));
     made->values = mc_calloc(made->context, made->n_views * ARRAYS * points, sizeof(double));
-    if (made->t == NULL || made->views == NULL || made->values == NULL) {
+    if (made->names == NULL || made->t == NULL || made->views == NULL || made->values == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
     for (int64_t v = 0; v < made->n_views; v++) {
         double *values = made->values + v * ARRAYS * points;
-        made->views[v] = (mc_rise){.view = evaluator->names[v],
+        made->views[v] = (mc_rise){.view = made->names[v],
                                    .loss = values,
                                    .accuracy = values + points,
                                    .excess = values + 2 * points,
@@ -383,6 +384,7 @@ void modeconn_connectivity_destroy(modeconn_connectivity *connectivity)
     }
     modeconn_context *context = connectivity->context;
     mc_free(context, connectivity->t);
+    mc_free(context, connectivity->names);
     mc_free(context, connectivity->views);
     mc_free(context, connectivity->values);
     mc_provenance_free(&connectivity->origin);

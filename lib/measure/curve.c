@@ -18,7 +18,7 @@ const mc_option_kind mc_kind_curve = MC_OPTION_KIND("curve", curve_options);
 struct modeconn_curve {
     modeconn_context *context;
     int64_t n, points, n_views;
-    const char **names;      /* static strings */
+    const char **names;      /* [n_views] */
     double *t;               /* [points] */
     double *loss, *accuracy; /* [n_views][points] */
     const char *family;      /* static string */
@@ -50,14 +50,12 @@ static int32_t curve_create(modeconn_curve **out, const mc_evaluator *evaluator,
     made->points = points;
     made->n_views = views;
     made->family = path->family->name;
-    made->names = mc_calloc(context, views, sizeof(*made->names));
+    made->names = mc_names_copy(context, evaluator->names, views);
     made->t = mc_calloc(context, points, sizeof(double));
     made->loss = mc_calloc(context, views * points, sizeof(double));
     made->accuracy = mc_calloc(context, views * points, sizeof(double));
     int32_t status = MODECONN_ERROR_MEMORY;
     if (made->names != NULL && made->t != NULL && made->loss != NULL && made->accuracy != NULL) {
-        memcpy((void *)made->names, (const void *)evaluator->names,
-               (size_t)views * sizeof(*made->names));
         status = mc_provenance_init(&made->origin, context, path->points[0],
                                     path->points[path->n_points - 1], test, &evaluator->plan,
                                     evaluator->batch_size);

@@ -15,7 +15,7 @@ const mc_option_kind mc_kind_evaluate = MC_OPTION_KIND("evaluate", evaluate_opti
 struct modeconn_evaluation {
     modeconn_context *context;
     int64_t n, n_views;
-    const char **names; /* static strings */
+    const char **names; /* [n_views] */
     double *loss, *accuracy;
     mc_provenance origin;
 };
@@ -32,13 +32,11 @@ static int32_t evaluation_create(modeconn_evaluation **out, const mc_evaluator *
     made->context = mc_context_take(context);
     made->n = evaluator->n;
     made->n_views = views;
-    made->names = mc_calloc(context, views, sizeof(*made->names));
+    made->names = mc_names_copy(context, evaluator->names, views);
     made->loss = mc_calloc(context, views, sizeof(double));
     made->accuracy = mc_calloc(context, views, sizeof(double));
     int32_t status = MODECONN_ERROR_MEMORY;
     if (made->names != NULL && made->loss != NULL && made->accuracy != NULL) {
-        memcpy((void *)made->names, (const void *)evaluator->names,
-               (size_t)views * sizeof(*made->names));
         status = mc_provenance_init(&made->origin, context, model, NULL, test, &evaluator->plan,
                                     evaluator->batch_size);
     }

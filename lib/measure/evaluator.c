@@ -18,7 +18,7 @@ static bool named_before(const char *const *names, int64_t count, const char *na
     return false;
 }
 
-/* Static names of the views in a comma list, [capacity] of them at most. */
+/* The test set's names of the views in a comma list, [capacity] of them at most. */
 static int32_t parse_views(modeconn_context *context, const modeconn_dataset *test,
                            const char *list, const char **names, int64_t capacity, int64_t *count)
 {
@@ -39,7 +39,7 @@ static int32_t parse_views(modeconn_context *context, const modeconn_dataset *te
             status = mc_fail(MODECONN_ERROR_ARGUMENT, "views: \"%s\" twice", name);
         }
         if (status == MODECONN_OK && *count < capacity) {
-            names[(*count)++] = mc_view_name(view);
+            names[(*count)++] = mc_view_name(test, view);
         }
         name = comma != NULL ? comma + 1 : NULL;
     }
@@ -85,6 +85,26 @@ int32_t mc_views_open(modeconn_context *context, const modeconn_dataset *test, c
     *names = named;
     *views = opened;
     return MODECONN_OK;
+}
+
+const char **mc_names_copy(const modeconn_context *context, const char *const *names, int64_t n)
+{
+    size_t size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        size += sizeof(char *) + strlen(names[i]) + 1;
+    }
+    const char **copy = mc_alloc(context, (int64_t)size, 1);
+    if (copy == NULL) {
+        return NULL;
+    }
+    char *text = (char *)(copy + n);
+    for (int64_t i = 0; i < n; i++) {
+        size_t length = strlen(names[i]) + 1;
+        memcpy(text, names[i], length);
+        copy[i] = text;
+        text += length;
+    }
+    return copy;
 }
 
 void mc_views_close(modeconn_context *context, int64_t count, const char **names,

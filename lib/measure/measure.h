@@ -110,6 +110,9 @@ int32_t mc_views_open(modeconn_context *context, const modeconn_dataset *test, c
 void mc_views_close(modeconn_context *context, int64_t count, const char **names,
                     modeconn_dataset **views);
 
+/* Names [n] with their texts in one allocation, for results that outlive the dataset. */
+const char **mc_names_copy(const modeconn_context *context, const char *const *names, int64_t n);
+
 /* The keys that evaluation and curves share, for a kind's table. */
 #define MC_OPTIONS_EVALUATE                                                                        \
     MC_OPT_I64("batch_size", 1, 1048576, "500", "samples per batch of the evaluation"),            \
@@ -170,7 +173,8 @@ struct modeconn_patterns {
     mc_layer_list layers;
     double *t;                   /* [points] */
     mc_pattern_figures *figures; /* [layers][points] */
-    const char *family, *view;   /* static strings; view NULL: that of the handle */
+    const char *family; /* static string */
+    const char **view;  /* [1] */
     mc_provenance origin;
 };
 
@@ -182,20 +186,13 @@ struct modeconn_cka {
     mc_layer_list layers[2];
     int64_t *rows;            /* [layers] */
     double *value, *debiased; /* [layers] */
-    const char *view;         /* static string */
+    const char **view;        /* [1] */
     mc_provenance origin;
 };
 
 /* ---- probes (probe.c) -------------------------------------------------------------------- */
 
-/* An intervention asks for one attribute: losses on `view` against losses on the view "cue". One
- * row of mc_interventions. */
-typedef struct mc_intervention {
-    const char *attribute, *view;
-} mc_intervention;
-extern const mc_intervention mc_interventions[];
-extern const int64_t mc_interventions_count;
-
+/* What a probe found about one attribute of the test set. */
 typedef struct mc_finding {
     int32_t verdict;
     double effect, low, high; /* nats */
@@ -203,7 +200,9 @@ typedef struct mc_finding {
 
 struct modeconn_probe {
     modeconn_context *context;
-    mc_finding *findings; /* [mc_interventions_count] */
+    int64_t n_attributes;
+    const char **attributes; /* [n_attributes] names */
+    mc_finding *findings;    /* [n_attributes] */
     double margin, confidence;
     int64_t n, resamples;
     uint64_t seed;
@@ -236,7 +235,7 @@ typedef struct mc_path_end {
 } mc_path_end;
 
 typedef struct mc_rise {
-    const char *view; /* static string */
+    const char *view; /* one of the connectivity's names */
     int32_t verdict;
     int64_t at;                     /* the point that decides */
     double height, low, high;       /* largest of the excess and of its band, at least 0 */
@@ -251,7 +250,8 @@ struct modeconn_connectivity {
     double tolerance, minimum_loss, confidence;
     uint64_t seed;
     double *t;
-    mc_rise *views; /* [n_views] */
+    const char **names; /* [n_views] */
+    mc_rise *views;     /* [n_views] */
     double *values; /* the views' arrays */
     int32_t verdict;
     int64_t weakest_view, weakest_point;

@@ -153,10 +153,10 @@ static int32_t bind_at(looking *run, int which, double t)
 static int32_t look_at_batch(looking *run, int64_t done)
 {
     int64_t left = run->data->n - done;
-    int32_t status = MODECONN_OK;
     run->samples = left < run->batch_size ? left : run->batch_size;
     mc_batch batch = {run->buffer.x, run->buffer.y, run->samples};
-    mc_dataset_gather(run->data, NULL, done, run->samples, run->buffer.x, run->buffer.y);
+    int32_t status =
+        mc_dataset_gather(run->data, NULL, done, run->samples, run->buffer.x, run->buffer.y);
     for (int which = 0; which < MODELS && status == MODECONN_OK; which++) {
         run->which = which;
         run->next = 0;
@@ -308,9 +308,10 @@ static int32_t create(modeconn_patterns **out, const looking *run, const modecon
     made->n = run->data->n;
     made->points = mc_option_i64(options, &mc_kind_patterns, "points");
     made->family = path->family->name;
-    made->view = mc_view_name(run->data->view);
+    const char *view = mc_view_name(run->data, run->data->view);
+    made->view = mc_names_copy(context, &view, 1);
     made->t = mc_calloc(context, made->points, sizeof(double));
-    int32_t status = made->t == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    int32_t status = made->t == NULL || made->view == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
     if (status == MODECONN_OK) {
         status = mc_layer_list_open(&made->layers, run->model, MC_LAYERS_RELU);
     }
@@ -400,6 +401,7 @@ void modeconn_patterns_destroy(modeconn_patterns *patterns)
     if (patterns->layers.context != NULL) {
         mc_layer_list_free(&patterns->layers);
     }
+    mc_free(context, patterns->view);
     mc_free(context, patterns->t);
     mc_free(context, patterns->figures);
     if (patterns->origin.context != NULL) {

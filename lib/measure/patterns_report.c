@@ -151,7 +151,7 @@ int32_t modeconn_patterns_json(const modeconn_patterns *patterns, char *buffer, 
     }
     ok = mc_json_add(out, "layers", layers) && ok;
     ok = mc_json_add(out, "n", json_integer(patterns->n)) && ok;
-    ok = mc_json_add(out, "view", json_string(patterns->view)) && ok;
+    ok = mc_json_add(out, "view", json_string(patterns->view[0])) && ok;
     ok = mc_json_add(out, "statistics", mc_provenance_statistics(&patterns->origin)) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(patterns->origin.batch_size)) && ok;
     json_t *path = mc_provenance_path(&patterns->origin, patterns->family);

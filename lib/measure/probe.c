@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Invariance probes (paper, Definitions 2 and 3). For each intervention, with l_i the loss of
- * sample i on the view "cue" and l'_i its loss on the intervention's view:
+ * Invariance probes (paper, Definitions 2 and 3). For each attribute of the test set, with l_i the
+ * loss of sample i on the view "cue" ("nocue" of a dataset without a cue) and l'_i its loss on the
+ * view that randomises the attribute:
  *
  *   d_i = l'_i - l_i,  effect = mean_i d_i,  low..high = bootstrap interval of the effect
  *
@@ -11,13 +12,6 @@
 #include "measure/measure.h"
 #include <math.h>
 #include <string.h>
-
-const mc_intervention mc_interventions[] = {
-    {"cue", "randcue"},
-    {"image", "randimg"},
-};
-const int64_t mc_interventions_count =
-    (int64_t)(sizeof(mc_interventions) / sizeof(mc_interventions[0]));
 
 static const mc_option_spec probe_options[] = {
     MC_OPT_POSITIVE("margin", "0.1", "largest mean rise in loss that counts as none, nats"),
@@ -56,24 +50,30 @@ int32_t mc_probe_verdict(double low, double high, double margin, int64_t n)
     return low > margin ? MODECONN_VERDICT_DEPENDENT : MODECONN_VERDICT_UNDECIDED;
 }
 
-/* Attributes done: the view "cue" and then one view each, equally many batches a view. */
+/* Progress in batches, equally many a view: first the samples as they are, then one view an
+ * attribute. */
+typedef struct counter {
+    mc_progress progress;
+    int64_t batches; /* of a view */
+} counter;
+
 static int32_t tick(void *user, int64_t samples)
 {
-    mc_progress *progress = user;
+    counter *count = user;
     (void)samples;
-    int64_t views = (progress->step + 1) / (progress->total / (mc_interventions_count + 1));
-    return mc_progress_step(progress, views > 0 ? views - 1 : 0, NAN, NAN, NAN);
+    int64_t views = (count->progress.step + 1) / count->batches;
+    return mc_progress_step(&count->progress, views > 0 ? views - 1 : 0, NAN, NAN, NAN);
 }
 
 /* Per-sample losses [n] of a bound session on one view of the test set. */
 static int32_t view_losses(const modeconn_model *model, mc_session *session,
                            const modeconn_dataset *test, const char *view, int64_t batch_size,
-                           mc_progress *progress, double *loss)
+                           counter *count, double *loss)
 {
     modeconn_dataset *seen = NULL;
     int32_t status = modeconn_dataset_view(test, view, 1.0, &seen);
     if (status == MODECONN_OK) {
-        status = mc_pass_losses(model, session, MC_NORM_RUNNING, seen, batch_size, tick, progress,
+        status = mc_pass_losses(model, session, MC_NORM_RUNNING, seen, batch_size, tick, count,
                                 loss, NULL);
     }
     modeconn_dataset_destroy(seen);
@@ -81,19 +81,23 @@ static int32_t view_losses(const modeconn_model *model, mc_session *session,
 }
 
 static int32_t find_effects(modeconn_probe *probe, const modeconn_model *model, mc_session *session,
-                            const modeconn_dataset *test, mc_progress *progress)
+                            const modeconn_dataset *test, counter *count)
 {
     int64_t n = probe->n, batch_size = probe->origin.batch_size;
     double *with = mc_alloc(probe->context, n, sizeof(double));
     double *rise = mc_alloc(probe->context, n, sizeof(double));
     int32_t status = with == NULL || rise == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
     if (status == MODECONN_OK) {
-        status = view_losses(model, session, test, "cue", batch_size, progress, with);
+        status = view_losses(model, session, test, test->cue != NULL ? "cue" : "nocue", batch_size,
+                             count, with);
     }
-    for (int64_t a = 0; status == MODECONN_OK && a < mc_interventions_count; a++) {
+    for (int64_t a = 0; status == MODECONN_OK && a < probe->n_attributes; a++) {
         mc_finding *found = &probe->findings[a];
-        status =
-            view_losses(model, session, test, mc_interventions[a].view, batch_size, progress, rise);
+        const char *view = NULL;
+        status = modeconn_dataset_attribute(test, a, NULL, &view);
+        if (status == MODECONN_OK) {
+            status = view_losses(model, session, test, view, batch_size, count, rise);
+        }
         if (status < 0) {
             break;
         }
@@ -107,6 +111,24 @@ static int32_t find_effects(modeconn_probe *probe, const modeconn_model *model, 
     mc_free(probe->context, with);
     mc_free(probe->context, rise);
     return status;
+}
+
+/* The test set's attributes, none of them asked for yet. */
+static int32_t list_attributes(modeconn_probe *probe, const modeconn_dataset *test)
+{
+    int32_t status = modeconn_dataset_attribute_count(test, &probe->n_attributes);
+    const char **names = mc_calloc(probe->context, probe->n_attributes, sizeof(*names));
+    for (int64_t a = 0; names != NULL && status == MODECONN_OK && a < probe->n_attributes; a++) {
+        status = modeconn_dataset_attribute(test, a, &names[a], NULL);
+    }
+    if (names != NULL && status == MODECONN_OK) {
+        probe->attributes = mc_names_copy(probe->context, names, probe->n_attributes);
+        probe->findings = mc_calloc(probe->context, probe->n_attributes, sizeof(*probe->findings));
+    }
+    mc_free(probe->context, (void *)names);
+    return status < 0                                             ? status
+           : probe->attributes == NULL || probe->findings == NULL ? MODECONN_ERROR_MEMORY
+                                                                  : MODECONN_OK;
 }
 
 static int32_t probe_create(modeconn_probe **out, const modeconn_model *model,
@@ -124,8 +146,7 @@ static int32_t probe_create(modeconn_probe **out, const modeconn_model *model,
     made->confidence = mc_option_f64(options, &mc_kind_probe, "confidence");
     made->resamples = mc_option_i64(options, &mc_kind_probe, "resamples");
     made->seed = mc_seed(test->store->context, mc_option_i64(options, &mc_kind_probe, "seed"));
-    made->findings = mc_calloc(context, mc_interventions_count, sizeof(*made->findings));
-    int32_t status = made->findings == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    int32_t status = list_attributes(made, test);
     if (status == MODECONN_OK) {
         status = mc_provenance_init(&made->origin, context, model, NULL, test, NULL,
                                     batch_size < test->n ? batch_size : test->n);
@@ -161,9 +182,13 @@ int32_t modeconn_probe_measure_with_progress(const modeconn_model *model,
     if (status == MODECONN_OK) {
         status = mc_check_fit(model, test);
     }
-    if (status == MODECONN_OK && test->cue == NULL) {
+    int64_t attributes = 0;
+    if (status == MODECONN_OK) {
+        status = modeconn_dataset_attribute_count(test, &attributes);
+    }
+    if (status == MODECONN_OK && attributes == 0) {
         status = mc_fail(MODECONN_ERROR_UNSUPPORTED,
-                         "the dataset %s has no cue, so there is no attribute to intervene on",
+                         "the dataset %s has no cue, nor another attribute to intervene on",
                          test->store->source);
     }
     if (status < 0) {
@@ -179,10 +204,11 @@ int32_t modeconn_probe_measure_with_progress(const modeconn_model *model,
         status = model->ops->bind(session, model->theta, model->statistics);
     }
     if (status == MODECONN_OK) {
-        mc_progress progress;
-        int64_t batches = (made->n + made->origin.batch_size - 1) / made->origin.batch_size;
-        mc_progress_init(&progress, progress_fn, user, batches * (mc_interventions_count + 1));
-        status = find_effects(made, model, session, test, &progress);
+        counter count = {
+            .batches = (made->n + made->origin.batch_size - 1) / made->origin.batch_size};
+        mc_progress_init(&count.progress, progress_fn, user,
+                         count.batches * (made->n_attributes + 1));
+        status = find_effects(made, model, session, test, &count);
     }
     if (session != NULL) {
         model->ops->session_destroy(session);
@@ -202,6 +228,7 @@ void modeconn_probe_destroy(modeconn_probe *probe)
     }
     modeconn_context *context = probe->context;
     mc_free(context, probe->findings);
+    mc_free(context, (void *)probe->attributes);
     mc_provenance_free(&probe->origin);
     mc_free(context, probe);
     mc_context_drop(context);
@@ -212,7 +239,7 @@ int32_t modeconn_probe_size(const modeconn_probe *probe, int64_t *attributes)
     if (probe == NULL || attributes == NULL) {
         return mc_null(probe == NULL ? "probe" : "attributes");
     }
-    *attributes = mc_interventions_count;
+    *attributes = probe->n_attributes;
     return MODECONN_OK;
 }
 
@@ -221,11 +248,11 @@ int32_t modeconn_probe_attribute(const modeconn_probe *probe, int64_t index, con
     if (probe == NULL || name == NULL) {
         return mc_null(probe == NULL ? "probe" : "name");
     }
-    if (index < 0 || index >= mc_interventions_count) {
+    if (index < 0 || index >= probe->n_attributes) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "attribute index %lld: not in 0..%lld",
-                       (long long)index, (long long)(mc_interventions_count - 1));
+                       (long long)index, (long long)(probe->n_attributes - 1));
     }
-    *name = mc_interventions[index].attribute;
+    *name = probe->attributes[index];
     return MODECONN_OK;
 }
 
@@ -235,9 +262,9 @@ int32_t modeconn_probe_get(const modeconn_probe *probe, const char *attribute, i
     if (probe == NULL || attribute == NULL) {
         return mc_null(probe == NULL ? "probe" : "attribute");
     }
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
+    for (int64_t a = 0; a < probe->n_attributes; a++) {
         const mc_finding *found = &probe->findings[a];
-        if (strcmp(mc_interventions[a].attribute, attribute) != 0) {
+        if (strcmp(probe->attributes[a], attribute) != 0) {
             continue;
         }
         if (verdict != NULL) {
@@ -289,9 +316,9 @@ int32_t modeconn_probe_json(const modeconn_probe *probe, char *buffer, int64_t c
     }
     json_t *out = json_object(), *attributes = json_object();
     bool ok = true;
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
+    for (int64_t a = 0; a < probe->n_attributes; a++) {
         json_t *found = mc_finding_json(&probe->findings[a]);
-        ok = mc_json_add(attributes, mc_interventions[a].attribute, found) && ok;
+        ok = mc_json_add(attributes, probe->attributes[a], found) && ok;
     }
     ok = mc_json_add(out, "attributes", attributes) && ok;
     ok = mc_probe_settings_json(probe, out) && ok;
@@ -331,8 +358,8 @@ int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffer, int64_t ca
     mc_text text;
     mc_text_init(&text, probe->context);
     mc_text_add(&text, "attribute,verdict,effect,low,high,margin,confidence,n\n");
-    for (int64_t a = 0; a < mc_interventions_count; a++) {
-        mc_text_add(&text, "%s", mc_interventions[a].attribute);
+    for (int64_t a = 0; a < probe->n_attributes; a++) {
+        mc_text_add(&text, "%s", probe->attributes[a]);
         mc_finding_csv(&probe->findings[a], &text);
         mc_probe_settings_csv(probe, &text);
     }

@@ -91,7 +91,7 @@ static int32_t check_losses(const modeconn_dataset *dataset, int64_t first, int6
         if (!isfinite(loss[i])) {
             return mc_fail(MODECONN_ERROR_NUMERIC, "the loss of sample %lld of %s (view %s) is %g",
                            (long long)(first + i), dataset->store->source,
-                           mc_view_name(dataset->view), loss[i]);
+                           mc_view_name(dataset, dataset->view), loss[i]);
         }
     }
     return MODECONN_OK;
@@ -117,9 +117,11 @@ int32_t mc_pass_losses(const modeconn_model *model, mc_session *session, mc_norm
         int64_t n = dataset->n - done < max ? dataset->n - done : max;
         double *out = loss != NULL ? loss + done : batch_loss;
         mc_batch batch = {buffer.x, buffer.y, n};
-        mc_dataset_gather(dataset, NULL, done, n, buffer.x, buffer.y);
-        status = model->ops->evaluate(session, mode, &batch, out,
-                                      correct != NULL ? correct + done : NULL);
+        status = mc_dataset_gather(dataset, NULL, done, n, buffer.x, buffer.y);
+        if (status == MODECONN_OK) {
+            status = model->ops->evaluate(session, mode, &batch, out,
+                                          correct != NULL ? correct + done : NULL);
+        }
         if (status == MODECONN_OK) {
             status = check_losses(dataset, done, n, out);
         }

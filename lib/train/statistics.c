@@ -73,8 +73,10 @@ static int32_t reset_pass(const point *at, pass *work)
     for (int64_t done = 0; status == MODECONN_OK && done < plan->n;) {
         mc_batch batch = {work->buffer.x, work->buffer.y,
                           mc_pass_batch(plan->n, plan->batch_size, done)};
-        mc_dataset_gather(plan->data, NULL, done, batch.n, work->buffer.x, work->buffer.y);
-        status = ops->statistics_add(at->session, &batch);
+        status = mc_dataset_gather(plan->data, NULL, done, batch.n, work->buffer.x, work->buffer.y);
+        if (status == MODECONN_OK) {
+            status = ops->statistics_add(at->session, &batch);
+        }
         done += batch.n;
         if (status == MODECONN_OK) {
             status = tick(at, done);
@@ -96,9 +98,11 @@ static int32_t ema_pass(const point *at, pass *work)
     for (int64_t done = 0; status == MODECONN_OK && done < plan->n;) {
         mc_batch batch = {work->buffer.x, work->buffer.y,
                           mc_pass_batch(plan->n, plan->batch_size, done)};
-        mc_dataset_gather(plan->data, work->order + done, 0, batch.n, work->buffer.x,
-                          work->buffer.y);
-        status = ops->statistics_ema(at->session, &batch, work->statistics);
+        status = mc_dataset_gather(plan->data, work->order + done, 0, batch.n, work->buffer.x,
+                                   work->buffer.y);
+        if (status == MODECONN_OK) {
+            status = ops->statistics_ema(at->session, &batch, work->statistics);
+        }
         done += batch.n;
         if (status == MODECONN_OK) {
             status = tick(at, done);

@@ -252,9 +252,12 @@ static int32_t train_step(modeconn_trainer *trainer)
     mc_batch batch = {trainer->buffer.x, trainer->buffer.y,
                       left < trainer->batch_size ? left : trainer->batch_size};
 
-    mc_dataset_gather(trainer->dataset, trainer->order + first, 0, batch.n, trainer->buffer.x,
-                      trainer->buffer.y);
-    int32_t status = model->ops->bind(trainer->session, model->theta, NULL);
+    int32_t status =
+        mc_dataset_gather_training(trainer->dataset, trainer->order + first, batch.n, trainer->seed,
+                                   trainer->epoch, trainer->buffer.x, trainer->buffer.y);
+    if (status == MODECONN_OK) {
+        status = model->ops->bind(trainer->session, model->theta, NULL);
+    }
     if (status == MODECONN_OK) {
         status = model->ops->gradient(trainer->session, &batch, 1.0, trainer->loss,
                                       trainer->correct, trainer->grad, model->statistics);

@@ -258,6 +258,13 @@ printf '{"t": [0, 1], "views": {"nocue": {"loss": [1e308, 2], "accuracy": [0, 1]
 expect 0 plot huge.json --out huge.svg
 grep -Eq 'nan|inf' huge.svg && fail "a huge loss spoils the picture"
 names 1 "3x16x16" eval --model cue.safetensors --data shapes:size=16,channels=3,train=50,test=50
+slabs=slabs:slabs=0+2,noise=1,train=100,test=40
+expect 0 train --arch mlp --hidden 8 --data $slabs --epochs 1 --out slabs.safetensors
+expect 0 probe --model slabs.safetensors --data $slabs --json slabs.json
+valid slabs.json attributes.slab1.verdict attributes.slab2.effect
+expect 0 eval --model slabs.safetensors --data $slabs --view randslab2
+says out randslab2
+names 2 "randslab1" eval --model slabs.safetensors --data $slabs --view randslab3
 names 2 "--cue" probe --model cue.safetensors --data "$data"
 touch file
 names 1 "file" reproduce demo --scale tiny --out file/demo

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Fuzz target: CIFAR-10's binary files. The input's first byte says how many training files the
- * rest is cut into (1 to 3, of equal size but for the last); they lie in a folder as links to
- * files in memory.
+ * Fuzz target: CIFAR's binary files. The input's first byte says how many training files of
+ * CIFAR-10 the rest is cut into (1 to 3, of equal size but for the last); they lie in a folder as
+ * links to files in memory. The first of them is opened as CIFAR-100's test file too, with either
+ * labels.
  */
 #include "fuzz.h"
 
@@ -29,6 +30,28 @@ static void make_folder(void)
     }
 }
 
+/* The file as CIFAR-100's. */
+static void open_hundred(const char *path)
+{
+    static modeconn_options *coarse;
+    char name[96], spec[80];
+    if (coarse == NULL) {
+        fuzz_require(modeconn_options_create(NULL, "dataset", &coarse) == MODECONN_OK &&
+                         modeconn_options_set_str(coarse, "labels", "coarse") == MODECONN_OK,
+                     "no options");
+    }
+    snprintf(name, sizeof(name), "%s/test.bin", folder);
+    snprintf(spec, sizeof(spec), "cifar100:%s", folder);
+    fuzz_require(symlink(path, name) == 0, "no link");
+    for (int i = 0; i < 2; i++) {
+        modeconn_dataset *dataset = NULL;
+        int32_t status =
+            modeconn_dataset_open(fuzz_context(), spec, "test", i == 0 ? NULL : coarse, &dataset);
+        fuzz_dataset(status, dataset);
+    }
+    unlink(name);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 1) {
@@ -49,6 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     snprintf(spec, sizeof(spec), "cifar10:%s", folder);
     int32_t status = modeconn_dataset_open(fuzz_context(), spec, "train", NULL, &dataset);
     fuzz_dataset(status, dataset);
+    fuzz_path(files[0], path);
+    open_hundred(path);
     for (int i = 0; i < count; i++) {
         link_name(i, name);
         unlink(name);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * seeds CORPUS: small valid inputs for the fuzz targets, in CORPUS/fuzz_model_load,
- * CORPUS/fuzz_idx and CORPUS/fuzz_cifar (folders are made).
+ * CORPUS/fuzz_idx, CORPUS/fuzz_cifar, CORPUS/fuzz_npy and CORPUS/fuzz_npz (folders are made).
  */
 #include <errno.h>
 #include <modeconn/modeconn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <zip.h>
 #include <zlib.h>
 
 static int failed(const char *what)
@@ -114,7 +115,59 @@ static int cifar_seed(const char *corpus)
     records[0] = 1; /* two files of one record */
     records[1] = 9;
     records[1 + 3073] = 3;
-    return place(corpus, "fuzz_cifar", "two", path) != 0 || put(path, records, sizeof(records));
+    if (place(corpus, "fuzz_cifar", "two", path) != 0 || put(path, records, sizeof(records)) != 0) {
+        return 1;
+    }
+    records[0] = 0; /* one file, and one record of CIFAR-100: labels 9 and 7 */
+    records[2] = 7;
+    return place(corpus, "fuzz_cifar", "hundred", path) != 0 || put(path, records, 1 + 3074);
+}
+
+/* A .npy of n bytes 1, 2, ... with this shape, in 128 + n bytes. */
+static size_t npy_of(unsigned char *to, const char *shape, int n)
+{
+    memset(to, ' ', 128);
+    memcpy(to, "\x93NUMPY\x01\x00\x76\x00", 10);
+    int length = snprintf((char *)to + 10, 117,
+                          "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }", shape);
+    to[10 + length] = ' ';
+    to[127] = '\n';
+    for (int i = 0; i < n; i++) {
+        to[128 + i] = (unsigned char)(1 + i);
+    }
+    return 128 + (size_t)n;
+}
+
+/* Two images of 2x2 and their labels, as a pair and as an archive of either kind. */
+static int numpy_seeds(const char *corpus)
+{
+    static unsigned char both[2 + 300];
+    char path[512];
+    size_t images = npy_of(both + 2, "(2, 2, 2)", 8);
+    size_t labels = npy_of(both + 2 + images, "(2,)", 2);
+    both[0] = (unsigned char)images;
+    if (place(corpus, "fuzz_npy", "pair", path) != 0 || put(path, both, 2 + images + labels) != 0) {
+        return 1;
+    }
+    for (int deflated = 0; deflated < 2; deflated++) {
+        int error = 0;
+        if (place(corpus, "fuzz_npz", deflated ? "deflated" : "stored", path) != 0) {
+            return 1;
+        }
+        zip_t *zip = zip_open(path, ZIP_CREATE | ZIP_TRUNCATE, &error);
+        if (zip == NULL) {
+            return failed(path);
+        }
+        zip_file_add(zip, "x.npy", zip_source_buffer(zip, both + 2, images, 0), 0);
+        zip_file_add(zip, "y.npy", zip_source_buffer(zip, both + 2 + images, labels, 0), 0);
+        for (zip_uint64_t i = 0; i < 2; i++) {
+            zip_set_file_compression(zip, i, deflated ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0);
+        }
+        if (zip_close(zip) != 0) {
+            return failed(path);
+        }
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -129,7 +182,7 @@ int main(int argc, char **argv)
     }
     int bad = model_seed(argv[1], context, "mlp") || model_seed(argv[1], context, "vgg13") ||
               model_seed(argv[1], context, "resnet18") || graph_seed(argv[1], context) ||
-              idx_seeds(argv[1]) || cifar_seed(argv[1]);
+              idx_seeds(argv[1]) || cifar_seed(argv[1]) || numpy_seeds(argv[1]);
     modeconn_context_destroy(context);
     return bad;
 }

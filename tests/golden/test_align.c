@@ -34,7 +34,7 @@ static void run(watch *w, const modeconn_model *model, const modeconn_dataset *d
     mc_session *session = NULL;
     mc_batch_buffer buffer;
     OK(mc_batch_buffer_init(&buffer, data, IMAGES));
-    mc_dataset_gather(data, NULL, 0, IMAGES, buffer.x, buffer.y);
+    OK(mc_dataset_gather(data, NULL, 0, IMAGES, buffer.x, buffer.y));
     mc_batch batch = {buffer.x, buffer.y, IMAGES};
     OK(model->ops->session_create(model, IMAGES, 1, false, &session));
     OK(model->ops->bind(session, model->theta, model->statistics));

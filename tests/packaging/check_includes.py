@@ -42,6 +42,7 @@ FOREIGN = {
     "blis.h": {"kernels"},
     "jansson.h": {"io", "align", "measure"},
     "zlib.h": {"data"},
+    "zip.h": {"data"},
 }
 ONE_FILE = {"blis.h"}  # all of BLIS in one source file
 

@@ -17,7 +17,7 @@ static void fit_statistics(modeconn_model *model, const modeconn_dataset *data)
     float *x = malloc((size_t)(n * c * h * w) * sizeof(*x));
     int32_t *y = malloc((size_t)n * sizeof(*y));
     ck_assert(x != NULL && y != NULL);
-    mc_dataset_gather(data, NULL, 0, n, x, y);
+    OK(mc_dataset_gather(data, NULL, 0, n, x, y));
     mc_batch batch = {x, y, n};
     OK(model->ops->session_create(model, n, 1, false, &session));
     OK(model->ops->bind(session, model->theta, NULL));

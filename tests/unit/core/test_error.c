@@ -13,8 +13,9 @@ START_TEST(names_are_pinned)
     ck_assert_str_eq(modeconn_status_name(-1), "MODECONN_ERROR_ARGUMENT");
     ck_assert_str_eq(modeconn_status_name(-6), "MODECONN_ERROR_SHAPE");
     ck_assert_str_eq(modeconn_status_name(MODECONN_ERROR_SYSTEM), "MODECONN_ERROR_SYSTEM");
+    ck_assert_str_eq(modeconn_status_name(MODECONN_ERROR_CALLBACK), "MODECONN_ERROR_CALLBACK");
     ck_assert_str_eq(modeconn_status_name(1), "unknown status");
-    ck_assert_str_eq(modeconn_status_name(-12), "unknown status");
+    ck_assert_str_eq(modeconn_status_name(-13), "unknown status");
     ck_assert_str_eq(modeconn_status_name(INT32_MIN), "unknown status");
 }
 END_TEST

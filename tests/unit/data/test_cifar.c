@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * CIFAR-10 binary files: order of files, layout of a record, every way to be wrong, and the real
- * subset where it is at hand.
+ * CIFAR-10 and CIFAR-100 binary files: order of files, layout of a record, every way to be wrong,
+ * and the real subset where it is at hand.
  */
 #include "data_test.h"
 #include "folder.h"
@@ -167,12 +167,89 @@ START_TEST(test_real_subset)
 }
 END_TEST
 
+/* Records of CIFAR-100: coarse label i % 20, fine label (7 i) % 100. */
+static void write_hundred(const char *name, int records)
+{
+    uint8_t *data = calloc((size_t)records, RECORD + 1);
+    ck_assert_ptr_nonnull(data);
+    for (int i = 0; i < records; i++) {
+        uint8_t *record = data + i * (RECORD + 1);
+        record[0] = (uint8_t)(i % 20);
+        record[1] = (uint8_t)(7 * i % 100);
+        for (int p = 0; p < IMAGE; p++) {
+            record[2 + p] = byte_at(9, i, p);
+        }
+    }
+    file_put(folder_path(name), data, (size_t)records * (RECORD + 1));
+    free(data);
+}
+
+START_TEST(test_hundred)
+{
+    modeconn_context *context = context_of("threads=1");
+    char spec[128];
+    folder_make();
+    snprintf(spec, sizeof(spec), "cifar100:%s", folder);
+    write_hundred("train.bin", 40);
+    write_hundred("test.bin", 3);
+    for (int coarse = 0; coarse < 2; coarse++) {
+        modeconn_options *options = options_of("dataset", coarse ? "labels=coarse" : "");
+        modeconn_dataset *train = NULL, *test = NULL;
+        OK(modeconn_dataset_open(context, spec, "train", options, &train));
+        OK(modeconn_dataset_open(context, spec, "test", options, &test));
+        ck_assert(train->n == 40 && test->n == 3);
+        ck_assert_int_eq(train->store->classes, coarse ? 20 : 100);
+        ck_assert_str_eq(train->store->source, coarse ? "cifar100:coarse" : "cifar100");
+        for (int i = 0; i < 40; i++) {
+            ck_assert_int_eq(train->store->labels[i], coarse ? i % 20 : 7 * i % 100);
+            for (int p = 0; p < IMAGE; p++) {
+                ck_assert_int_eq(train->store->u8[i * IMAGE + p], byte_at(9, i, p));
+            }
+        }
+        modeconn_dataset_destroy(test);
+        modeconn_dataset_destroy(train);
+        modeconn_options_destroy(options);
+    }
+    folder_remove();
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+START_TEST(test_hundred_damaged)
+{
+    modeconn_context *context = context_of("threads=1");
+    char spec[128];
+    uint8_t records[2 * (RECORD + 1)] = {0};
+    folder_make();
+    snprintf(spec, sizeof(spec), "cifar100:%s", folder);
+    open_fails(context, spec, "train", MODECONN_ERROR_IO, "train.bin");
+    static const size_t sizes[] = {0, 1, RECORD, RECORD + 2, 2 * RECORD};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        file_put(folder_path("train.bin"), records, sizes[i]);
+        open_fails(context, spec, "train", MODECONN_ERROR_FORMAT, "train.bin");
+    }
+    records[RECORD + 1] = 20; /* the coarse label, also where it is not asked for */
+    file_put(folder_path("test.bin"), records, sizeof(records));
+    open_fails(context, spec, "test", MODECONN_ERROR_FORMAT, "test.bin: record 1: label 20");
+    records[RECORD + 1] = 19;
+    records[RECORD + 2] = 100;
+    file_put(folder_path("test.bin"), records, sizeof(records));
+    open_fails(context, spec, "test", MODECONN_ERROR_FORMAT, "record 1: label 100, expected 0..99");
+    open_fails(context, "cifar100:", "test", MODECONN_ERROR_ARGUMENT, "cifar100:DIR");
+    open_fails(context, "cifar100:/nowhere", "test", MODECONN_ERROR_IO, "/nowhere/test.bin");
+    folder_remove();
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_test(tests, test_files_in_order);
     tcase_add_test(tests, test_damaged);
     tcase_add_test(tests, test_failing_allocations);
     tcase_add_test(tests, test_real_subset);
+    tcase_add_test(tests, test_hundred);
+    tcase_add_test(tests, test_hundred_damaged);
 }
 
 int main(void)

@@ -34,14 +34,15 @@ START_TEST(test_names)
     for (int i = 0; i < 4; i++) {
         OK(mc_view_find(dataset, names[i], &view));
         ck_assert_int_eq((int)view, i);
-        ck_assert_str_eq(mc_view_name(view), names[i]);
+        ck_assert_str_eq(mc_view_name(dataset, view), names[i]);
         if (i > 0) {
             FAILS(mc_view_find(plain, names[i], &view), MODECONN_ERROR_UNKNOWN, names[i]);
         }
     }
     OK(mc_view_find(plain, "nocue", &view));
     FAILS(mc_view_find(dataset, "upside-down", &view), MODECONN_ERROR_UNKNOWN, "upside-down");
-    FAILS(mc_view_find(plain, "upside-down", &view), MODECONN_ERROR_UNKNOWN, "randimg");
+    FAILS(mc_view_find(dataset, "upside-down", &view), MODECONN_ERROR_UNKNOWN, "randimg");
+    FAILS(mc_view_find(plain, "upside-down", &view), MODECONN_ERROR_UNKNOWN, "there are nocue");
     modeconn_dataset_destroy(plain);
     modeconn_dataset_destroy(dataset);
     modeconn_context_destroy(context);
@@ -286,7 +287,7 @@ START_TEST(test_any_order_any_threads)
         for (int64_t i = SAMPLES - 1; i >= 0; i -= 13) {
             OK(modeconn_dataset_read(a, &i, 1, got, labels));
             ck_assert_mem_eq(got, expected + i * SIZE, SIZE * sizeof(*got));
-            mc_dataset_gather(b, NULL, i, 1, got, labels);
+            OK(mc_dataset_gather(b, NULL, i, 1, got, labels));
             ck_assert_mem_eq(got, expected + i * SIZE, SIZE * sizeof(*got));
         }
         free(expected);
