@@ -23,6 +23,7 @@ import copy
 import json
 import os
 import struct
+import sys
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ torch.use_deterministic_algorithms(True)
 def write(name, tensors, made):
     """One safetensors file: header length, JSON header, data, little endian."""
     dtypes = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64"}
-    header = {"__metadata__": {"torch": torch.__version__, "made_by": "make_goldens.py",
+    header = {"__metadata__": {"torch": torch.__version__, "made_by": os.path.basename(sys.argv[0]),
                                "made": made}}
     data, offset = [], 0
     for key, value in tensors.items():
