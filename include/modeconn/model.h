@@ -61,9 +61,10 @@ MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **
  * fixed output weights, for two classes. Labels are 0 and 1 and a minimizer interpolates them,
  * f(x) = y; the logits are (-m/2, m/2) with m = logit_scale (f - 1/2), so that a sample is
  * classified rightly exactly if f is on its label's side of 1/2. At f = y its cross-entropy is
- * log(1 + exp(-logit_scale/2)), 0.0067 nats, not 0: training nears interpolation, and the more so
- * the larger the scale. Without biases f scales with x: classes that alternate along a coordinate
- * need another one that is constant.
+ * log(1 + exp(-logit_scale/2)), 0.0067 nats; minimizers have f = 0 on class 0, but f of 1 and more
+ * on class 1. Without biases f scales with x: classes that change along a coordinate need another
+ * one that is constant. With positive output weights f is convex in x, so class 0 has a convex
+ * region: classes 1, 0, 1 along a coordinate can be told apart, 0, 1, 0 cannot.
  */
 MODECONN_API int32_t modeconn_model_create(modeconn_context *context, const char *arch,
                                            const modeconn_dataset *like,

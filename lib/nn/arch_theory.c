@@ -11,14 +11,15 @@
  * The paper needs no loss but one that interpolation minimizes; everything here measures the
  * cross-entropy of two logits. They are (-m/2, m/2) with m = s (f - 1/2): f is never negative, so
  * the threshold lies half-way between the labels, and a sample is classified rightly exactly if f
- * is on its label's side. s = "logit_scale" (10) says what the loss makes of interpolation: at f =
- * y a sample's loss is log(1 + exp(-s/2)), 0.0067 nats, and its gradient 150 times smaller than
- * that of a wrong one, so training all but ends there. Class 1 would still gain by f > 1, so
- * minimizers interpolate nearly, not exactly; a larger scale comes closer.
+ * is on its label's side. At f = y a sample's loss is log(1 + exp(-s/2)), 0.0067 nats at
+ * s = "logit_scale" = 10, and its gradient 150 times smaller than that of a wrong one. What this
+ * changes: minimizers have f = 0 on class 0, as in the theory, but f of 1 and more on class 1,
+ * which the cross-entropy never stops to reward; it separates where the theory interpolates.
  *
- * f scales with x, as there are no biases: on a ray from the origin the class changes at most once.
- * Data that ask for more, such as several slabs along one coordinate, need a constant coordinate.
- * The gradient of a weight is of order s/N.
+ * f scales with x, as there are no biases, and is convex in x, as all output weights are positive.
+ * So on a ray from the origin the class changes at most once, unless a coordinate of x is constant;
+ * and the inputs of class 0 form a convex set: along a line the classes can be 1, 0, 1 but never
+ * 0, 1, 0, however many units there are. The gradient of a weight is of order s/N.
  */
 #include "nn/graph.h"
 #include <stdio.h>
