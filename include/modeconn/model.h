@@ -58,8 +58,8 @@ MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **
  *         _UNKNOWN (arch), _SHAPE (a layer's output is too large: named), _MEMORY
  *
  * "theory" is f(x; W) = (1/N) 1^T max(0, W^T x) with N = 512 times "width" units, no biases and
- * fixed output weights, for two classes. Labels are 0 and 1 and a minimizer interpolates them,
- * f(x) = y; the logits are (-m/2, m/2) with m = logit_scale (f - 1/2), so that a sample is
+ * fixed output weights, for two classes. In the theory a minimizer interpolates labels 0 and 1,
+ * f(x) = y; here the logits are (-m/2, m/2) with m = logit_scale (f - 1/2), so that a sample is
  * classified rightly exactly if f is on its label's side of 1/2. At f = y its cross-entropy is
  * log(1 + exp(-logit_scale/2)), 0.0067 nats; minimizers have f = 0 on class 0, but f of 1 and more
  * on class 1. Without biases f scales with x: classes that change along a coordinate need another
