@@ -417,7 +417,7 @@ int cli_context(const cli_args *args, modeconn_context **out)
     return cli_failed(args, status) ? CLI_FAILED : CLI_OK;
 }
 
-/* Names of the library's architectures, "vgg13, resnet18, mlp". */
+/* Names of the library's architectures, "vgg13, resnet18, ...". */
 static void list_architectures(char text[CLI_HELP], const char *before)
 {
     int64_t n = 0;

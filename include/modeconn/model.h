@@ -30,7 +30,7 @@ typedef struct modeconn_graph modeconn_graph;
 
 /** Number of built-in architectures. */
 MODECONN_API int32_t modeconn_architecture_count(int64_t *count);
-/** Name ("vgg13", "resnet18", "mlp") and one-line description of architecture `index`; static
+/** Name ("vgg13", "resnet18", "mlp", ...) and one-line description of architecture `index`; static
  *  strings, either output may be NULL.
  *  @return MODECONN_OK or _ARGUMENT (index out of range) */
 MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **name,
@@ -41,16 +41,30 @@ MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **
  * biases U(+-1/sqrt(fan_in)), batch norm gamma 1, beta 0, eps 1e-5, momentum 0.1).
  *
  * @param context  its owner
- * @param arch     "vgg13" (ten 3x3 convolutions with batch norm; paper, appendix), "resnet18"
- *                 (CIFAR stem) or "mlp" (ReLU layers "hidden", without batch norm)
+ * @param arch     "vgg13" (ten 3x3 convolutions with batch norm; paper, appendix); ResNets with the
+ *                 CIFAR stem: "resnet18", "resnet34" of basic blocks at 64 to 512 channels,
+ *                 "resnet56" at 16 to 64, "resnet50", "resnet18_bottleneck", "resnet56_bottleneck"
+ *                 of bottlenecks; "mlp" (ReLU layers "hidden", without batch norm); "theory" (the
+ *                 network of appendix F.3, below)
  * @param like     dataset that gives channels, height, width and classes; NULL: from options
  * @param options  kind "model", or NULL: "width" (multiplier of the channel counts, rounded to at
- *                 least 1), "widths" (the channel counts themselves, "16,32,..."), "channels",
- *                 "height", "width_pixels", "classes" (0 = from `like`), "hidden" (mlp:
- *                 "512,512"), "seed" (of the initialisation; -1 = the context's)
+ *                 least 1), "widths" (the channel counts themselves, "16,32,...": ten for vgg13;
+ *                 one a stage for a ResNet, of a bottleneck's narrow convolutions; one for
+ *                 theory), "channels", "height", "width_pixels", "classes" (0 = from `like`),
+ *                 "hidden" (mlp: "512,512"), "logit_scale" (theory: 10), "seed" (of the
+ *                 initialisation; -1 = the context's)
  * @param out      receives the model; modeconn_model_destroy() it
  * @return MODECONN_OK, _ARGUMENT (an option; a size that neither `like` nor the options give),
  *         _UNKNOWN (arch), _SHAPE (a layer's output is too large: named), _MEMORY
+ *
+ * "theory" is f(x; W) = (1/N) 1^T max(0, W^T x) with N = 512 times "width" units, no biases and
+ * fixed output weights, for two classes. In the theory a minimizer interpolates labels 0 and 1,
+ * f(x) = y; here the logits are (-m/2, m/2) with m = logit_scale (f - 1/2), so that a sample is
+ * classified rightly exactly if f is on its label's side of 1/2. At f = y its cross-entropy is
+ * log(1 + exp(-logit_scale/2)), 0.0067 nats; minimizers have f = 0 on class 0, but f of 1 and more
+ * on class 1. Without biases f scales with x: classes that change along a coordinate need another
+ * one that is constant. With positive output weights f is convex in x, so class 0 has a convex
+ * region: classes 1, 0, 1 along a coordinate can be told apart, 0, 1, 0 cannot.
  */
 MODECONN_API int32_t modeconn_model_create(modeconn_context *context, const char *arch,
                                            const modeconn_dataset *like,
@@ -76,8 +90,10 @@ MODECONN_API void modeconn_graph_destroy(modeconn_graph *graph);
 /**
  * Adds a layer.
  *
- * @param type      "conv2d", "batch_norm", "relu", "add", "avg_pool", "max_pool",
- *                  "global_avg_pool", "linear" (flattens [C][H][W] first)
+ * @param type      "conv2d", "batch_norm", "layer_norm" (over an image or the channels of a
+ *                  pixel), "relu", "gelu" (exact or by tanh), "add", "avg_pool", "max_pool",
+ *                  "global_avg_pool", "linear" (flattens [C][H][W] first), "mean_margin" (two
+ *                  logits (-m/2, m/2), m = scale (mean of all inputs - threshold))
  * @param name      prefix of its parameter blocks ("conv1" gives "conv1.weight"), UTF-8; unique
  *                  among layers with parameters; may be NULL for a layer without
  * @param settings  options of kind `type` as text, e.g. "out_channels=64,kernel=3,padding=1";
@@ -130,8 +146,10 @@ MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *
 
 /** Reads a safetensors file without our metadata, such as a PyTorch export, as architecture
  *  `arch`; width, channels and classes are inferred from the shapes, height and width come from
- *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. Errors as for
- *  modeconn_model_load(). */
+ *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. Where every
+ * name begins with "module." (DataParallel) or "_orig_mod." (torch.compile), or several of them,
+ * they are taken off, and the model's metadata "removed_prefix" says so. "theory" gets the default
+ *  "logit_scale". Errors as for modeconn_model_load(). */
 MODECONN_API int32_t modeconn_model_load_as(modeconn_context *context, const char *path,
                                             const char *arch, const modeconn_dataset *like,
                                             modeconn_model **out);
@@ -152,8 +170,9 @@ MODECONN_API int32_t modeconn_model_describe(const modeconn_model *model, char *
                                              int64_t capacity, int64_t *needed);
 
 /** Provenance: text under a key of your own, both UTF-8 and copied; NULL value removes it. Saved
- *  with the model. Keys starting with "modeconn." are the library's. The `value` read stays valid
- *  until the key is set again or the model is destroyed.
+ *  with the model. Keys starting with "modeconn." are the library's. Setting and getting take a
+ * time that does not grow with the number of keys, removing one that does. The `value` read stays
+ * valid until the key is set again or the model is destroyed.
  *  @return MODECONN_OK; setting: _ARGUMENT (an empty key, the library's, not UTF-8), _MEMORY;
  *          getting: _UNKNOWN (the key is not set) */
 MODECONN_API int32_t modeconn_model_set_metadata(modeconn_model *model, const char *key,

@@ -58,7 +58,11 @@ void mc_safetensors_free(mc_safetensors *file);
 int64_t mc_safetensors_count(const mc_safetensors *file);
 const mc_tensor *mc_safetensors_at(const mc_safetensors *file, int64_t index);
 const mc_tensor *mc_safetensors_find(const mc_safetensors *file, const char *name); /* or NULL */
-const char *mc_safetensors_meta(const mc_safetensors *file, const char *key);       /* or NULL */
+/* Where every name begins with `prefix`, takes it off all of them; else does nothing and gives
+ * false.
+ */
+bool mc_safetensors_strip(mc_safetensors *file, const char *prefix);
+const char *mc_safetensors_meta(const mc_safetensors *file, const char *key); /* or NULL */
 int64_t mc_safetensors_meta_count(const mc_safetensors *file);
 void mc_safetensors_meta_at(const mc_safetensors *file, int64_t index, const char **key,
                             const char **value);

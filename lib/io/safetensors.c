@@ -361,6 +361,21 @@ const mc_tensor *mc_safetensors_find(const mc_safetensors *file, const char *nam
     return NULL;
 }
 
+bool mc_safetensors_strip(mc_safetensors *file, const char *prefix)
+{
+    size_t length = strlen(prefix);
+    for (int64_t i = 0; i < file->n; i++) {
+        if (strncmp(file->tensors[i].name, prefix, length) != 0) {
+            return false;
+        }
+    }
+    /* What all names begin with did not decide their order. */
+    for (int64_t i = 0; i < file->n; i++) {
+        file->tensors[i].name += length;
+    }
+    return file->n > 0;
+}
+
 const char *mc_safetensors_meta(const mc_safetensors *file, const char *key)
 {
     const json_t *metadata = json_object_get(file->header, MC_SAFETENSORS_METADATA);

@@ -57,4 +57,8 @@ const mc_kernels MC_ISA_NAME(kernels) = {
     .mean_rows_back = MC_ISA_NAME(mean_rows_back),
     .sum_rows = MC_ISA_NAME(sum_rows),
     .fill_rows = MC_ISA_NAME(fill_rows),
+    .gelu = MC_ISA_NAME(gelu),
+    .gelu_back = MC_ISA_NAME(gelu_back),
+    .layer_norm = MC_ISA_NAME(layer_norm),
+    .layer_norm_back = MC_ISA_NAME(layer_norm_back),
 };

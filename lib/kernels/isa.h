@@ -91,6 +91,14 @@ void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t
                                  float *dx);
 void MC_ISA_NAME(sum_rows)(const float *x, int64_t rows, int64_t c, double *sum);
 void MC_ISA_NAME(fill_rows)(const float *bias, int64_t rows, int64_t c, float *y);
+void MC_ISA_NAME(gelu)(const float *x, int64_t n, bool tanh_form, float *y);
+void MC_ISA_NAME(gelu_back)(const float *x, const float *dy, int64_t n, bool tanh_form,
+                            bool accumulate, float *dx);
+void MC_ISA_NAME(layer_norm)(const float *x, int64_t rows, int64_t d, const float *gamma,
+                             const float *beta, double eps, float *moments, float *y);
+void MC_ISA_NAME(layer_norm_back)(const float *x, const float *dy, const float *moments,
+                                  int64_t rows, int64_t d, const float *gamma, bool accumulate,
+                                  float *dx, double *sum, double *product);
 
 extern const mc_kernels MC_ISA_NAME(kernels);
 

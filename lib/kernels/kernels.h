@@ -162,6 +162,23 @@ struct mc_kernels {
     void (*sum_rows)(const float *x, int64_t rows, int64_t c, double *sum);
     /* y [rows][c] = bias[c]. */
     void (*fill_rows)(const float *bias, int64_t rows, int64_t c, float *y);
+
+    /* y = x Phi(x), Phi the normal distribution function or, if `tanh_form`, its approximation;
+     * dx = (accumulate ? dx : 0) + dy * d(x Phi(x))/dx; dx may be dy. */
+    void (*gelu)(const float *x, int64_t n, bool tanh_form, float *y);
+    void (*gelu_back)(const float *x, const float *dy, int64_t n, bool tanh_form, bool accumulate,
+                      float *dx);
+
+    /* Each of `rows` rows of d values on its own, with m its mean, r = 1/sqrt(biased variance +
+     * eps) (left in moments [rows][2]) and xhat = (x - m) r: y = xhat * gamma + beta. */
+    void (*layer_norm)(const float *x, int64_t rows, int64_t d, const float *gamma,
+                       const float *beta, double eps, float *moments, float *y);
+    /* Its transpose: sum[d] += dy, product[d] += dy * xhat, dx = (accumulate ? dx : 0) +
+     * r (g - mean g - xhat mean(g xhat)) with g = dy * gamma; dx may be dy, or NULL. gamma and beta
+     * NULL stand for ones and zeros; sum and product are then not touched. */
+    void (*layer_norm_back)(const float *x, const float *dy, const float *moments, int64_t rows,
+                            int64_t d, const float *gamma, bool accumulate, float *dx, double *sum,
+                            double *product);
 };
 
 /* Vectors of every instruction set divide this. */

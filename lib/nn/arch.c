@@ -14,6 +14,8 @@ static const mc_option_spec specs[] = {
     MC_OPT_STR("widths", NULL, "",
                "channel counts in place of the architecture's own times width, e.g. 16,32,64,128"),
     MC_OPT_STR("hidden", NULL, "512,512", "mlp: units of each hidden layer"),
+    MC_OPT_POSITIVE("logit_scale", "10",
+                    "theory: difference of the two logits per unit of the network's output"),
     MC_OPT_I64("channels", 0, 1048576, "0", "channels of an image; 0 = the dataset's"),
     MC_OPT_I64("height", 0, 1048576, "0", "height of an image, pixels; 0 = the dataset's"),
     MC_OPT_I64("width_pixels", 0, 1048576, "0", "width of an image, pixels; 0 = the dataset's"),
@@ -26,7 +28,13 @@ const mc_option_kind mc_kind_model = MC_OPTION_KIND("model", specs);
 const mc_architecture *const mc_architectures[] = {
     &mc_arch_vgg13,
     &mc_arch_resnet18,
+    &mc_arch_resnet34,
+    &mc_arch_resnet50,
+    &mc_arch_resnet56,
+    &mc_arch_resnet18_bottleneck,
+    &mc_arch_resnet56_bottleneck,
     &mc_arch_mlp,
+    &mc_arch_theory,
 };
 const int64_t mc_architectures_count =
     (int64_t)(sizeof(mc_architectures) / sizeof(mc_architectures[0]));
@@ -147,6 +155,19 @@ int32_t mc_arch_find(mc_find_shape_fn find, void *user, const char *name, int32_
     return MODECONN_OK;
 }
 
+int32_t mc_arch_infer_channels(int64_t inputs, modeconn_options *options)
+{
+    int64_t pixels = mc_option_i64(options, &mc_kind_model, "height") *
+                     mc_option_i64(options, &mc_kind_model, "width_pixels");
+    if (pixels == 0 || inputs % pixels != 0) {
+        return mc_fail(
+            MODECONN_ERROR_SHAPE,
+            "the first layer takes %lld values, not a multiple of an image's %lld pixels",
+            (long long)inputs, (long long)pixels);
+    }
+    return modeconn_options_set_i64(options, "channels", inputs / pixels);
+}
+
 int32_t mc_arch_set_list(modeconn_options *options, const char *key, const int64_t *values,
                          int64_t count)
 {
@@ -169,6 +190,8 @@ static int32_t settings_text(const modeconn_options *options, mc_text *text)
     mc_text_add_f64(text, mc_option_f64(options, &mc_kind_model, "width"));
     mc_text_add(text, ",widths=%s", mc_option_str(options, &mc_kind_model, "widths"));
     mc_text_add(text, ",hidden=%s", mc_option_str(options, &mc_kind_model, "hidden"));
+    mc_text_add(text, ",logit_scale=");
+    mc_text_add_f64(text, mc_option_f64(options, &mc_kind_model, "logit_scale"));
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         mc_text_add(text, ",%s=%lld", numbers[i],
                     (long long)mc_option_i64(options, &mc_kind_model, numbers[i]));
@@ -206,7 +229,7 @@ static int32_t build(modeconn_context *context, const mc_architecture *arch,
         return status;
     }
     mc_text_init(&settings, context);
-    status = arch->build(graph, options, &graph->output);
+    status = arch->build(arch, graph, options, &graph->output);
     if (status == MODECONN_OK) {
         mc_graph_fuse(graph);
         status = settings_text(options, &settings);
@@ -251,6 +274,10 @@ static int32_t complete_options(const modeconn_dataset *like, const modeconn_opt
     if (status == MODECONN_OK) {
         status = modeconn_options_set_str(full, "hidden",
                                           mc_option_str(options, &mc_kind_model, "hidden"));
+    }
+    if (status == MODECONN_OK) {
+        status = modeconn_options_set_f64(full, "logit_scale",
+                                          mc_option_f64(options, &mc_kind_model, "logit_scale"));
     }
     return status;
 }
@@ -356,7 +383,7 @@ int32_t mc_model_from_shapes(modeconn_context *context, const char *architecture
         status = modeconn_options_set_i64(options, "width_pixels", width);
     }
     if (status == MODECONN_OK) {
-        status = arch->infer(find, user, options);
+        status = arch->infer(arch, find, user, options);
     }
     if (status == MODECONN_OK) {
         status = build(context, arch, options, out);

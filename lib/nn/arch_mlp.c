@@ -6,8 +6,10 @@
 #include "nn/graph.h"
 #include <stdio.h>
 
-static int32_t build(modeconn_graph *graph, const modeconn_options *options, int32_t *output)
+static int32_t build(const mc_architecture *arch, modeconn_graph *graph,
+                     const modeconn_options *options, int32_t *output)
 {
+    (void)arch;
     int64_t hidden[MC_LIST_MAX], count;
     int32_t node = 0;
     char name[32], settings[64];
@@ -26,22 +28,10 @@ static int32_t build(modeconn_graph *graph, const modeconn_options *options, int
     return status;
 }
 
-/* The first layer's inputs are channels * height * width; height and width are known. */
-static int32_t infer_channels(int64_t inputs, modeconn_options *options)
+static int32_t infer(const mc_architecture *arch, mc_find_shape_fn find, void *user,
+                     modeconn_options *options)
 {
-    int64_t pixels = mc_option_i64(options, &mc_kind_model, "height") *
-                     mc_option_i64(options, &mc_kind_model, "width_pixels");
-    if (pixels == 0 || inputs % pixels != 0) {
-        return mc_fail(
-            MODECONN_ERROR_SHAPE,
-            "the first layer takes %lld values, not a multiple of an image's %lld pixels",
-            (long long)inputs, (long long)pixels);
-    }
-    return modeconn_options_set_i64(options, "channels", inputs / pixels);
-}
-
-static int32_t infer(mc_find_shape_fn find, void *user, modeconn_options *options)
-{
+    (void)arch;
     int64_t hidden[MC_LIST_MAX], count = 0, shape[4], inputs;
     int32_t rank;
     char name[32];
@@ -56,7 +46,7 @@ static int32_t infer(mc_find_shape_fn find, void *user, modeconn_options *option
     }
     int32_t status = mc_arch_find(find, user, "linear.weight", 2, shape);
     if (status == MODECONN_OK) {
-        status = infer_channels(count == 0 ? shape[1] : inputs, options);
+        status = mc_arch_infer_channels(count == 0 ? shape[1] : inputs, options);
     }
     if (status == MODECONN_OK) {
         status = modeconn_options_set_i64(options, "classes", shape[0]);
@@ -65,8 +55,8 @@ static int32_t infer(mc_find_shape_fn find, void *user, modeconn_options *option
 }
 
 const mc_architecture mc_arch_mlp = {
-    "mlp",
-    "fully connected ReLU layers of the sizes in \"hidden\"",
-    build,
-    infer,
+    .name = "mlp",
+    .description = "fully connected ReLU layers of the sizes in \"hidden\"",
+    .build = build,
+    .infer = infer,
 };

@@ -10,8 +10,10 @@ enum { LAYERS = 10 };
 static const int64_t base[LAYERS] = {64, 64, 128, 128, 256, 256, 512, 512, 512, 512};
 static const int strides[LAYERS] = {1, 2, 1, 2, 1, 2, 1, 2, 1, 1};
 
-static int32_t build(modeconn_graph *graph, const modeconn_options *options, int32_t *output)
+static int32_t build(const mc_architecture *arch, modeconn_graph *graph,
+                     const modeconn_options *options, int32_t *output)
 {
+    (void)arch;
     int64_t widths[LAYERS];
     int32_t status = mc_arch_widths(options, "widths", base, LAYERS, widths), node = 0;
     char name[32], settings[64];
@@ -32,8 +34,10 @@ static int32_t build(modeconn_graph *graph, const modeconn_options *options, int
     return status;
 }
 
-static int32_t infer(mc_find_shape_fn find, void *user, modeconn_options *options)
+static int32_t infer(const mc_architecture *arch, mc_find_shape_fn find, void *user,
+                     modeconn_options *options)
 {
+    (void)arch;
     int64_t widths[LAYERS], shape[4] = {0, 0, 0, 0};
     int32_t status = MODECONN_OK;
     for (int i = 0; i < LAYERS && status == MODECONN_OK; i++) {
@@ -55,8 +59,8 @@ static int32_t infer(mc_find_shape_fn find, void *user, modeconn_options *option
 }
 
 const mc_architecture mc_arch_vgg13 = {
-    "vgg13",
-    "ten 3x3 convolutions with batch norm, global average pool, one linear layer",
-    build,
-    infer,
+    .name = "vgg13",
+    .description = "ten 3x3 convolutions with batch norm, global average pool, one linear layer",
+    .build = build,
+    .infer = infer,
 };

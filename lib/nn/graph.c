@@ -287,7 +287,8 @@ static bool same_layer(const mc_node *a, const mc_node *b)
            memcmp(a->inputs, b->inputs, sizeof a->inputs) == 0 && a->out.c == b->out.c &&
            a->out.h == b->out.h && a->out.w == b->out.w && p->kernel == q->kernel &&
            p->stride == q->stride && p->padding == q->padding && a->eps == b->eps &&
-           a->momentum == b->momentum;
+           a->momentum == b->momentum && a->constants[0] == b->constants[0] &&
+           a->constants[1] == b->constants[1];
 }
 
 int32_t mc_graph_same_layers(const modeconn_graph *a, const modeconn_graph *b)

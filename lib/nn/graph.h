@@ -53,6 +53,8 @@ typedef struct mc_node {
     /* Geometry of convolution and pooling; batch norm's constants. */
     mc_window window;
     double eps, momentum;
+    /* What else the settings say, as numbers that the layer itself names. */
+    double constants[2];
     /* A ReLU that is the only reader of this node is done by the node itself (plan.c): */
     bool rectify;   /* this node rectifies its output */
     bool forwarded; /* this ReLU's output is its input's */
@@ -121,10 +123,12 @@ struct mc_layer_type {
 extern const mc_layer_type *const mc_layers[];
 extern const int64_t mc_layers_count;
 extern const mc_layer_type mc_layer_input, mc_layer_conv2d, mc_layer_batch_norm, mc_layer_relu,
-    mc_layer_add, mc_layer_avg_pool, mc_layer_max_pool, mc_layer_global_avg_pool, mc_layer_linear;
+    mc_layer_add, mc_layer_avg_pool, mc_layer_max_pool, mc_layer_global_avg_pool, mc_layer_linear,
+    mc_layer_layer_norm, mc_layer_gelu, mc_layer_mean_margin;
 
 extern const mc_option_kind mc_kind_conv2d, mc_kind_batch_norm, mc_kind_relu, mc_kind_add,
-    mc_kind_avg_pool, mc_kind_max_pool, mc_kind_global_avg_pool, mc_kind_linear;
+    mc_kind_avg_pool, mc_kind_max_pool, mc_kind_global_avg_pool, mc_kind_linear, mc_kind_layer_norm,
+    mc_kind_gelu, mc_kind_mean_margin;
 
 /* Output extent of a window, or 0 where it does not fit. */
 int64_t mc_window_extent(int64_t extent, int64_t kernel, int64_t stride, int64_t padding);
@@ -229,13 +233,17 @@ void mc_graph_initialise(const modeconn_graph *graph, uint64_t seed, float *thet
 
 /* ---- architectures (arch.c) ---------------------------------------------------------------- */
 
-typedef struct mc_architecture {
+typedef struct mc_architecture mc_architecture;
+struct mc_architecture {
     const char *name, *description;
     /* Builds the layers behind node 0 from settings of kind "model"; gives the output node. */
-    int32_t (*build)(modeconn_graph *graph, const modeconn_options *options, int32_t *output);
+    int32_t (*build)(const mc_architecture *arch, modeconn_graph *graph,
+                     const modeconn_options *options, int32_t *output);
     /* Sets "widths" or "hidden", "channels" and "classes" from a file's shapes. */
-    int32_t (*infer)(mc_find_shape_fn find, void *user, modeconn_options *options);
-} mc_architecture;
+    int32_t (*infer)(const mc_architecture *arch, mc_find_shape_fn find, void *user,
+                     modeconn_options *options);
+    const void *plan; /* what sets members of one family apart, its file's own business */
+};
 extern const mc_architecture *const mc_architectures[];
 extern const int64_t mc_architectures_count;
 /* Channel counts of an architecture: the list under `key` ("widths") where it is set, else base
@@ -252,7 +260,12 @@ int32_t mc_arch_find(mc_find_shape_fn find, void *user, const char *name, int32_
 /* Sets key to "a,b,c". */
 int32_t mc_arch_set_list(modeconn_options *options, const char *key, const int64_t *values,
                          int64_t count);
-extern const mc_architecture mc_arch_vgg13, mc_arch_resnet18, mc_arch_mlp;
+/* For infer(): "channels" of an image whose channels * height * width values are `inputs` features
+ * of the first layer; height and width are known. */
+int32_t mc_arch_infer_channels(int64_t inputs, modeconn_options *options);
+extern const mc_architecture mc_arch_vgg13, mc_arch_resnet18, mc_arch_mlp, mc_arch_resnet34,
+    mc_arch_resnet50, mc_arch_resnet56, mc_arch_resnet18_bottleneck, mc_arch_resnet56_bottleneck,
+    mc_arch_theory;
 
 /* ---- the reference in double (plain.c) ----------------------------------------------------- */
 

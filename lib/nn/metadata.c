@@ -7,15 +7,53 @@
 #include <stdio.h>
 #include <string.h>
 
+/* ---- finding a key --------------------------------------------------------------------------
+ *
+ * Keys come from files, any number of them: model->meta_slots is a table of 1 + the key's place, 0
+ * where it is free, searched from the key's hash on. The hash is keyed by the model's address, so
+ * that a file cannot be written to collide.
+ */
+
+static uint64_t hash_of(const modeconn_model *model, const char *key)
+{
+    uint64_t hash = (uint64_t)(uintptr_t)model;
+    for (size_t left = strlen(key) + 1; left > 0;) {
+        size_t part = left < 8 ? left : 8;
+        uint32_t block[4] = {0, 0, 0, 0}, out[4];
+        memcpy(block, key, part);
+        mc_philox(block, (uint32_t[2]){(uint32_t)hash, (uint32_t)(hash >> 32)}, out);
+        hash = (uint64_t)out[0] << 32 | out[1];
+        key += part;
+        left -= part;
+    }
+    return hash;
+}
+
+/* The slot that holds the key, or the free one where it would go. The table is never full. */
+static int64_t *slot_of(const modeconn_model *model, const char *key)
+{
+    uint64_t mask = (uint64_t)model->meta_slot_count - 1, at = hash_of(model, key) & mask;
+    while (model->meta_slots[at] != 0 &&
+           strcmp(model->meta_keys[model->meta_slots[at] - 1], key) != 0) {
+        at = (at + 1) & mask;
+    }
+    return &model->meta_slots[at];
+}
+
 static int64_t find_key(const modeconn_model *model, const char *key)
 {
-    for (int64_t i = 0; i < model->n_meta; i++) {
-        if (strcmp(model->meta_keys[i], key) == 0) {
-            return i;
-        }
-    }
-    return -1;
+    return model->n_meta == 0 ? -1 : *slot_of(model, key) - 1;
 }
+
+static void fill_slots(modeconn_model *model)
+{
+    memset(model->meta_slots, 0, (size_t)model->meta_slot_count * sizeof *model->meta_slots);
+    for (int64_t i = 0; i < model->n_meta; i++) {
+        *slot_of(model, model->meta_keys[i]) = i + 1;
+    }
+}
+
+/* ---- keys and values ------------------------------------------------------------------------- */
 
 static void remove_at(modeconn_model *model, int64_t at)
 {
@@ -26,30 +64,49 @@ static void remove_at(modeconn_model *model, int64_t at)
         model->meta_keys[i] = model->meta_keys[i + 1];
         model->meta_values[i] = model->meta_values[i + 1];
     }
+    fill_slots(model);
 }
 
-/* Appends owned strings, growing both arrays by one: metadata is a handful of short texts. */
-static int32_t append(modeconn_model *model, char *key, char *value)
+/* Twice the room, of which the table of slots uses a half at most. */
+static int32_t grow(modeconn_model *model)
 {
     const modeconn_context *context = model->context;
-    char **keys = mc_calloc(context, model->n_meta + 1, sizeof *keys);
-    char **values = mc_calloc(context, model->n_meta + 1, sizeof *values);
-    if (keys == NULL || values == NULL) {
+    int64_t slots = model->meta_slot_count == 0 ? 16 : 2 * model->meta_slot_count;
+    int64_t capacity = slots / 2;
+    char **keys = mc_calloc(context, capacity, sizeof *keys);
+    char **values = mc_calloc(context, capacity, sizeof *values);
+    int64_t *table = mc_alloc(context, slots, sizeof *table);
+    if (keys == NULL || values == NULL || table == NULL) {
         mc_free(context, keys);
         mc_free(context, values);
+        mc_free(context, table);
         return MODECONN_ERROR_MEMORY;
     }
     for (int64_t i = 0; i < model->n_meta; i++) {
         keys[i] = model->meta_keys[i];
         values[i] = model->meta_values[i];
     }
-    keys[model->n_meta] = key;
-    values[model->n_meta] = value;
     mc_free(context, model->meta_keys);
     mc_free(context, model->meta_values);
+    mc_free(context, model->meta_slots);
     model->meta_keys = keys;
     model->meta_values = values;
+    model->meta_slots = table;
+    model->meta_slot_count = slots;
+    fill_slots(model);
+    return MODECONN_OK;
+}
+
+/* Appends owned strings under a key that is new. */
+static int32_t append(modeconn_model *model, char *key, char *value)
+{
+    if (2 * (model->n_meta + 1) > model->meta_slot_count && grow(model) < 0) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    model->meta_keys[model->n_meta] = key;
+    model->meta_values[model->n_meta] = value;
     model->n_meta++;
+    *slot_of(model, key) = model->n_meta;
     return MODECONN_OK;
 }
 

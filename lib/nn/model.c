@@ -27,6 +27,7 @@ static void free_metadata(modeconn_model *model)
     }
     mc_free(model->context, model->meta_keys);
     mc_free(model->context, model->meta_values);
+    mc_free(model->context, model->meta_slots);
 }
 
 void modeconn_model_destroy(modeconn_model *model)

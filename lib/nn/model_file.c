@@ -19,6 +19,7 @@
 
 #include <modeconn/dataset.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define PREFIX "modeconn."
@@ -27,9 +28,15 @@
 /* PyTorch's counter of batches, an I64 beside each batch norm's statistics. */
 #define IGNORED_SUFFIX "num_batches_tracked"
 
+/* What PyTorch's wrappers put before every name: DataParallel, torch.compile. */
+static const char *const wrappers[] = {"module.", "_orig_mod."};
+
+/* Metadata key of a model that was loaded without them. */
+#define REMOVED_PREFIX "removed_prefix"
+
 /* ---- saving -------------------------------------------------------------------------------- */
 
-enum { OWN_KEYS = 7, NUMBER_CAPACITY = 80 };
+enum { OWN_KEYS = 7, NUMBER_CAPACITY = 80, PREFIX_CAPACITY = 64 };
 
 /* The metadata of a file to be written. */
 typedef struct metadata {
@@ -191,40 +198,52 @@ static int32_t check_block(const mc_block *block, const mc_safetensors *file, co
     return MODECONN_OK;
 }
 
-static bool is_expected(const modeconn_model *model, const char *name)
+static int compare_names(const void *a, const void *b)
 {
-    if (ends_with(name, IGNORED_SUFFIX)) {
-        return true;
-    }
-    for (int64_t i = 0; i < block_count(model); i++) {
-        if (strcmp(model->blocks[i].name, name) == 0) {
-            return true;
-        }
-    }
-    return false;
+    const char *const *first = a, *const *second = b;
+    return strcmp(*first, *second);
 }
 
-/* A tensor of the right shape for every block, and none left over. The search for one that is not
- * expected stops at the first, so it looks at no more tensors than the model has blocks, besides
- * ignored ones. */
+static bool is_expected(const char *const *names, int64_t n, const char *name)
+{
+    return ends_with(name, IGNORED_SUFFIX) ||
+           bsearch(&name, names, (size_t)n, sizeof(*names), compare_names) != NULL;
+}
+
+/* No tensor but the blocks' and ignored ones; both may be many. */
+static int32_t check_names(const modeconn_model *model, const mc_safetensors *file,
+                           const char *path)
+{
+    int64_t n = block_count(model);
+    const char **names = mc_alloc(model->context, n, sizeof(*names));
+    int32_t status = names == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    for (int64_t i = 0; i < n && status == MODECONN_OK; i++) {
+        names[i] = model->blocks[i].name;
+    }
+    if (status == MODECONN_OK) {
+        qsort(names, (size_t)n, sizeof(*names), compare_names);
+    }
+    for (int64_t i = 0; i < mc_safetensors_count(file) && status == MODECONN_OK; i++) {
+        const char *name = mc_safetensors_at(file, i)->name;
+        if (!is_expected(names, n, name)) {
+            status = mc_fail(MODECONN_ERROR_UNKNOWN,
+                             "%s: tensor \"%s\" does not belong to a model of architecture %s",
+                             path, name, model->architecture);
+        }
+    }
+    mc_free(model->context, names);
+    return status;
+}
+
+/* A tensor of the right shape for every block, and none left over. */
 static int32_t check_tensors(const modeconn_model *model, const mc_safetensors *file,
                              const char *path)
 {
-    for (int64_t i = 0; i < mc_safetensors_count(file); i++) {
-        const char *name = mc_safetensors_at(file, i)->name;
-        if (!is_expected(model, name)) {
-            return mc_fail(MODECONN_ERROR_UNKNOWN,
-                           "%s: tensor \"%s\" does not belong to a model of architecture %s", path,
-                           name, model->architecture);
-        }
+    int32_t status = check_names(model, file, path);
+    for (int64_t i = 0; i < block_count(model) && status == MODECONN_OK; i++) {
+        status = check_block(&model->blocks[i], file, path);
     }
-    for (int64_t i = 0; i < block_count(model); i++) {
-        int32_t status = check_block(&model->blocks[i], file, path);
-        if (status < 0) {
-            return status;
-        }
-    }
-    return MODECONN_OK;
+    return status;
 }
 
 /* Every block from its tensor. Memory is taken only when the file is known to hold as much. */
@@ -406,6 +425,25 @@ int32_t modeconn_model_load(modeconn_context *context, const char *path, modecon
     return finish(status, model, file, path, out);
 }
 
+/* Takes the wrappers' prefixes off every name, and tells in `removed` what they were together. */
+static void unwrap(mc_safetensors *file, char *removed, size_t capacity)
+{
+    size_t used = 0;
+    bool found = true; /* one wrapper may hold another */
+    removed[0] = '\0';
+    while (found) {
+        found = false;
+        for (size_t i = 0; i < sizeof(wrappers) / sizeof(wrappers[0]); i++) {
+            size_t length = strlen(wrappers[i]);
+            if (used + length < capacity && mc_safetensors_strip(file, wrappers[i])) {
+                memcpy(removed + used, wrappers[i], length + 1);
+                used += length;
+                found = true;
+            }
+        }
+    }
+}
+
 int32_t modeconn_model_load_as(modeconn_context *context, const char *path, const char *arch,
                                const modeconn_dataset *like, modeconn_model **out)
 {
@@ -436,11 +474,21 @@ int32_t modeconn_model_load_as(modeconn_context *context, const char *path, cons
     if (status < 0) {
         return status;
     }
+    char removed[PREFIX_CAPACITY];
+    unwrap(file, removed, sizeof(removed));
     status = mc_model_from_shapes(context, arch, find_shape, file, height, width, &model);
     if (status < 0) {
         /* A size out of range came from a shape in the file, not from the caller. */
         status = status == MODECONN_ERROR_ARGUMENT ? MODECONN_ERROR_SHAPE : status;
         mc_fail_prefix(status, "%s", path);
     }
-    return finish(status, model, file, path, out);
+    status = finish(status, model, file, path, out);
+    if (status == MODECONN_OK && removed[0] != '\0') {
+        status = modeconn_model_set_metadata(*out, REMOVED_PREFIX, removed);
+        if (status < 0) {
+            modeconn_model_destroy(*out);
+            *out = NULL;
+        }
+    }
+    return status;
 }

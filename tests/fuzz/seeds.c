@@ -69,6 +69,8 @@ static int graph_seed(const char *corpus, modeconn_context *context)
     modeconn_graph_add(graph, "conv2d", "conv", "out_channels=2,kernel=3", &node, 1, &node);
     modeconn_graph_add(graph, "batch_norm", "norm", "", &node, 1, &node);
     modeconn_graph_add(graph, "relu", NULL, "", &node, 1, &node);
+    modeconn_graph_add(graph, "layer_norm", "layer", "over=channels", &node, 1, &node);
+    modeconn_graph_add(graph, "gelu", NULL, "approximate=tanh", &node, 1, &node);
     modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node);
     if (modeconn_model_from_graph(graph, node, -1, &model) < 0 ||
         place(corpus, "fuzz_model_load", "graph", path) != 0 ||
@@ -181,7 +183,8 @@ int main(int argc, char **argv)
         return failed("context");
     }
     int bad = model_seed(argv[1], context, "mlp") || model_seed(argv[1], context, "vgg13") ||
-              model_seed(argv[1], context, "resnet18") || graph_seed(argv[1], context) ||
+              model_seed(argv[1], context, "resnet18") ||
+              model_seed(argv[1], context, "resnet18_bottleneck") || graph_seed(argv[1], context) ||
               idx_seeds(argv[1]) || cifar_seed(argv[1]) || numpy_seeds(argv[1]);
     modeconn_context_destroy(context);
     return bad;

@@ -23,6 +23,7 @@ import copy
 import json
 import os
 import struct
+import sys
 
 import numpy as np
 import torch
@@ -46,10 +47,10 @@ torch.use_deterministic_algorithms(True)
 
 # ---- files ---------------------------------------------------------------------------------------
 
-def write(name, tensors, made, made_by="make_goldens.py"):
+def write(name, tensors, made, made_by=None):
     """One safetensors file: header length, JSON header, data, little endian."""
     dtypes = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64"}
-    header = {"__metadata__": {"torch": torch.__version__, "made_by": made_by,
+    header = {"__metadata__": {"torch": torch.__version__, "made_by": made_by or os.path.basename(sys.argv[0]),
                                "made": made}}
     data, offset = [], 0
     for key, value in tensors.items():

@@ -78,26 +78,90 @@ class BasicBlock(nn.Module):
         return relu(out + (self.shortcut_bn(self.shortcut_conv(x)) if self.projects else x))
 
 
-class ResNet18(nn.Module):
-    """CIFAR stem (3x3, stride 1, no max pool), four groups of two basic blocks."""
+class Bottleneck(nn.Module):
+    """1x1 to the width, 3x3 with the stride, 1x1 to four times the width."""
 
-    def __init__(self, channels, classes, width):
+    def __init__(self, cin, width, stride):
         super().__init__()
-        w = [scaled(value, width) for value in (64, 128, 256, 512)]
+        cout = 4 * width
+        self.conv1 = nn.Conv2d(cin, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, cout, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(cout)
+        self.projects = stride != 1 or cin != cout
+        if self.projects:
+            self.shortcut_conv = nn.Conv2d(cin, cout, 1, stride=stride, bias=False)
+            self.shortcut_bn = nn.BatchNorm2d(cout)
+
+    def forward(self, x):
+        out = relu(self.bn2(self.conv2(relu(self.bn1(self.conv1(x))))))
+        out = self.bn3(self.conv3(out))
+        return relu(out + (self.shortcut_bn(self.shortcut_conv(x)) if self.projects else x))
+
+
+class ResNet(nn.Module):
+    """CIFAR stem (3x3, stride 1, no max pool), groups layer1, layer2, ... of residual blocks, the
+    first block of each group but the first at stride 2."""
+    WIDE, NARROW = (64, 128, 256, 512), (16, 32, 64)
+
+    def __init__(self, block, counts, widths, channels, classes, width):
+        super().__init__()
+        w = [scaled(value, width) for value in widths]
+        expansion = 4 if block is Bottleneck else 1
         self.conv1 = nn.Conv2d(channels, w[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(w[0])
-        self.layer1 = nn.Sequential(BasicBlock(w[0], w[0], 1), BasicBlock(w[0], w[0], 1))
-        self.layer2 = nn.Sequential(BasicBlock(w[0], w[1], 2), BasicBlock(w[1], w[1], 1))
-        self.layer3 = nn.Sequential(BasicBlock(w[1], w[2], 2), BasicBlock(w[2], w[2], 1))
-        self.layer4 = nn.Sequential(BasicBlock(w[2], w[3], 2), BasicBlock(w[3], w[3], 1))
-        self.linear = nn.Linear(w[3], classes)
+        cin, self.groups = w[0], len(w)
+        for i, (count, out) in enumerate(zip(counts, w)):
+            blocks = []
+            for k in range(count):
+                blocks.append(block(cin, out, 2 if i > 0 and k == 0 else 1))
+                cin = expansion * out
+            setattr(self, "layer%d" % (i + 1), nn.Sequential(*blocks))
+        self.linear = nn.Linear(cin, classes)
 
     def representation(self, x):
         x = relu(self.bn1(self.conv1(x)))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x)))).mean(dim=(2, 3))
+        for i in range(self.groups):
+            x = getattr(self, "layer%d" % (i + 1))(x)
+        return x.mean(dim=(2, 3))
 
     def forward(self, x):
         return self.linear(self.representation(x))
+
+
+def resnet(name):
+    """What makes the ResNet of that name, as the library calls it, from (channels, classes,
+    width)."""
+    block, counts, widths = {
+        "resnet18": (BasicBlock, (2, 2, 2, 2), ResNet.WIDE),
+        "resnet34": (BasicBlock, (3, 4, 6, 3), ResNet.WIDE),
+        "resnet50": (Bottleneck, (3, 4, 6, 3), ResNet.WIDE),
+        "resnet56": (BasicBlock, (9, 9, 9), ResNet.NARROW),
+        "resnet18_bottleneck": (Bottleneck, (2, 2, 2, 2), ResNet.WIDE),
+        "resnet56_bottleneck": (Bottleneck, (9, 9, 9), ResNet.NARROW),
+    }[name]
+    return lambda channels, classes, width: ResNet(block, counts, widths, channels, classes, width)
+
+
+ResNet18 = resnet("resnet18")
+
+
+class Theory(nn.Module):
+    """f(x; W) = (1/N) 1^T relu(W^T x), logits (-m/2, m/2) with m = scale (f - 1/2)."""
+
+    def __init__(self, shape, units, scale):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(int(np.prod(shape)), units, bias=False)])
+        self.scale = scale
+
+    def representation(self, x):
+        return relu(self.layers[0](x.flatten(1)))
+
+    def forward(self, x):
+        margin = self.scale * (self.representation(x).mean(dim=1) - 0.5)
+        return torch.stack([-margin / 2, margin / 2], dim=1)
 
 
 class Mlp(nn.Module):
@@ -133,6 +197,32 @@ class Windows(nn.Module):
         x = F.max_pool2d(relu(self.norm(self.stem(x))), 3, stride=2, padding=1)
         x = F.avg_pool2d(self.left(x) + self.right(x), 3, stride=2, padding=1)
         return relu(self.hidden(x.flatten(1)))
+
+    def forward(self, x):
+        return self.head(self.representation(x))
+
+
+class Smooth(nn.Module):
+    """A graph of one's own: layer norms over images, over the channels of a pixel and without
+    weights, both forms of GELU, a sum of branches."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        c, h, w = shape
+        self.first = nn.LayerNorm([c, h, w])
+        self.stem = nn.Conv2d(c, 7, 3, stride=2, padding=1, bias=True)
+        self.pixels = nn.LayerNorm(7, eps=1e-3)
+        self.point = nn.Conv2d(7, 7, 1, bias=False)
+        self.hidden = nn.Linear(7 * ((h + 1) // 2) * ((w + 1) // 2), 9)
+        self.vector = nn.LayerNorm(9)
+        self.head = nn.Linear(9, classes)
+
+    def representation(self, x):
+        x = F.gelu(self.stem(self.first(x)))
+        y = self.pixels(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x + F.gelu(self.point(y), approximate="tanh")
+        x = F.layer_norm(x, x.shape[1:])
+        return F.gelu(self.vector(self.hidden(x.flatten(1))))
 
     def forward(self, x):
         return self.head(self.representation(x))
@@ -174,6 +264,10 @@ def randomise(model, rng, x):
                 sign = np.where(rng.uniform(size=c) < 0.1, -1, 1)
                 module.weight.copy_(torch.tensor(f32(sign * rng.uniform(0.5, 1.5, c))))
                 module.bias.copy_(torch.tensor(f32(0.3 * rng.standard_normal(c))))
+            elif isinstance(module, nn.LayerNorm):
+                size = module.normalized_shape
+                module.weight.copy_(torch.tensor(f32(rng.uniform(0.5, 1.5, size))))
+                module.bias.copy_(torch.tensor(f32(0.3 * rng.standard_normal(size))))
         pooled = pooled_statistics(model, [torch.tensor(x, dtype=torch.float64)])
         for name, module in norms(model):
             c = module.num_features

@@ -7,7 +7,7 @@
 #include "golden.h"
 
 typedef struct model_case {
-    const char *name, *arch; /* arch NULL: built by hand, build_windows() */
+    const char *name, *arch; /* arch NULL: built by hand, build_graph() */
     int64_t classes;
     int64_t train[5], evaluated[4]; /* batch sizes, 0 ends */
 } model_case;
@@ -21,10 +21,20 @@ static const model_case cases[] = {
     {"resnet18_8_3x32x32", "resnet18", 10, {5}, {1, 2, 5}},
     {"mlp_3x9x11", "mlp", 8, {1, 2, 5, 16}, {1, 16}},
     {"graph_3x19x23", NULL, 6, {2, 16}, {1, 5}},
+    {"resnet34_32_3x17x16", "resnet34", 10, {4}, {1, 5}},
+    {"resnet34_3_64_1x28x28", "resnet34", 7, {0}, {2}},
+    {"resnet50_32_3x17x16", "resnet50", 10, {4}, {1, 5}},
+    {"resnet50_3_64_1x28x28", "resnet50", 7, {0}, {2}},
+    {"resnet56_8_3x13x16", "resnet56", 10, {4}, {1, 5}},
+    {"resnet56_4_1x28x28", "resnet56", 7, {0}, {2}},
+    {"resnet18_bottleneck_16_3x19x23", "resnet18_bottleneck", 7, {4}, {1, 5}},
+    {"resnet56_bottleneck_8_3x16x16", "resnet56_bottleneck", 10, {0}, {1, 5}},
+    {"theory_3x4x5", "theory", 2, {1, 16}, {1, 5}},
+    {"smooth_3x9x11", NULL, 6, {1, 16}, {1, 5}},
 };
 enum { N_CASES = sizeof(cases) / sizeof(cases[0]) };
 
-/* ---- a graph of one's own: class Windows of models.py -------------------------------------- */
+/* ---- graphs of one's own: classes Windows and Smooth of models.py --------------------------- */
 
 typedef struct layer {
     const char *type, *name, *settings;
@@ -44,7 +54,30 @@ static const layer windows[] = {
     {"linear", "hidden", "out_features=9", {8}},
     {"relu", NULL, "", {9}},
     {"linear", "head", "out_features=6,bias=0", {10}},
+    {NULL, NULL, NULL, {0}},
 };
+
+static const layer smooth[] = {
+    {"layer_norm", "first", "", {0}},
+    {"conv2d", "stem", "out_channels=7,kernel=3,stride=2,padding=1,bias=1", {1}},
+    {"gelu", NULL, "", {2}},
+    {"layer_norm", "pixels", "over=channels,eps=1e-3", {3}},
+    {"conv2d", "point", "out_channels=7,kernel=1", {4}},
+    {"gelu", NULL, "approximate=tanh", {5}},
+    {"add", NULL, "", {3, 6}},
+    {"layer_norm", NULL, "affine=0", {7}},
+    {"linear", "hidden", "out_features=9", {8}},
+    {"layer_norm", "vector", "", {9}},
+    {"gelu", NULL, "", {10}},
+    {"linear", "head", "out_features=6", {11}},
+    {NULL, NULL, NULL, {0}},
+};
+
+static const struct {
+    const char *name;
+    int64_t height, width;
+    const layer *layers;
+} graphs[] = {{"graph_3x19x23", 19, 23, windows}, {"smooth_3x9x11", 9, 11, smooth}};
 
 /* Copies the tensors of a state dict into the blocks of the same name. */
 static void set_blocks(modeconn_context *context, modeconn_model *model, const char *name)
@@ -61,14 +94,18 @@ static void set_blocks(modeconn_context *context, modeconn_model *model, const c
     golden_close(&state);
 }
 
-static modeconn_model *build_windows(modeconn_context *context, const char *name)
+static modeconn_model *build_graph(modeconn_context *context, const char *name)
 {
     modeconn_graph *graph = NULL;
     modeconn_model *model = NULL;
     int32_t node = 0;
-    OK(modeconn_graph_create(context, 3, 19, 23, &graph));
-    for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
-        const layer *l = &windows[i];
+    size_t which = 0;
+    while (strcmp(graphs[which].name, name) != 0) {
+        which++;
+        ck_assert(which < sizeof(graphs) / sizeof(graphs[0]));
+    }
+    OK(modeconn_graph_create(context, 3, graphs[which].height, graphs[which].width, &graph));
+    for (const layer *l = graphs[which].layers; l->type != NULL; l++) {
         OK(modeconn_graph_add(graph, l->type, l->name, l->settings, l->inputs,
                               strcmp(l->type, "add") == 0 ? 2 : 1, &node));
     }
@@ -185,7 +222,7 @@ START_TEST(test_case)
     snprintf(prefix, sizeof(prefix), "%lld.", (long long)c->evaluated[0]);
     modeconn_dataset *like = golden_dataset(&g, prefix, c->classes, NULL);
     modeconn_model *model = c->arch != NULL ? golden_model(context, c->name, c->arch, like)
-                                            : build_windows(context, c->name);
+                                            : build_graph(context, c->name);
     check_loaded(c, context, model);
     for (int i = 0; c->evaluated[i] > 0; i++) {
         check_eval(&g, model, c->evaluated[i]);

@@ -16,6 +16,9 @@ const mc_layer_type *const mc_layers[] = {
     &mc_layer_max_pool,
     &mc_layer_global_avg_pool,
     &mc_layer_linear,
+    &mc_layer_layer_norm,
+    &mc_layer_gelu,
+    &mc_layer_mean_margin,
 };
 const int64_t mc_layers_count = (int64_t)(sizeof(mc_layers) / sizeof(mc_layers[0]));
 

@@ -24,14 +24,21 @@ static void teardown(void)
     modeconn_context_destroy(ctx);
 }
 
-/* The paper's parameter counts for 3 channels and 10 classes. */
+/* Parameter counts for 3 channels and 10 classes: the paper's, and what PyTorch counts in the
+ * models of tests/golden/models.py. */
 START_TEST(test_parameter_counts)
 {
     static const struct {
         const char *arch;
         int64_t count;
-    } known[] = {{"vgg13", 9413066}, {"resnet18", 11173962}};
-    for (int i = 0; i < 2; i++) {
+    } known[] = {{"vgg13", 9413066},
+                 {"resnet18", 11173962},
+                 {"resnet34", 21282122},
+                 {"resnet50", 23520842},
+                 {"resnet56", 855770},
+                 {"resnet18_bottleneck", 13958986},
+                 {"resnet56_bottleneck", 869530}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         modeconn_model *full =
             model_with(ctx, known[i].arch, "channels=3,height=32,width_pixels=32,classes=10");
         int64_t count;
@@ -141,11 +148,11 @@ START_TEST(test_architectures_listed)
     int64_t count;
     const char *name, *description;
     OK(modeconn_architecture_count(&count));
-    ck_assert_int_eq(count, 3);
+    ck_assert_int_eq(count, 9);
     OK(modeconn_architecture_describe(0, &name, &description));
     ck_assert_str_eq(name, "vgg13");
     FAILS(modeconn_architecture_describe(count, &name, NULL), MODECONN_ERROR_ARGUMENT,
-          "architecture 3");
+          "architecture 9");
     FAILS(modeconn_architecture_describe(-1, &name, NULL), MODECONN_ERROR_ARGUMENT, "-1");
     OK(modeconn_architecture_describe(2, NULL, NULL));
     FAILS(modeconn_architecture_count(NULL), MODECONN_ERROR_ARGUMENT, "count");

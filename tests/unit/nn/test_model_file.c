@@ -52,13 +52,17 @@ static modeconn_model *make(const char *arch, const char *settings)
     OK(modeconn_options_create(NULL, "model", &options));
     OK(modeconn_options_set_f64(options, "width", 0.03));
     OK(modeconn_options_set_str(options, "hidden", settings));
+    if (strcmp(arch, "theory") == 0) {
+        OK(modeconn_options_set_i64(options, "classes", 2));
+    }
     OK(modeconn_model_create(context, arch, images, options, &model));
     modeconn_options_destroy(options);
     number_values(model);
     return model;
 }
 
-/* A graph of one's own with batch norm, a shortcut and awkward names. */
+/* A graph of one's own with both norms, a shortcut, settings off their defaults and awkward names.
+ */
 static modeconn_model *make_graph(void)
 {
     modeconn_graph *graph = NULL;
@@ -71,8 +75,28 @@ static modeconn_model *make_graph(void)
     int32_t both[2] = {node, branch};
     OK(modeconn_graph_add(graph, "add", NULL, "", both, 2, &node));
     OK(modeconn_graph_add(graph, "relu", NULL, "", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "layer_norm", "image", "eps=0.25", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "gelu", NULL, "approximate=tanh", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "layer_norm", "pixel", "over=channels", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "gelu", NULL, "", &node, 1, &node));
     OK(modeconn_graph_add(graph, "global_avg_pool", NULL, "", &node, 1, &node));
     OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
+    OK(modeconn_model_from_graph(graph, node, -1, &model));
+    modeconn_graph_destroy(graph);
+    number_values(model);
+    return model;
+}
+
+/* A graph that ends in the theory's output layer. */
+static modeconn_model *make_margin(void)
+{
+    modeconn_graph *graph = NULL;
+    modeconn_model *model = NULL;
+    int32_t node = 0;
+    OK(modeconn_graph_create(context, 1, 8, 8, &graph));
+    OK(modeconn_graph_add(graph, "conv2d", "c", "out_channels=2,kernel=3", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "gelu", NULL, "", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "mean_margin", NULL, "scale=7,threshold=-1", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, -1, &model));
     modeconn_graph_destroy(graph);
     number_values(model);
@@ -86,7 +110,7 @@ static void assert_same(const modeconn_model *a, const modeconn_model *b)
     ck_assert_int_eq(a->classes, b->classes);
     ck_assert_mem_eq(a->theta, b->theta, (size_t)a->n_theta * sizeof(float));
     ck_assert_mem_eq(a->statistics, b->statistics, (size_t)a->n_stats * sizeof(float));
-    float pixels[2 * 64], first[6], second[6];
+    float pixels[2 * 64], first[6] = {0}, second[6] = {0};
     for (int i = 0; i < 128; i++) {
         pixels[i] = (float)(i % 11) / 5.5F - 1;
     }
@@ -105,7 +129,7 @@ static void load_fails(const char *path, int32_t status, const char *culprit)
 
 /* ---- rewriting a file ---------------------------------------------------------------------- */
 
-enum { EDIT_MAX = 128 };
+enum { EDIT_MAX = 1024 };
 
 typedef struct edit {
     mc_safetensors *source;
@@ -184,10 +208,21 @@ static edit *vgg(void)
 
 START_TEST(test_round_trip_of_each_kind)
 {
-    static const char *const archs[] = {"mlp", "vgg13", "resnet18", "graph"};
+    static const char *const archs[] = {"mlp",
+                                        "vgg13",
+                                        "resnet18",
+                                        "graph",
+                                        "margin",
+                                        "resnet34",
+                                        "resnet50",
+                                        "resnet56",
+                                        "resnet18_bottleneck",
+                                        "resnet56_bottleneck",
+                                        "theory"};
     for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++) {
-        modeconn_model *made =
-            strcmp(archs[i], "graph") == 0 ? make_graph() : make(archs[i], "6,5,4");
+        modeconn_model *made = strcmp(archs[i], "graph") == 0    ? make_graph()
+                               : strcmp(archs[i], "margin") == 0 ? make_margin()
+                                                                 : make(archs[i], "6,5,4");
         modeconn_model *loaded = NULL, *again = NULL;
         const char *path = folder_path("model.safetensors");
         OK(modeconn_model_save(made, path));
@@ -324,7 +359,15 @@ END_TEST
 
 START_TEST(test_without_our_metadata)
 {
-    static const char *const archs[] = {"mlp", "vgg13", "resnet18"};
+    static const char *const archs[] = {"mlp",
+                                        "vgg13",
+                                        "resnet18",
+                                        "resnet34",
+                                        "resnet50",
+                                        "resnet56",
+                                        "resnet18_bottleneck",
+                                        "resnet56_bottleneck",
+                                        "theory"};
     static const int64_t steps = 7;
     for (size_t i = 0; i < sizeof(archs) / sizeof(archs[0]); i++) {
         modeconn_model *model = make(archs[i], "6,5"), *loaded = NULL;
@@ -352,6 +395,109 @@ START_TEST(test_without_our_metadata)
         modeconn_model_destroy(loaded);
         modeconn_model_destroy(model);
     }
+}
+END_TEST
+
+/* Gives every tensor of the edit a name with `prefix` before it. The texts are the caller's. */
+static void edit_prefix(edit *file, const char *prefix, char (*names)[128])
+{
+    for (int64_t i = 0; i < file->n; i++) {
+        snprintf(names[i], sizeof(names[i]), "%s%s", prefix, file->tensors[i].name);
+        file->tensors[i].name = names[i];
+    }
+}
+
+START_TEST(test_prefixes_of_wrappers)
+{
+    static const char *const prefixes[] = {"module.", "_orig_mod.", "_orig_mod.module.",
+                                           "module._orig_mod.module."};
+    static char names[EDIT_MAX][128];
+    modeconn_model *model = make("vgg13", ""), *loaded = NULL, *ours = NULL;
+    const char *removed = NULL;
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        edit *file = vgg();
+        file->n_meta = 0;
+        edit_prefix(file, prefixes[i], names);
+        const char *path = edit_save(file);
+        OK(modeconn_model_load_as(context, path, "vgg13", images, &loaded));
+        assert_same(model, loaded);
+        OK(modeconn_model_get_metadata(loaded, "removed_prefix", &removed));
+        ck_assert_str_eq(removed, prefixes[i]);
+        OK(modeconn_model_save(loaded, path));
+        OK(modeconn_model_load(context, path, &ours));
+        OK(modeconn_model_get_metadata(ours, "removed_prefix", &removed));
+        ck_assert_str_eq(removed, prefixes[i]);
+        modeconn_model_destroy(ours);
+        modeconn_model_destroy(loaded);
+    }
+    /* One name without it: no wrapper made that. */
+    edit *file = vgg();
+    file->n_meta = 0;
+    const char *bare = file->tensors[0].name;
+    edit_prefix(file, "module.", names);
+    file->tensors[0].name = bare;
+    FAILS(modeconn_model_load_as(context, edit_save(file), "vgg13", images, &loaded),
+          MODECONN_ERROR_UNKNOWN, "layers.");
+    ck_assert_ptr_null(loaded);
+    modeconn_model_destroy(model);
+}
+END_TEST
+
+START_TEST(test_architectures_that_do_not_fit)
+{
+    static const char *const pairs[][2] = {{"resnet18", "resnet34"}, {"resnet34", "resnet18"},
+                                           {"resnet34", "resnet50"}, {"resnet50", "resnet34"},
+                                           {"resnet56", "resnet34"}, {"theory", "mlp"},
+                                           {"mlp", "theory"}};
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        modeconn_model *model = make(pairs[i][0], "6,5"), *loaded = NULL;
+        const char *path = folder_path("model.safetensors");
+        OK(modeconn_model_save(model, path));
+        int32_t status = modeconn_model_load_as(context, path, pairs[i][1], images, &loaded);
+        ck_assert_msg(status == MODECONN_ERROR_UNKNOWN || status == MODECONN_ERROR_SHAPE,
+                      "%s as %s: %s", pairs[i][0], pairs[i][1], modeconn_status_name(status));
+        ck_assert_ptr_null(loaded);
+        ck_assert_ptr_nonnull(strstr(modeconn_last_error(), path));
+        modeconn_model_destroy(model);
+    }
+}
+END_TEST
+
+/* In time proportional to the square of their number this would run into the test's limit. */
+START_TEST(test_very_many_keys)
+{
+    enum { MANY = 200000 };
+    char(*texts)[16] = malloc(MANY * sizeof(*texts));
+    const char **keys = malloc(MANY * sizeof(*keys)), *value = NULL;
+    modeconn_model *loaded = NULL, *copy = NULL;
+    ck_assert(texts != NULL && keys != NULL);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(texts[i], sizeof(texts[i]), "key %d", i);
+        keys[i] = texts[i];
+    }
+    edit *file = vgg();
+    const char *path = folder_path("many.safetensors");
+    OK(mc_safetensors_write(NULL, path, file->tensors, file->n, keys, keys, MANY));
+    OK(modeconn_model_load_as(context, path, "vgg13", images, &loaded));
+    ck_assert_int_eq(loaded->n_meta, MANY);
+    OK(modeconn_model_clone(loaded, &copy));
+    OK(modeconn_model_set_metadata(copy, "key 5", NULL));
+    OK(modeconn_model_set_metadata(copy, "key 7", "other"));
+    for (int i = 0; i < MANY; i++) {
+        OK(modeconn_model_get_metadata(loaded, keys[i], &value));
+        ck_assert_str_eq(value, keys[i]);
+    }
+    ck_assert_int_eq(copy->n_meta, MANY - 1);
+    FAILS(modeconn_model_get_metadata(copy, "key 5", &value), MODECONN_ERROR_UNKNOWN, "key 5");
+    OK(modeconn_model_get_metadata(copy, "key 7", &value));
+    ck_assert_str_eq(value, "other");
+    OK(modeconn_model_save(copy, path));
+    modeconn_model_destroy(copy);
+    modeconn_model_destroy(loaded);
+    mc_safetensors_free(file->source);
+    free(file);
+    free(keys);
+    free(texts);
 }
 END_TEST
 
@@ -733,6 +879,9 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_speeds_stay_out_of_the_file);
     tcase_add_test(tests, test_order_of_tensors_does_not_matter);
     tcase_add_test(tests, test_without_our_metadata);
+    tcase_add_test(tests, test_prefixes_of_wrappers);
+    tcase_add_test(tests, test_architectures_that_do_not_fit);
+    tcase_add_test(tests, test_very_many_keys);
     tcase_add_test(tests, test_load_as_takes_our_files_too);
     tcase_add_test(tests, test_other_number_formats);
     tcase_add_test(tests, test_missing_and_unexpected_tensors);

@@ -60,6 +60,50 @@ static modeconn_model *mixed_model(int64_t channels, int64_t height, int64_t wid
     return model;
 }
 
+/* Layer norm over images and over channels, with weights and without, both forms of GELU, before
+ * and behind sums and where one value is left a channel. */
+static modeconn_model *smooth_model(int64_t channels, int64_t height, int64_t width, int64_t c)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    char conv[64];
+    OK(modeconn_graph_create(ctx, channels, height, width, &graph));
+    int32_t a = layer(graph, "layer_norm", "first", NULL, 0);
+    snprintf(conv, sizeof conv, "out_channels=%d,kernel=3,padding=1,bias=1", (int)c);
+    a = layer(graph, "conv2d", "stem", conv, a);
+    a = layer(graph, "gelu", NULL, NULL, a);
+    int32_t b = layer(graph, "layer_norm", "pixels", "over=channels,eps=1e-3", a);
+    b = layer(graph, "gelu", NULL, "approximate=tanh", b);
+    int32_t both[2] = {a, b}, sum;
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
+    /* The sum goes on to two readers, so two layers add to one gradient. */
+    both[0] = layer(graph, "layer_norm", NULL, "affine=0", sum);
+    both[1] = layer(graph, "gelu", NULL, "approximate=tanh", sum);
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
+    b = layer(graph, "layer_norm", NULL, "affine=0,over=channels", sum);
+    b = layer(graph, "linear", "hidden", "out_features=9", b);
+    b = layer(graph, "layer_norm", "vector", "over=channels", b);
+    b = layer(graph, "gelu", NULL, NULL, b);
+    b = layer(graph, "linear", "head", "out_features=5", b);
+    OK(modeconn_model_from_graph(graph, b, 3, &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
+/* The mean's margin as a layer, behind maps of more than one pixel. */
+static modeconn_model *margin_model(void)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    OK(modeconn_graph_create(ctx, 2, 5, 4, &graph));
+    int32_t a = layer(graph, "conv2d", "conv", "out_channels=7,kernel=3", 0);
+    a = layer(graph, "relu", NULL, NULL, a);
+    a = layer(graph, "mean_margin", NULL, "scale=3,threshold=-0.25", a);
+    OK(modeconn_model_from_graph(graph, a, 3, &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
 static modeconn_model *built_in(const char *arch, const char *settings)
 {
     modeconn_options *options;
@@ -71,7 +115,8 @@ static modeconn_model *built_in(const char *arch, const char *settings)
     return model;
 }
 
-/* The cases: mixed graphs first, then what ships. */
+/* The cases: graphs made here first, then what ships. */
+enum { HAND_BUILT = 6 };
 static modeconn_model *model_of_case(int which)
 {
     static const struct {
@@ -83,6 +128,13 @@ static modeconn_model *model_of_case(int which)
         {"resnet18", "widths=3,3,5,7,channels=2,height=11,width_pixels=9,classes=4"},
         {"mlp", "hidden=17,31,channels=2,height=5,width_pixels=3,classes=6"},
         {"vgg13", "widths=30,100,16,5,40,9,8,8,8,8,channels=3,height=9,width_pixels=9,classes=3"},
+        {"theory", "widths=37,channels=11,height=1,width_pixels=1,classes=2"},
+        {"theory", "width=0.02,logit_scale=2.5,channels=2,height=3,width_pixels=5,classes=2"},
+        {"resnet34", "widths=5,6,7,8,channels=2,height=17,width_pixels=16,classes=4"},
+        {"resnet56", "widths=5,6,7,channels=1,height=15,width_pixels=16,classes=3"},
+        {"resnet50", "widths=3,3,4,3,channels=3,height=17,width_pixels=16,classes=4"},
+        {"resnet18_bottleneck", "width=0.07,channels=3,height=16,width_pixels=19,classes=4"},
+        {"resnet56_bottleneck", "widths=3,4,5,channels=1,height=11,width_pixels=13,classes=3"},
     };
     switch (which) {
     case 0:
@@ -91,11 +143,23 @@ static modeconn_model *model_of_case(int which)
         return mixed_model(3, 7, 11, 17);
     case 2:
         return mixed_model(2, 5, 5, 1);
+    case 3:
+        return smooth_model(3, 5, 7, 17);
+    case 4:
+        return smooth_model(1, 4, 4, 3);
+    case 5:
+        return margin_model();
     default:
-        return built_in(ships[which - 3].arch, ships[which - 3].settings);
+        return built_in(ships[which - HAND_BUILT].arch, ships[which - HAND_BUILT].settings);
     }
 }
-enum { CASES = 9 };
+enum { CASES = HAND_BUILT + 13, DEEP = HAND_BUILT + 8 };
+
+/* Rounding grows from layer to layer: what the limits are multiplied by. */
+static double slack(int which)
+{
+    return which < DEEP ? 1.0 : 5.0;
+}
 
 /* Mean cross-entropy in double and its cotangents. */
 static double loss64(const twin *t, const double *logits, double *d)
@@ -120,7 +184,7 @@ static double loss64(const twin *t, const double *logits, double *d)
     return sum / (double)t->n;
 }
 
-static void check_outputs(const twin *t, mc_plain *plain, mc_norm_mode mode)
+static void check_outputs(const twin *t, mc_plain *plain, mc_norm_mode mode, double limit)
 {
     const modeconn_model *model = t->model;
     mc_session *session;
@@ -133,10 +197,10 @@ static void check_outputs(const twin *t, mc_plain *plain, mc_norm_mode mode)
     OK(model->ops->outputs(session, mode, &batch, logits, representation));
     mc_plain_forward(plain, t->theta64, t->stats64, mode, t->x64);
     double d = twin_distance(logits, mc_plain_logits(plain), t->n * model->classes);
-    ck_assert_msg(d < 1e-5, "logits differ by %g", d);
+    ck_assert_msg(d < limit, "logits differ by %g", d);
     d = twin_distance(representation, mc_plain_representation(plain),
                       t->n * model->representation_width);
-    ck_assert_msg(d < 1e-5, "representations differ by %g", d);
+    ck_assert_msg(d < limit, "representations differ by %g", d);
     model->ops->session_destroy(session);
     free(logits);
     free(representation);
@@ -151,9 +215,9 @@ START_TEST(test_forward)
         const char *layer_name;
         twin_init(&t, model_of_case(_i), batches[b], 7);
         OK(mc_plain_create(t.model->graph, t.n, &plain));
-        check_outputs(&t, plain, MC_NORM_RUNNING);
+        check_outputs(&t, plain, MC_NORM_RUNNING, 1e-5 * slack(_i));
         if (t.n >= t.model->ops->smallest_batch(t.model, &layer_name)) {
-            check_outputs(&t, plain, MC_NORM_BATCH);
+            check_outputs(&t, plain, MC_NORM_BATCH, 1e-5 * slack(_i));
         }
         mc_plain_free(plain);
         twin_free(&t);
@@ -163,7 +227,7 @@ END_TEST
 
 /* Per block, so that a wrong small one cannot hide behind a large one. A convolution before batch
  * norm has a bias gradient of zero: compare with the whole gradient's size there. */
-static void check_gradient(const twin *t)
+static void check_gradient(const twin *t, double limit)
 {
     const modeconn_model *model = t->model;
     double whole = 0.0;
@@ -177,7 +241,7 @@ static void check_gradient(const twin *t)
         for (int64_t i = 0; i < block->size; i++) {
             size += exact[i] * exact[i];
         }
-        ck_assert_msg(d < 1e-4 || d * sqrt(size) < 1e-6 * sqrt(whole),
+        ck_assert_msg(d < limit || d * sqrt(size) < 1e-2 * limit * sqrt(whole),
                       "gradient of %s differs by %g", block->name, d);
     }
 }
@@ -185,7 +249,9 @@ static void check_gradient(const twin *t)
 START_TEST(test_backward)
 {
     static const int64_t batches[] = {2, 3, 19};
-    for (int b = 0; b < 3; b++) {
+    /* A ReLU whose input rounds across zero moves a gradient by more than rounding does: a deep
+     * model has too many of them for 19 images to spare it that. */
+    for (int b = 0; b < (_i < DEEP ? 3 : 2); b++) {
         twin t;
         mc_plain *plain;
         double loss;
@@ -196,8 +262,8 @@ START_TEST(test_backward)
         double exact = loss64(&t, mc_plain_logits(plain), d);
         mc_plain_backward(plain, d, NULL, t.grad64);
         OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
-        ck_assert_double_eq_tol(loss, exact, 1e-5);
-        check_gradient(&t);
+        ck_assert_double_eq_tol(loss, exact, 1e-5 * slack(_i));
+        check_gradient(&t, 1e-4 * slack(_i));
         free(d);
         mc_plain_free(plain);
         twin_free(&t);
@@ -281,13 +347,14 @@ static int32_t give_cotangents(void *user, const mc_pair *pair)
 }
 
 /* Pair passes of models whose representation has one pixel (no layout between the two). */
+static const int pairs[] = {0, 1, 2, 3, 4, 6, 7};
 START_TEST(test_pair)
 {
     twin t;
     mc_plain *plain;
     mc_session *session;
     pair_case c;
-    twin_init(&t, model_of_case(3 + _i), 6, 23);
+    twin_init(&t, model_of_case(HAND_BUILT + pairs[_i]), 6, 23);
     const modeconn_model *model = t.model;
     int64_t half = 4 * t.pixels;
     mc_batch a = {t.x, t.y, 4}, b = {t.x + half, t.y + 4, 2};
@@ -310,7 +377,7 @@ START_TEST(test_pair)
         }
         mc_plain_free(plain);
     }
-    check_gradient(&t);
+    check_gradient(&t, 1e-4);
     for (int k = 0; k < 2; k++) {
         free(c.d_logits[k]);
         free(c.d_representation[k]);
@@ -326,8 +393,8 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, test_forward, 0, CASES);
     tcase_add_loop_test(tests, test_backward, 0, CASES);
-    tcase_add_loop_test(tests, test_finite_differences, 0, CASES);
-    tcase_add_loop_test(tests, test_pair, 0, 5);
+    tcase_add_loop_test(tests, test_finite_differences, 0, DEEP);
+    tcase_add_loop_test(tests, test_pair, 0, 7);
 }
 
 int main(void)
