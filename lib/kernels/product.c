@@ -87,9 +87,10 @@ enum { SUM_MOST = 192 };
 
 /* One block of `block` rows, of which `rows` are real (the others repeat the last one), by a panel
  * of `vectors` at column j. */
-static inline __attribute__((always_inline)) void
-product_block(const part *q, const float *panel, int64_t row, int64_t j, const int block, int rows,
-              const int vectors)
+static inline __attribute__((always_inline)) void product_block(const part *q, const float *panel,
+                                                                int64_t row, int64_t j,
+                                                                const int block, int rows,
+                                                                const int vectors)
 {
     const mc_product *p = q->p;
     mc_vec sum[ROWS][2];
@@ -181,8 +182,8 @@ void MC_ISA_NAME(product)(const mc_product *p)
     /* A product without terms is zero too. */
     for (int64_t t = 0; t == 0 || t < p->taps; t += taps) {
         for (int64_t k = 0; k < p->run; k += run) {
-            part q = {p, t, smaller(taps, p->taps - t), k, smaller(run, p->run - k),
-                      t == 0 && k == 0};
+            part q = {
+                p, t, smaller(taps, p->taps - t), k, smaller(run, p->run - k), t == 0 && k == 0};
             product_part(&q);
         }
     }
@@ -214,8 +215,8 @@ static inline void pack_columns(const mc_outer *p, int64_t first, int64_t count,
 /* A block of w, `block` by `vectors`, of which `rows` by `n` numbers are real. */
 typedef struct outer_place {
     const mc_outer *p;
-    const float *packed;          /* columns of x, or NULL: not packed */
-    int64_t first, count, k, j;   /* rows of x and d; where in w */
+    const float *packed;        /* columns of x, or NULL: not packed */
+    int64_t first, count, k, j; /* rows of x and d; where in w */
     int64_t rows, n;
 } outer_place;
 

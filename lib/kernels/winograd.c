@@ -371,9 +371,10 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *weight, int
 }
 
 /* Kernels (outputs j .. j + n - 1, input k). */
-static inline __attribute__((always_inline)) void
-filter_back(const mc_winograd *w, const float *du, int64_t total, int64_t groups, int64_t n,
-            bool accumulate, float *grad, int64_t step)
+static inline __attribute__((always_inline)) void filter_back(const mc_winograd *w, const float *du,
+                                                              int64_t total, int64_t groups,
+                                                              int64_t n, bool accumulate,
+                                                              float *grad, int64_t step)
 {
     float in[MOST * LANES], out[9 * LANES];
     int freq = w->freq_y * w->freq_x;

@@ -173,8 +173,8 @@ struct modeconn_patterns {
     mc_layer_list layers;
     double *t;                   /* [points] */
     mc_pattern_figures *figures; /* [layers][points] */
-    const char *family; /* static string */
-    const char **view;  /* [1] */
+    const char *family;          /* static string */
+    const char **view;           /* [1] */
     mc_provenance origin;
 };
 
@@ -252,7 +252,7 @@ struct modeconn_connectivity {
     double *t;
     const char **names; /* [n_views] */
     mc_rise *views;     /* [n_views] */
-    double *values; /* the views' arrays */
+    double *values;     /* the views' arrays */
     int32_t verdict;
     int64_t weakest_view, weakest_point;
     const char *family; /* static string */

@@ -204,8 +204,8 @@ int32_t modeconn_probe_measure_with_progress(const modeconn_model *model,
         status = model->ops->bind(session, model->theta, model->statistics);
     }
     if (status == MODECONN_OK) {
-        counter count = {
-            .batches = (made->n + made->origin.batch_size - 1) / made->origin.batch_size};
+        counter count = {.batches =
+                             (made->n + made->origin.batch_size - 1) / made->origin.batch_size};
         mc_progress_init(&count.progress, progress_fn, user,
                          count.batches * (made->n_attributes + 1));
         status = find_effects(made, model, session, test, &count);

@@ -275,8 +275,9 @@ static int32_t allocate(mc_pass *pass, int64_t arena, const sizes *s)
     pass->prepared = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->prepared);
     pass->slots = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->slots);
     pass->scratch = mc_calloc(pass->context, workers, sizeof *pass->scratch);
-    if (pass->prepared_memory == NULL || pass->prepared == NULL || pass->arena == NULL || pass->moments == NULL || pass->shared == NULL ||
-        pass->slots == NULL || pass->scratch == NULL) {
+    if (pass->prepared_memory == NULL || pass->prepared == NULL || pass->arena == NULL ||
+        pass->moments == NULL || pass->shared == NULL || pass->slots == NULL ||
+        pass->scratch == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
     for (int i = 0; i < workers; i++) {

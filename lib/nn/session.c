@@ -15,10 +15,10 @@ struct mc_session {
     int passes;
     bool gradients;
     mc_pass pass[2];
-    float *statistics;           /* [n_stats] */
-    float *cotangents[2];        /* [max][classes + representation] */
-    double *pooled;              /* per statistic: mean, or sum of squared deviations */
-    double pooled_images;        /* images seen; a channel's count is that times h * w */
+    float *statistics;    /* [n_stats] */
+    float *cotangents[2]; /* [max][classes + representation] */
+    double *pooled;       /* per statistic: mean, or sum of squared deviations */
+    double pooled_images; /* images seen; a channel's count is that times h * w */
 };
 
 static int64_t smallest_batch(const modeconn_model *model, const char **layer)
@@ -105,7 +105,8 @@ static int32_t bind(mc_session *session, const float *theta, const float *statis
         mc_pass_rebound(&session->pass[k]);
     }
     if (statistics != NULL) {
-        memcpy(session->statistics, statistics, (size_t)session->graph->n_stats * sizeof *statistics);
+        memcpy(session->statistics, statistics,
+               (size_t)session->graph->n_stats * sizeof *statistics);
     }
     return MODECONN_OK;
 }

@@ -17,8 +17,8 @@ typedef struct mc_conv_job {
     const float *x, *w, *bias, *dy; /* bias may be NULL */
     float *y, *dx, *dw;             /* dx NULL: not wanted; dw as pass->add_grad says */
     const mc_conv_algorithm *algorithm;
-    int64_t rows;                   /* of the output: n * oh * ow */
-    bool accumulate;                /* dx is added to */
+    int64_t rows;    /* of the output: n * oh * ow */
+    bool accumulate; /* dx is added to */
 } mc_conv_job;
 
 struct mc_conv_algorithm {

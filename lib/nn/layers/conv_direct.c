@@ -181,9 +181,9 @@ typedef struct product_job {
     const float *x;
     float *y;
     bool backward;
-    int64_t step;            /* pixels y with equal y % step are a class of their dimension */
-    int64_t chunk, chunks;   /* rows of a chunk; most chunks of a class */
-    int64_t columns;         /* cuts of the columns */
+    int64_t step;          /* pixels y with equal y % step are a class of their dimension */
+    int64_t chunk, chunks; /* rows of a chunk; most chunks of a class */
+    int64_t columns;       /* cuts of the columns */
     const float *panels, *bias;
 } product_job;
 
@@ -419,7 +419,8 @@ static void forward(const mc_conv_job *conv)
     bool ready;
     float *panels = mc_conv_prepared(conv, &ready);
     if (!ready) {
-        mc_conv_pack(conv->pass, conv->w, mc_conv_taps(node), node->in.c, node->out.c, false, panels);
+        mc_conv_pack(conv->pass, conv->w, mc_conv_taps(node), node->in.c, node->out.c, false,
+                     panels);
     }
     job.panels = panels;
     if (framed(node)) {
@@ -575,9 +576,8 @@ static void sum_task(void *arg, int64_t task, int worker)
 
 static void backward_weight(const mc_conv_job *conv)
 {
-    weight_job job = {.conv = conv,
-                      .cut = weight_cut_of(conv->node, conv->pass->n),
-                      .sums = conv->pass->shared};
+    weight_job job = {
+        .conv = conv, .cut = weight_cut_of(conv->node, conv->pass->n), .sums = conv->pass->shared};
     mc_pool_run(conv->pass->pool, job.cut.groups * job.cut.slabs, weight_task, &job);
     mc_pool_run(conv->pass->pool, quotient_up(conv->node->in.c, SUM_INPUTS), sum_task, &job);
 }

@@ -222,8 +222,8 @@ static void run_product(const mc_conv_job *conv, product_job *job)
     job->o = conv->node->out.c;
     job->tiles = conv->pass->n * tiles_per_image(&job->w);
     job->block = block_tiles(conv->node, &job->w, job->tiles);
-    job->u = (mc_planes){u, mc_conv_panels(k, columns_of(job)),
-                         mc_panel_stride(conv->pass->kernels, k)};
+    job->u =
+        (mc_planes){u, mc_conv_panels(k, columns_of(job)), mc_panel_stride(conv->pass->kernels, k)};
     if (!ready) {
         mc_pool_run(pool, (k + FILTER_ROWS - 1) / FILTER_ROWS, filter_task, job);
     }
@@ -300,9 +300,9 @@ static void filter_back_task(void *arg, int64_t task, int worker)
     const weight_job *job = arg;
     const mc_conv_job *conv = job->conv;
     int64_t c = conv->node->in.c, first = task * FILTER_ROWS, left = c - first;
-    conv->pass->kernels->winograd_filter_back(
-        &job->w, conv->pass->shared, c, conv->node->out.c, first,
-        left < FILTER_ROWS ? left : FILTER_ROWS, job->groups, conv->pass->add_grad, conv->dw);
+    conv->pass->kernels->winograd_filter_back(&job->w, conv->pass->shared, c, conv->node->out.c,
+                                              first, left < FILTER_ROWS ? left : FILTER_ROWS,
+                                              job->groups, conv->pass->add_grad, conv->dw);
 }
 
 static void backward_weight(const mc_conv_job *conv)

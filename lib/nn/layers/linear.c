@@ -38,7 +38,8 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
     return MODECONN_OK;
 }
 
-/* ---- memory: in the shared part, pointers to rows of x and y, then backward's working memory -----
+/* ---- memory: in the shared part, pointers to rows of x and y, then backward's working memory
+ * -----
  */
 
 static int64_t pixels_of(const mc_node *node)
@@ -68,7 +69,8 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     return pointers_size(n) + work;
 }
 
-/* ---- passes --------------------------------------------------------------------------------------
+/* ---- passes
+ * --------------------------------------------------------------------------------------
  */
 
 /* How a pass is cut: blocks of rows (of x, or of W) by cuts of whole panels of columns. */

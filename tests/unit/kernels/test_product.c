@@ -11,9 +11,9 @@ static const char *const isas[] = {"baseline", "avx2", "avx512"};
 enum { ISAS = 3 };
 
 /* rows, taps, run, columns */
-static const int64_t shapes[][4] = {{1, 1, 1, 1},   {3, 9, 5, 7},   {4, 1, 200, 16}, {5, 2, 64, 17},
-                                    {12, 3, 9, 32}, {13, 4, 7, 33}, {29, 1, 500, 50}, {7, 0, 3, 20},
-                                    {24, 9, 64, 64}};
+static const int64_t shapes[][4] = {{1, 1, 1, 1},     {3, 9, 5, 7},   {4, 1, 200, 16},
+                                    {5, 2, 64, 17},   {12, 3, 9, 32}, {13, 4, 7, 33},
+                                    {29, 1, 500, 50}, {7, 0, 3, 20},  {24, 9, 64, 64}};
 enum { SHAPES = 9 };
 
 static const mc_kernels *kernels_of(int which)
@@ -89,8 +89,8 @@ START_TEST(test_product)
                 sum += accumulate ? (double)before[at] : 0.0;
                 for (int64_t t = 0; t < taps; t++) {
                     for (int64_t l = 0; l < run; l++) {
-                        sum += (double)xs[t * rows + i][1 + l] *
-                               (double)b[(tap[t] * run + l) * n + j];
+                        sum +=
+                            (double)xs[t * rows + i][1 + l] * (double)b[(tap[t] * run + l) * n + j];
                     }
                 }
                 near((double)y[at], sum, (double)(taps * run));
