@@ -69,7 +69,8 @@ void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t 
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
                                      int64_t first, int64_t tiles, mc_planes d);
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
-                                  int64_t tiles, const float *bias, bool accumulate, float *y);
+                                  int64_t tiles, const float *bias, bool accumulate, bool relu,
+                                  float *y);
 void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,
                                   bool backward, int64_t first, int64_t count, mc_planes u);
 void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t c, int64_t o,

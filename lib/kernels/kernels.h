@@ -50,6 +50,7 @@ typedef struct mc_product {
     const float *panels;  /* as pack_panels() leaves them */
     int64_t panel_stride; /* floats from panel to panel */
     const float *bias;    /* [n], or NULL */
+    bool relu;            /* negative results become 0 */
     bool accumulate;      /* y is added to */
     float *const *y;      /* row i at y[i] + y_offset */
     int64_t y_offset;
@@ -118,13 +119,14 @@ struct mc_kernels {
 
     /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c], cotangents dy
      * [images][oh][ow][c], and products m to y [images][oh][ow][c] (plus bias [c] unless NULL;
-     * added to y if accumulate). */
+     * added to y if accumulate; then rectified if relu). */
     void (*winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first, int64_t tiles,
                            mc_planes v);
     void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t first,
                                int64_t tiles, mc_planes d);
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
-                            int64_t tiles, const float *bias, bool accumulate, float *y);
+                            int64_t tiles, const float *bias, bool accumulate, bool relu,
+                            float *y);
     /* Kernels weight [o][c][3][3] to panels u of [c][o]; backward: turned by a half, of [o][c].
      * Only rows first .. first+count-1 of the panels. */
     void (*winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,

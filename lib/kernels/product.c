@@ -82,6 +82,7 @@ typedef struct part {
     const mc_product *p;
     int64_t t, taps, k, run;
     bool first; /* the others add to y */
+    bool last;
 } part;
 enum { SUM_MOST = 192 };
 
@@ -139,6 +140,9 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
                 if (!q->first || p->accumulate) {
                     sum[i][v] += load_up_to(y + v * LANES, left);
                 }
+                if (q->last && p->relu) {
+                    sum[i][v] = mc_max((mc_vec){0.0f}, sum[i][v]);
+                }
                 store_first(y + v * LANES, left, sum[i][v]);
             }
         }
@@ -182,8 +186,13 @@ void MC_ISA_NAME(product)(const mc_product *p)
     /* A product without terms is zero too. */
     for (int64_t t = 0; t == 0 || t < p->taps; t += taps) {
         for (int64_t k = 0; k < p->run; k += run) {
-            part q = {
-                p, t, smaller(taps, p->taps - t), k, smaller(run, p->run - k), t == 0 && k == 0};
+            part q = {.p = p,
+                      .t = t,
+                      .taps = smaller(taps, p->taps - t),
+                      .k = k,
+                      .run = smaller(run, p->run - k),
+                      .first = t == 0 && k == 0,
+                      .last = t + taps >= p->taps && k + run >= p->run};
             product_part(&q);
         }
     }

@@ -304,7 +304,8 @@ void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int6
 }
 
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
-                                  int64_t tiles, const float *bias, bool accumulate, float *y)
+                                  int64_t tiles, const float *bias, bool accumulate, bool relu,
+                                  float *y)
 {
     float in[MOST * LANES], out[MOST * LANES];
     for (int64_t t = 0; t < tiles; t++) {
@@ -327,6 +328,9 @@ void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, 
                     mc_vec value = get(out + (r * w->out_x + k) * LANES) + shift;
                     if (accumulate) {
                         value += n == LANES ? get(to) : get_first(to, n);
+                    }
+                    if (relu) {
+                        value = mc_max((mc_vec){0.0f}, value);
                     }
                     if (n == LANES) {
                         put(to, value);

@@ -58,6 +58,9 @@ typedef struct mc_node {
     /* A ReLU that is the only reader of this node is done by the node itself (plan.c): */
     bool rectify;   /* this node rectifies its output */
     bool forwarded; /* this ReLU's output is its input's */
+    /* A batch norm that is the only reader of a convolution without bias can be folded into it. */
+    int32_t norm; /* the convolution's batch norm, 0: none */
+    bool follows; /* the batch norm is such a one */
 } mc_node;
 
 struct modeconn_graph {
@@ -151,6 +154,7 @@ typedef struct mc_slot {
 typedef struct mc_prepared {
     float *data;
     const void *by; /* who made what is there, NULL: nothing is */
+    bool folded;    /* scaled by the batch norm behind */
 } mc_prepared;
 
 /* One forward pass and the memory to pull cotangents back through it. */
@@ -189,6 +193,17 @@ static inline mc_slot *mc_input_slot(mc_pass *pass, const mc_node *node, int whi
 {
     return &pass->slots[node->inputs[which]];
 }
+
+/* Whether convolution `node` computes what its batch norm would: with running statistics, without
+ * gradients, and nobody looking at what lies between. */
+static inline bool mc_is_folded(const mc_pass *pass, const mc_node *node)
+{
+    return node->norm > 0 && pass->keeps_prepared && pass->mode == MC_NORM_RUNNING &&
+           pass->visit == NULL;
+}
+
+/* batch_norm.c: the running statistics as scale [c] and offset [c] of the node's slot->saved. */
+void mc_norm_running(mc_pass *pass, const mc_node *node);
 
 static inline void mc_add_grad(const mc_pass *pass, float *grad, double value)
 {

@@ -38,6 +38,16 @@ void mc_graph_fuse(modeconn_graph *graph)
             graph->nodes[reader].forwarded = true;
         }
     }
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        mc_node *node = &graph->nodes[i];
+        int32_t reader = 0;
+        if (node->type == &mc_layer_conv2d && node->n_params == 1 &&
+            i != mc_representation_node(graph) && count_readers(graph, i, &reader) == 1 &&
+            graph->nodes[reader].type == &mc_layer_batch_norm) {
+            node->norm = reader;
+            graph->nodes[reader].follows = true;
+        }
+    }
 }
 
 /* ---- lifetimes ------------------------------------------------------------------------------ */
@@ -73,7 +83,8 @@ static void plan_activations(plan *p, int64_t max)
     const modeconn_graph *graph = p->graph;
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
-        p->out_owner[i] = node->forwarded ? p->out_owner[node->inputs[0]] : i;
+        bool in_place = node->forwarded || (node->follows && !p->gradients);
+        p->out_owner[i] = in_place ? p->out_owner[node->inputs[0]] : i;
         piece *own = &p->pieces[2 * p->out_owner[i]];
         if (p->out_owner[i] == i) {
             *own = (piece){max * mc_shape_size(node->out), 0, i, i};

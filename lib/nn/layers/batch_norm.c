@@ -149,26 +149,42 @@ static void affine_task(void *arg, int64_t task, int worker)
                                job->coefficients + job->c, job->node->rectify, job->out + at);
 }
 
+/* scale and offset from slot->moment. */
+static void set_map(mc_pass *pass, const mc_node *node)
+{
+    mc_slot *slot = mc_slot_of(pass, node);
+    int64_t c = node->out.c;
+    const float *gamma = pass->theta + node->params[0].offset;
+    const float *beta = pass->theta + node->params[1].offset;
+    for (int64_t i = 0; i < c; i++) {
+        double scale = (double)gamma[i] / sqrt(slot->moment[c + i] + node->eps);
+        slot->saved[i] = (float)scale;
+        slot->saved[c + i] = (float)((double)beta[i] - slot->moment[i] * scale);
+    }
+}
+
+void mc_norm_running(mc_pass *pass, const mc_node *node)
+{
+    double *moment = mc_slot_of(pass, node)->moment;
+    for (int64_t i = 0; i < node->out.c; i++) {
+        moment[i] = (double)pass->statistics[node->stats[0].offset + i];
+        moment[node->out.c + i] = (double)pass->statistics[node->stats[1].offset + i];
+    }
+    set_map(pass, node);
+}
+
 static void forward(mc_pass *pass, const mc_node *node)
 {
     mc_slot *slot = mc_slot_of(pass, node);
     norm_job job = job_of(pass, node);
-    const float *gamma = pass->theta + node->params[0].offset;
-    const float *beta = pass->theta + node->params[1].offset;
-    double *mean = slot->moment, *variance = slot->moment + job.c;
-
-    if (pass->mode == MC_NORM_BATCH) {
-        batch_moments(pass, &job, mean, variance);
-    } else {
-        for (int64_t i = 0; i < job.c; i++) {
-            mean[i] = (double)pass->statistics[node->stats[0].offset + i];
-            variance[i] = (double)pass->statistics[node->stats[1].offset + i];
-        }
+    if (mc_is_folded(pass, &pass->graph->nodes[node->inputs[0]])) {
+        return;
     }
-    for (int64_t i = 0; i < job.c; i++) {
-        double scale = (double)gamma[i] / sqrt(variance[i] + node->eps);
-        slot->saved[i] = (float)scale;
-        slot->saved[job.c + i] = (float)((double)beta[i] - mean[i] * scale);
+    if (pass->mode == MC_NORM_BATCH) {
+        batch_moments(pass, &job, slot->moment, slot->moment + job.c);
+        set_map(pass, node);
+    } else {
+        mc_norm_running(pass, node);
     }
     job.out = slot->out;
     run_chunks(pass, affine_task, &job);

@@ -15,6 +15,8 @@ typedef struct mc_conv_job {
     mc_pass *pass;
     const mc_node *node;
     const float *x, *w, *bias, *dy; /* bias may be NULL */
+    const float *scale;             /* of every output [o], NULL: 1; then bias, then relu */
+    bool relu;
     float *y, *dx, *dw;             /* dx NULL: not wanted; dw as pass->add_grad says */
     const mc_conv_algorithm *algorithm;
     int64_t rows;    /* of the output: n * oh * ow */
@@ -39,6 +41,10 @@ extern const mc_conv_algorithm mc_conv_direct, mc_conv_winograd;
 
 /* Where the weights are prepared for forward (mc_pass.prepared): `ready` if they still are. */
 float *mc_conv_prepared(const mc_conv_job *job, bool *ready);
+
+/* Multiplies column j of panels [k][n] by scale[j]; nothing to do where it is NULL. */
+void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,
+                   float *panels);
 
 /* weight [o][c][taps] in panels of [taps][c] by o or, backward, of [taps][o] by c. */
 void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,

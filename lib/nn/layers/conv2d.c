@@ -92,7 +92,8 @@ static int64_t prepared(const mc_node *node)
 float *mc_conv_prepared(const mc_conv_job *job, bool *ready)
 {
     mc_prepared *prepared = &job->pass->prepared[job->node - job->pass->graph->nodes];
-    *ready = prepared->by == job->algorithm;
+    *ready = prepared->by == job->algorithm && prepared->folded == (job->scale != NULL);
+    prepared->folded = job->scale != NULL;
     prepared->by = job->pass->keeps_prepared ? job->algorithm : NULL;
     return prepared->data;
 }
@@ -119,6 +120,13 @@ static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
 static void forward(mc_pass *pass, const mc_node *node)
 {
     mc_conv_job job = job_of(pass, node);
+    if (mc_is_folded(pass, node)) {
+        const mc_node *norm = &pass->graph->nodes[node->norm];
+        mc_norm_running(pass, norm);
+        job.scale = mc_slot_of(pass, norm)->saved;
+        job.bias = job.scale + node->out.c;
+        job.relu = norm->rectify;
+    }
     job.algorithm->forward(&job);
 }
 

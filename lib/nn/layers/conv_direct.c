@@ -167,6 +167,21 @@ void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_
                 &job);
 }
 
+void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,
+                   float *panels)
+{
+    int64_t lanes = kernels->lanes;
+    for (int64_t j = 0; scale != NULL && j < n; j += 2 * lanes) {
+        int64_t width = n - j <= lanes ? lanes : 2 * lanes, used = smaller(width, n - j);
+        float *panel = panels + j / (2 * lanes) * mc_panel_stride(kernels, k);
+        for (int64_t i = 0; i < k; i++) {
+            for (int64_t l = 0; l < used; l++) {
+                panel[i * width + l] *= scale[j + l];
+            }
+        }
+    }
+}
+
 /* ---- rows ---------------------------------------------------------------------------------------
  */
 
@@ -284,6 +299,7 @@ static void cut_columns(const product_job *job, int64_t which, mc_product *produ
     product->n = smaller(end * width, job->to.c) - begin * width;
     product->y_offset = begin * width;
     product->bias = job->bias != NULL ? job->bias + begin * width : NULL;
+    product->relu = !job->backward && job->conv->relu;
 }
 
 static void product_task(void *arg, int64_t task, int worker)
@@ -387,6 +403,7 @@ static void framed_task(void *arg, int64_t image, int worker)
                               .x_stride = CHUNK,
                               .panels = job->panels,
                               .bias = job->bias,
+                              .relu = job->conv->relu,
                               .y = table.y};
         product.panel_stride = mc_panel_stride(pass->kernels, product.taps * product.run);
         pass->kernels->product(&product);
@@ -419,8 +436,9 @@ static void forward(const mc_conv_job *conv)
     bool ready;
     float *panels = mc_conv_prepared(conv, &ready);
     if (!ready) {
-        mc_conv_pack(conv->pass, conv->w, mc_conv_taps(node), node->in.c, node->out.c, false,
-                     panels);
+        int64_t taps = mc_conv_taps(node);
+        mc_conv_pack(conv->pass, conv->w, taps, node->in.c, node->out.c, false, panels);
+        mc_conv_scale(conv->pass->kernels, conv->scale, taps * node->in.c, node->out.c, panels);
     }
     job.panels = panels;
     if (framed(node)) {

@@ -150,7 +150,8 @@ typedef struct product_job {
     const mc_pass *pass;
     mc_winograd w;
     mc_map x;
-    const float *weight, *bias;
+    const float *weight, *scale, *bias;
+    bool relu;
     float *y;
     int64_t c, o; /* the layer's */
     int64_t tiles, block;
@@ -207,7 +208,8 @@ static void product_task(void *arg, int64_t task, int worker)
         product.panels = job->u.data + f * job->u.plane;
         kernels->product(&product);
     }
-    kernels->winograd_output(&job->w, m, n, first, tiles, job->bias, job->accumulate, job->y);
+    kernels->winograd_output(&job->w, m, n, first, tiles, job->bias, job->accumulate, job->relu,
+                             job->y);
 }
 
 static void run_product(const mc_conv_job *conv, product_job *job)
@@ -226,6 +228,9 @@ static void run_product(const mc_conv_job *conv, product_job *job)
         (mc_planes){u, mc_conv_panels(k, columns_of(job)), mc_panel_stride(conv->pass->kernels, k)};
     if (!ready) {
         mc_pool_run(pool, (k + FILTER_ROWS - 1) / FILTER_ROWS, filter_task, job);
+        for (int64_t f = 0; f < frequencies(&job->w); f++) {
+            mc_conv_scale(conv->pass->kernels, job->scale, k, columns_of(job), u + f * job->u.plane);
+        }
     }
     mc_pool_run(pool, (job->tiles + job->block - 1) / job->block, product_task, job);
 }
@@ -234,7 +239,9 @@ static void forward(const mc_conv_job *conv)
 {
     product_job job = {.w = forward_geometry(conv->node),
                        .x = {.x = conv->x, .c = conv->node->in.c},
+                       .scale = conv->scale,
                        .bias = conv->bias,
+                       .relu = conv->relu,
                        .y = conv->y};
     run_product(conv, &job);
 }

@@ -109,7 +109,7 @@ START_TEST(test_convolution)
     for (int64_t at = 0; at < j.freq * j.tiles * C; at++) {
         v[at] *= u[filter_at(&j, at / (j.tiles * C), at % C)];
     }
-    j.k->winograd_output(&j.w, planes(v, j.tiles), C, 0, j.tiles, bias, accumulate, y);
+    j.k->winograd_output(&j.w, planes(v, j.tiles), C, 0, j.tiles, bias, accumulate, false, y);
     for (int64_t at = 0; at < j.out * C; at++) {
         double sum = (double)bias[at % C] + (accumulate ? (double)before[at] : 0.0);
         for (int t = 0; t < 9; t++) {
