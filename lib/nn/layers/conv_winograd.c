@@ -95,13 +95,13 @@ static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t c)
     return frequencies(w) * (tiles * padded_row(c) + 16);
 }
 
-/* Groups of the weight gradient: enough for the threads, not more than 64 MB of them, and none of
+/* Groups of the weight gradient: enough for the threads, not more than 32 MB of them, and none of
  * fewer tiles than a good product wants. */
 enum { MOST_GROUPS = 8 };
 
 static int64_t weight_groups(const mc_node *node, const mc_winograd *w, int64_t tiles)
 {
-    int64_t groups = 16777216 / (frequencies(w) * pairs(node));
+    int64_t groups = 8388608 / (frequencies(w) * pairs(node));
     groups = groups < 2 ? 2 : groups > MOST_GROUPS ? MOST_GROUPS : groups;
     int64_t most = (tiles + 63) / 64;
     return groups < most ? groups : most;
