@@ -68,6 +68,77 @@ MODECONN_API int32_t modeconn_path_fit(modeconn_path *path, const modeconn_datas
                                        const modeconn_options *options,
                                        modeconn_progress_fn progress, void *user);
 
+/* ---- a fit in parts -------------------------------------------------------------------- */
+
+/** A running fit of a path: data, momentum, schedule and position. */
+typedef struct modeconn_fitter modeconn_fitter;
+
+/** Prepares a fit; nothing is computed yet. Arguments and errors as for modeconn_path_fit(); the
+ *  fitter keeps the path alive and fits it in place.
+ *  @param out  receives the fitter; modeconn_fitter_destroy() it */
+MODECONN_API int32_t modeconn_fitter_create(modeconn_path *path, const modeconn_dataset *dataset,
+                                            const modeconn_options *options, modeconn_fitter **out);
+MODECONN_API void modeconn_fitter_destroy(modeconn_fitter *fitter);
+
+/** Fits on, up to `epochs` more epochs (-1: to the end).
+ *  @return MODECONN_OK (also when nothing was left to do), _ARGUMENT (epochs below -1), _CANCELLED
+ *          (running again goes on from the last whole step, bit for bit as if never stopped),
+ *          _NUMERIC (the path stands after the last step), _MEMORY */
+MODECONN_API int32_t modeconn_fitter_run(modeconn_fitter *fitter, int64_t epochs,
+                                         modeconn_progress_fn progress, void *user);
+
+/** Whole epochs done, and of the fit; either output may be NULL. */
+MODECONN_API int32_t modeconn_fitter_epochs(const modeconn_fitter *fitter, int64_t *done,
+                                            int64_t *total);
+
+/** Writes the state of the fit (control points, momentum, position, history, options) to a file,
+ *  through a temporary file and a rename.
+ *  @return MODECONN_OK, _ARGUMENT, _IO, _MEMORY */
+MODECONN_API int32_t modeconn_fitter_save(const modeconn_fitter *fitter, const char *path);
+
+/** Takes that state back into a fitter over a path of the same family and ends, the same data and
+ *  the same options; what differs is an error that names it and changes nothing.
+ *  @return MODECONN_OK, _ARGUMENT (other ends, data or options), _IO, _FORMAT (not a saved fit),
+ *          _SHAPE (another architecture), _UNKNOWN (a tensor is missing), _NUMERIC (a value is not
+ *          finite), _MEMORY */
+MODECONN_API int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *path);
+
+/* ---- files ----------------------------------------------------------------------------- */
+
+/** Writes family, all control points (tensors "0.BLOCK", "1.BLOCK", ... in PyTorch's shapes), their
+ *  metadata and the record of the last fit to a safetensors file, through a temporary file and a
+ *  rename. Equal paths give equal files, byte for byte (speeds are left out).
+ *  @return MODECONN_OK, _ARGUMENT, _IO (names the file), _MEMORY */
+MODECONN_API int32_t modeconn_path_save(const modeconn_path *path, const char *file);
+
+/** Reads a file that modeconn_path_save() wrote. Nothing in it is trusted: memory is taken only for
+ *  values that the file holds.
+ *  @return MODECONN_OK, _IO, _FORMAT (not a saved path), _UNKNOWN (family, architecture; a tensor
+ *          that is missing or too many), _SHAPE (a tensor's), _NUMERIC (a value is not finite),
+ *          _MEMORY; every error but the last names the file */
+MODECONN_API int32_t modeconn_path_load(modeconn_context *context, const char *file,
+                                        modeconn_path **out);
+
+/* ---- one group of layers at a time ----------------------------------------------------- */
+
+/** Number of layers with parameters: the groups that modeconn_path_group_name() lists. */
+MODECONN_API int32_t modeconn_path_group_count(const modeconn_path *path, int64_t *count);
+
+/** Name of group `index` ("layers.0.conv1"): its blocks' names without their last part. NUL-ended;
+ *  capacity and needed as for every text (modeconn.h).
+ *  @return MODECONN_OK, _ARGUMENT (index), _BUFFER */
+MODECONN_API int32_t modeconn_path_group_name(const modeconn_path *path, int64_t index,
+                                              char *buffer, int64_t capacity, int64_t *needed);
+
+/** A path that moves only one group of layers and keeps all else at the first end: the blocks
+ *  (and statistics) called `group`, or whose names begin with "group.", are the path's; its second
+ *  end is the first with that group of the second.
+ *  @return MODECONN_OK, _UNKNOWN (no block of that name), _MEMORY */
+MODECONN_API int32_t modeconn_path_group(const modeconn_path *path, const char *group,
+                                         modeconn_path **out);
+
+/* ---- what a path is -------------------------------------------------------------------- */
+
 /** The record of the last fit (model.h), whole epochs; empty before. modeconn_history_destroy() it.
  */
 MODECONN_API int32_t modeconn_path_history(const modeconn_path *path, modeconn_history **out);

@@ -51,4 +51,5 @@ static double bezier_length(const double *gram, int64_t legs, double t)
     return sum * half;
 }
 
-const mc_path_family mc_path_bezier = {"bezier", 2, bezier_weights, bezier_length};
+const mc_path_family mc_path_bezier = {"bezier", 2, MC_PATH_POINTS_MAX, bezier_weights,
+                                       bezier_length};

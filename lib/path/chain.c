@@ -36,4 +36,4 @@ static double chain_length(const double *gram, int64_t legs, double t)
     return sum + along * sqrt(gram[leg * legs + leg]);
 }
 
-const mc_path_family mc_path_chain = {"chain", 2, chain_weights, chain_length};
+const mc_path_family mc_path_chain = {"chain", 2, MC_PATH_POINTS_MAX, chain_weights, chain_length};

@@ -18,11 +18,17 @@ static const mc_option_spec path_specs[] = {
 };
 const mc_option_kind mc_kind_path = MC_OPTION_KIND("path", path_specs);
 
-static int32_t find_family(const char *name, const mc_path_family **family)
+int32_t mc_path_family_find(const char *name, int64_t count, const mc_path_family **family)
 {
     for (int64_t i = 0; i < mc_path_families_count; i++) {
-        if (strcmp(mc_path_families[i]->name, name) == 0) {
-            *family = mc_path_families[i];
+        const mc_path_family *row = mc_path_families[i];
+        if (strcmp(row->name, name) == 0) {
+            *family = row;
+            if (count < row->least || count > row->most) {
+                return mc_fail(MODECONN_ERROR_ARGUMENT,
+                               "count is %lld, a path of family %s has %lld to %lld control points",
+                               (long long)count, name, (long long)row->least, (long long)row->most);
+            }
             return MODECONN_OK;
         }
     }
@@ -40,16 +46,9 @@ int32_t modeconn_path_from_models(const char *family, const modeconn_model *cons
     if (family == NULL || models == NULL) {
         return mc_null(family == NULL ? "family" : "models");
     }
-    int32_t status = find_family(family, &row);
+    int32_t status = mc_path_family_find(family, count, &row);
     if (status < 0) {
         return status;
-    }
-    int64_t most = row == &mc_path_linear ? 2 : MC_PATH_POINTS_MAX;
-    if (count < row->least || count > most) {
-        return mc_fail(MODECONN_ERROR_ARGUMENT,
-                       "count is %lld, a path of family %s has %lld to "
-                       "%lld control points",
-                       (long long)count, family, (long long)row->least, (long long)most);
     }
     for (int64_t i = 0; i < count; i++) {
         if (models[i] == NULL) {

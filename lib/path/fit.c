@@ -30,44 +30,21 @@ static const mc_option_spec fit_specs[] = {
 };
 const mc_option_kind mc_kind_path_fit = MC_OPTION_KIND("path_fit", fit_specs);
 
-enum { VIEWS_MAX = 16 };
-
-typedef struct fit {
-    modeconn_path *path;
-    modeconn_context *context;
-    modeconn_dataset *views[VIEWS_MAX];
-    int64_t n_views, n, batch_size, per_epoch, epochs; /* n: samples of all views together */
-    bool reference, arc, decay_curve;
-    double weight_decay;
-    mc_sgd sgd;
-    mc_schedule schedule;
-    uint64_t seed;
-    mc_session *session;
-    mc_batch_buffer buffer;
-    float *theta, *grad, *scaled; /* [n_theta]: gamma(t), dL/dtheta, a control point's gradient */
-    float **velocity;             /* [n_points], NULL at the ends */
-    int64_t *order;               /* [n] */
-    double *loss;                 /* [batch_size] */
-    uint8_t *correct;
-    modeconn_history *history;
-    double loss_sum, seconds;
-    int64_t hits;
-} fit;
-
 static int32_t text_failed(const char *list)
 {
     return mc_fail(MODECONN_ERROR_ARGUMENT, "views \"%s\": a name twice, or more than %d", list,
-                   VIEWS_MAX);
+                   MC_FIT_VIEWS_MAX);
 }
 
-static int32_t add_view(fit *run, const modeconn_dataset *data, const char *name, const char *list)
+static int32_t add_view(modeconn_fitter *run, const modeconn_dataset *data, const char *name,
+                        const char *list)
 {
     mc_view view;
     int32_t status = mc_view_find(data, name, &view);
     for (int64_t i = 0; status == MODECONN_OK && i < run->n_views; i++) {
         status = run->views[i]->view == view ? text_failed(list) : MODECONN_OK;
     }
-    if (status == MODECONN_OK && run->n_views == VIEWS_MAX) {
+    if (status == MODECONN_OK && run->n_views == MC_FIT_VIEWS_MAX) {
         status = text_failed(list);
     }
     if (status == MODECONN_OK) {
@@ -77,7 +54,7 @@ static int32_t add_view(fit *run, const modeconn_dataset *data, const char *name
     return status;
 }
 
-static int32_t open_views(fit *run, const modeconn_dataset *data, const char *list)
+static int32_t open_views(modeconn_fitter *run, const modeconn_dataset *data, const char *list)
 {
     if (list[0] == '\0') {
         list = data->cue != NULL ? "cue" : "nocue";
@@ -102,7 +79,7 @@ static int32_t open_views(fit *run, const modeconn_dataset *data, const char *li
     return status;
 }
 
-static int32_t configure(fit *run, const modeconn_options *options)
+static int32_t configure(modeconn_fitter *run, const modeconn_options *options)
 {
     const mc_option_kind *kind = &mc_kind_path_fit;
     int64_t batch_size = mc_option_i64(options, kind, "batch_size");
@@ -140,7 +117,7 @@ static int32_t configure(fit *run, const modeconn_options *options)
     return status;
 }
 
-static int32_t allocate(fit *run)
+static int32_t allocate(modeconn_fitter *run)
 {
     const modeconn_model *model = run->path->points[0];
     int64_t n = model->n_theta, points = run->path->n_points;
@@ -171,30 +148,38 @@ static int32_t allocate(fit *run)
     return status;
 }
 
-static void release(fit *run)
+void modeconn_fitter_destroy(modeconn_fitter *fitter)
 {
-    if (run->session != NULL) {
-        run->path->points[0]->ops->session_destroy(run->session);
+    if (fitter == NULL) {
+        return;
     }
-    for (int64_t i = 0; run->velocity != NULL && i < run->path->n_points; i++) {
-        mc_free(run->context, run->velocity[i]);
+    modeconn_context *context = fitter->context;
+    if (fitter->session != NULL) {
+        fitter->path->points[0]->ops->session_destroy(fitter->session);
     }
-    for (int64_t i = 0; i < run->n_views; i++) {
-        modeconn_dataset_destroy(run->views[i]);
+    for (int64_t i = 0; fitter->velocity != NULL && i < fitter->path->n_points; i++) {
+        mc_free(context, fitter->velocity[i]);
     }
-    mc_batch_buffer_free(&run->buffer);
-    modeconn_history_destroy(run->history);
-    mc_free(run->context, run->velocity);
-    mc_free(run->context, run->theta);
-    mc_free(run->context, run->grad);
-    mc_free(run->context, run->scaled);
-    mc_free(run->context, run->order);
-    mc_free(run->context, run->loss);
-    mc_free(run->context, run->correct);
+    for (int64_t i = 0; i < fitter->n_views; i++) {
+        modeconn_dataset_destroy(fitter->views[i]);
+    }
+    mc_batch_buffer_free(&fitter->buffer);
+    modeconn_history_destroy(fitter->history);
+    modeconn_path_destroy(fitter->path);
+    mc_free(context, fitter->options);
+    mc_free(context, fitter->velocity);
+    mc_free(context, fitter->theta);
+    mc_free(context, fitter->grad);
+    mc_free(context, fitter->scaled);
+    mc_free(context, fitter->order);
+    mc_free(context, fitter->loss);
+    mc_free(context, fitter->correct);
+    mc_free(context, fitter);
+    mc_context_drop(context);
 }
 
 /* Sample s of the union is sample s mod N of view s / N. */
-static mc_batch gather(fit *run, int64_t step)
+static mc_batch gather(modeconn_fitter *run, int64_t step)
 {
     const mc_store *store = run->views[0]->store;
     int64_t pixels = store->channels * store->height * store->width;
@@ -215,7 +200,7 @@ static mc_batch gather(fit *run, int64_t step)
     return batch;
 }
 
-static int32_t draw_t(const fit *run, int64_t update, double *t)
+static int32_t draw_t(const modeconn_fitter *run, int64_t update, double *t)
 {
     *t = mc_random_f64(run->seed, MC_STREAM_PATH_T, (uint64_t)update, 0);
     if (run->arc) {
@@ -247,10 +232,11 @@ void mc_path_step(modeconn_path *path, const mc_path_update *update, double t, c
     }
 }
 
-static int32_t fit_step(fit *run, int64_t epoch, int64_t step)
+/* One update; the position moves only if it succeeds. */
+static int32_t fit_step(modeconn_fitter *run)
 {
     const modeconn_model *model = run->path->points[0];
-    int64_t number = epoch * run->per_epoch + step;
+    int64_t number = run->epoch * run->per_epoch + run->step;
     double t = 0, started = mc_seconds();
     mc_path_update update = {.sgd = run->sgd,
                              .rate = mc_schedule_rate(&run->schedule, number),
@@ -261,7 +247,7 @@ static int32_t fit_step(fit *run, int64_t epoch, int64_t step)
     if (status < 0) {
         return status;
     }
-    mc_batch batch = gather(run, step);
+    mc_batch batch = gather(run, run->step);
     mc_path_at(run->path, t, run->theta, NULL);
     status = model->ops->bind(run->session, run->theta, NULL);
     if (status == MODECONN_OK) {
@@ -270,18 +256,20 @@ static int32_t fit_step(fit *run, int64_t epoch, int64_t step)
     }
     if (status < 0) {
         return mc_fail_prefix(status, "path fit, epoch %lld, step %lld, t %g, learning rate %g",
-                              (long long)epoch, (long long)step, t, update.rate);
+                              (long long)run->epoch, (long long)run->step, t, update.rate);
     }
     mc_path_step(run->path, &update, t, run->theta, run->grad, run->scaled, run->velocity);
     for (int64_t i = 0; i < batch.n; i++) {
         run->loss_sum += run->loss[i];
         run->hits += run->correct[i];
     }
+    run->step++;
     run->seconds += mc_seconds() - started;
     return MODECONN_OK;
 }
 
-static int32_t finish_epoch(fit *run, int64_t epoch)
+/* Records a whole epoch and moves to the next; where that fails the position stays at its end. */
+static int32_t finish_epoch(modeconn_fitter *run)
 {
     double row[MC_HISTORY_SGD];
     for (int64_t i = 1; i < run->path->n_points - 1; i++) {
@@ -289,49 +277,54 @@ static int32_t finish_epoch(fit *run, int64_t epoch)
         int32_t status = mc_model_check_finite(point, point->theta, NULL);
         if (status < 0) {
             return mc_fail_prefix(status, "path fit, control point %lld, after epoch %lld",
-                                  (long long)i, (long long)epoch);
+                                  (long long)i, (long long)run->epoch);
         }
     }
     row[MC_HISTORY_LOSS] = run->loss_sum / (double)run->n;
     row[MC_HISTORY_ACCURACY] = (double)run->hits / (double)run->n;
-    row[MC_HISTORY_RATE] = mc_schedule_rate(&run->schedule, (epoch + 1) * run->per_epoch - 1);
+    row[MC_HISTORY_RATE] = mc_schedule_rate(&run->schedule, (run->epoch + 1) * run->per_epoch - 1);
     row[MC_HISTORY_SPEED] = run->seconds > 0 ? (double)run->n / run->seconds : NAN;
-    return mc_history_append(run->history, row);
+    int32_t status = mc_history_append(run->history, row);
+    if (status < 0) {
+        return status;
+    }
+    run->epoch++;
+    run->step = 0;
+    return MODECONN_OK;
 }
 
-static int32_t run_epochs(fit *run, modeconn_progress_fn fn, void *user)
+/* The rest of the running epoch. */
+static int32_t run_epoch(modeconn_fitter *run, mc_progress *progress)
 {
-    mc_progress progress;
-    mc_progress_init(&progress, fn, user, run->schedule.total);
-    for (int64_t epoch = 0; epoch < run->epochs; epoch++) {
-        mc_random_permutation(run->seed, MC_STREAM_PATH_SHUFFLE, (uint64_t)epoch, run->n,
-                              run->order);
+    if (run->step == 0) {
         run->loss_sum = run->seconds = 0;
         run->hits = 0;
-        for (int64_t step = 0; step < run->per_epoch; step++) {
-            int64_t done = (step + 1) * run->batch_size;
-            double seen = (double)(done < run->n ? done : run->n);
-            bool whole = step + 1 == run->per_epoch;
-            int32_t status = fit_step(run, epoch, step);
-            if (status == MODECONN_OK && whole) {
-                status = finish_epoch(run, epoch);
-            }
-            if (status == MODECONN_OK) {
-                status = mc_progress_step(
-                    &progress, epoch + whole, run->loss_sum / seen, (double)run->hits / seen,
-                    mc_schedule_rate(&run->schedule, epoch * run->per_epoch + step));
-            }
-            if (status < 0) {
-                return status;
-            }
+    }
+    mc_random_permutation(run->seed, MC_STREAM_PATH_SHUFFLE, (uint64_t)run->epoch, run->n,
+                          run->order);
+    for (int64_t step = run->step; step < run->per_epoch; step++) {
+        int64_t done = (step + 1) * run->batch_size;
+        double seen = (double)(done < run->n ? done : run->n);
+        double rate = mc_schedule_rate(&run->schedule, run->epoch * run->per_epoch + step);
+        int32_t status = fit_step(run);
+        if (status == MODECONN_OK && run->step == run->per_epoch) {
+            status = finish_epoch(run);
+        }
+        if (status == MODECONN_OK) {
+            status = mc_progress_step(progress, run->epoch, run->loss_sum / seen,
+                                      (double)run->hits / seen, rate);
+        }
+        if (status < 0) {
+            return status;
         }
     }
     return MODECONN_OK;
 }
 
-int32_t modeconn_path_fit(modeconn_path *path, const modeconn_dataset *dataset,
-                          const modeconn_options *options, modeconn_progress_fn progress,
-                          void *user)
+/* ---- public calls ------------------------------------------------------------------------- */
+
+static int32_t check_arguments(const modeconn_path *path, const modeconn_dataset *dataset,
+                               const modeconn_options *options)
 {
     if (path == NULL || dataset == NULL) {
         return mc_null(path == NULL ? "path" : "dataset");
@@ -342,28 +335,114 @@ int32_t modeconn_path_fit(modeconn_path *path, const modeconn_dataset *dataset,
                          "a path of family %s with %lld control points has none to fit",
                          path->family->name, (long long)path->n_points);
     }
-    if (status == MODECONN_OK) {
-        status = mc_check_fit(path->points[0], dataset);
+    return status == MODECONN_OK ? mc_check_fit(path->points[0], dataset) : status;
+}
+
+int32_t modeconn_fitter_create(modeconn_path *path, const modeconn_dataset *dataset,
+                               const modeconn_options *options, modeconn_fitter **out)
+{
+    if (out == NULL) {
+        return mc_null("out");
     }
+    *out = NULL;
+    int32_t status = check_arguments(path, dataset, options);
     if (status < 0) {
         return status;
     }
-    fit run = {.path = path, .context = path->context};
-    status = open_views(&run, dataset, mc_option_str(options, &mc_kind_path_fit, "views"));
+    modeconn_fitter *run = mc_calloc(path->context, 1, sizeof(*run));
+    if (run == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    run->context = mc_context_take(path->context);
+    mc_ref_take(&path->ref);
+    run->path = path;
+    status = open_views(run, dataset, mc_option_str(options, &mc_kind_path_fit, "views"));
     if (status == MODECONN_OK) {
-        status = configure(&run, options);
+        status = configure(run, options);
     }
     if (status == MODECONN_OK) {
-        status = allocate(&run);
+        status =
+            mc_options_text(run->context, options, &mc_kind_path_fit, run->seed, &run->options);
     }
     if (status == MODECONN_OK) {
-        status = run_epochs(&run, progress, user);
-        modeconn_history_destroy(path->history);
-        path->history = run.history;
-        run.history = NULL;
+        status = allocate(run);
     }
-    release(&run);
+    if (status < 0) {
+        modeconn_fitter_destroy(run);
+        return status;
+    }
+    *out = run;
+    return MODECONN_OK;
+}
+
+/* The path gets a copy of the record, which later epochs do not change. */
+static int32_t publish_history(modeconn_fitter *run)
+{
+    modeconn_history *history = NULL;
+    int32_t status = mc_history_clone(run->history, &history);
+    if (status == MODECONN_OK) {
+        mc_path_set_history(run->path, history);
+    }
     return status;
+}
+
+int32_t modeconn_fitter_run(modeconn_fitter *fitter, int64_t epochs,
+                            modeconn_progress_fn progress_fn, void *user)
+{
+    mc_progress progress;
+    int32_t status = MODECONN_OK;
+    if (fitter == NULL) {
+        return mc_null("fitter");
+    }
+    if (epochs < -1) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "epochs is %lld, at least -1 is needed",
+                       (long long)epochs);
+    }
+    int64_t left = fitter->epochs - fitter->epoch;
+    int64_t target = fitter->epoch + (epochs == -1 || epochs > left ? left : epochs);
+    mc_progress_init(&progress, progress_fn, user,
+                     (target - fitter->epoch) * fitter->per_epoch - fitter->step);
+    if (fitter->epoch < target && fitter->step == fitter->per_epoch) {
+        status = finish_epoch(fitter);
+    }
+    while (status == MODECONN_OK && fitter->epoch < target) {
+        status = run_epoch(fitter, &progress);
+    }
+    int32_t published = publish_history(fitter);
+    return status < 0 ? status : published;
+}
+
+int32_t modeconn_fitter_epochs(const modeconn_fitter *fitter, int64_t *done, int64_t *total)
+{
+    if (fitter == NULL) {
+        return mc_null("fitter");
+    }
+    if (done != NULL) {
+        *done = fitter->epoch;
+    }
+    if (total != NULL) {
+        *total = fitter->epochs;
+    }
+    return MODECONN_OK;
+}
+
+int32_t modeconn_path_fit(modeconn_path *path, const modeconn_dataset *dataset,
+                          const modeconn_options *options, modeconn_progress_fn progress,
+                          void *user)
+{
+    modeconn_fitter *fitter = NULL;
+    int32_t status = modeconn_fitter_create(path, dataset, options, &fitter);
+    if (status == MODECONN_OK) {
+        status = modeconn_fitter_run(fitter, -1, progress, user);
+    }
+    modeconn_fitter_destroy(fitter);
+    return status;
+}
+
+void mc_path_set_history(modeconn_path *path, modeconn_history *history)
+{
+    modeconn_history_destroy(path->history);
+    path->history = history;
 }
 
 int32_t modeconn_path_history(const modeconn_path *path, modeconn_history **out)

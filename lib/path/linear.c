@@ -18,7 +18,7 @@ static double linear_length(const double *gram, int64_t legs, double t)
     return t * sqrt(gram[0]);
 }
 
-const mc_path_family mc_path_linear = {"linear", 2, linear_weights, linear_length};
+const mc_path_family mc_path_linear = {"linear", 2, 2, linear_weights, linear_length};
 
 int32_t modeconn_path_linear(const modeconn_model *first, const modeconn_model *second,
                              modeconn_path **out)

@@ -15,7 +15,7 @@
  * length depends on. */
 typedef struct mc_path_family {
     const char *name;
-    int64_t least;                                       /* control points, the ends included */
+    int64_t least, most;                                 /* control points, the ends included */
     void (*weights)(double t, int64_t count, double *w); /* exact 0 and 1 at the ends */
     double (*length)(const double *gram, int64_t legs, double t); /* Euclidean, of [0, t] */
 } mc_path_family;
@@ -49,6 +49,44 @@ typedef struct mc_path_update {
 } mc_path_update;
 void mc_path_step(modeconn_path *path, const mc_path_update *update, double t, const float *theta,
                   const float *grad, float *scaled, float *const *velocity);
+
+/* ---- fitting (fit.c, fit_file.c) ---------------------------------------------------------- */
+
+enum { MC_FIT_VIEWS_MAX = 16 };
+
+struct modeconn_fitter {
+    modeconn_context *context;
+    modeconn_path *path;
+    modeconn_dataset *views[MC_FIT_VIEWS_MAX];
+    char *options; /* as mc_options_text() gives them; for the file */
+    int64_t n_views, n, batch_size, per_epoch, epochs; /* n: samples of all views together */
+    bool reference, arc, decay_curve;
+    double weight_decay;
+    mc_sgd sgd;
+    mc_schedule schedule;
+    uint64_t seed;
+
+    /* Position: `step` batches of epoch `epoch` are done, with these sums over them. */
+    int64_t epoch, step, hits;
+    double loss_sum, seconds;
+    float **velocity; /* [n_points][n_theta], NULL at the ends */
+    modeconn_history *history;
+
+    mc_session *session;
+    mc_batch_buffer buffer;
+    float *theta, *grad, *scaled; /* [n_theta]: gamma(t), dL/dtheta, a control point's gradient */
+    int64_t *order;               /* [n] of the running epoch */
+    double *loss;                 /* [batch_size] */
+    uint8_t *correct;
+};
+
+/* Replaces the path's history (takes the caller's reference). */
+void mc_path_set_history(modeconn_path *path, modeconn_history *history);
+
+/* ---- paths (create.c, path.c) ------------------------------------------------------------- */
+
+/* Row of mc_path_families by name, and that a path of it may have `count` control points. */
+int32_t mc_path_family_find(const char *name, int64_t count, const mc_path_family **family);
 
 /* A path over snapshots (clones) of `points` [n_points], all of one shape. */
 int32_t mc_path_create(const mc_path_family *family, const modeconn_model *const *points,
