@@ -179,25 +179,26 @@ void modeconn_fitter_destroy(modeconn_fitter *fitter)
 }
 
 /* Sample s of the union is sample s mod N of view s / N. */
-static mc_batch gather(modeconn_fitter *run, int64_t step)
+static int32_t gather(modeconn_fitter *run, mc_batch *batch)
 {
     const mc_store *store = run->views[0]->store;
     int64_t pixels = store->channels * store->height * store->width;
-    int64_t begin = step * run->batch_size, each = run->views[0]->n;
+    int64_t begin = run->step * run->batch_size, each = run->views[0]->n;
     int64_t left = run->n - begin;
-    mc_batch batch = {run->buffer.x, run->buffer.y,
-                      left < run->batch_size ? left : run->batch_size};
+    int32_t status = MODECONN_OK;
+    *batch =
+        (mc_batch){run->buffer.x, run->buffer.y, left < run->batch_size ? left : run->batch_size};
     if (run->n_views == 1) {
-        mc_dataset_gather(run->views[0], run->order + begin, 0, batch.n, run->buffer.x,
-                          run->buffer.y);
-        return batch;
+        return mc_dataset_gather_training(run->views[0], run->order + begin, batch->n, run->seed,
+                                          run->epoch, run->buffer.x, run->buffer.y);
     }
-    for (int64_t i = 0; i < batch.n; i++) {
+    for (int64_t i = 0; status == MODECONN_OK && i < batch->n; i++) {
         int64_t sample = run->order[begin + i] % each;
-        mc_dataset_gather(run->views[run->order[begin + i] / each], &sample, 0, 1,
-                          run->buffer.x + i * pixels, run->buffer.y + i);
+        status = mc_dataset_gather_training(run->views[run->order[begin + i] / each], &sample, 1,
+                                            run->seed, run->epoch, run->buffer.x + i * pixels,
+                                            run->buffer.y + i);
     }
-    return batch;
+    return status;
 }
 
 static int32_t draw_t(const modeconn_fitter *run, int64_t update, double *t)
@@ -243,11 +244,14 @@ static int32_t fit_step(modeconn_fitter *run)
                              .curve_decay = run->decay_curve ? run->weight_decay : 0,
                              .reference = run->reference,
                              .first = number == 0};
+    mc_batch batch;
     int32_t status = draw_t(run, number, &t);
+    if (status == MODECONN_OK) {
+        status = gather(run, &batch);
+    }
     if (status < 0) {
         return status;
     }
-    mc_batch batch = gather(run, run->step);
     mc_path_at(run->path, t, run->theta, NULL);
     status = model->ops->bind(run->session, run->theta, NULL);
     if (status == MODECONN_OK) {

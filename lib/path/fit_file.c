@@ -264,7 +264,7 @@ int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *path)
 {
     mc_safetensors *file = NULL;
     loaded state = {.history = NULL};
-    identity id;
+    identity id = {.context = NULL};
     if (fitter == NULL || path == NULL) {
         return mc_null(fitter == NULL ? "fitter" : "path");
     }

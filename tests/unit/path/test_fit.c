@@ -75,7 +75,7 @@ START_TEST(finite_differences)
     float *velocity[5] = {NULL, velocity_memory[0], velocity_memory[1], velocity_memory[2], NULL};
     double x64[N * 4], theta64[200];
     int32_t y[N];
-    mc_dataset_gather(data, NULL, 0, N, x, y);
+    OK(mc_dataset_gather(data, NULL, 0, N, x, y));
     for (int i = 0; i < N * 4; i++) {
         x64[i] = (double)x[i];
     }
