@@ -95,7 +95,8 @@ START_TEST(test_curves)
         ck_assert_msg(fabs(loss[i] - values[i]) <= TOLERANCE_CURVE * values[i],
                       "%s, point %d: %.6f, expected %.6f", families[_i], i, loss[i], values[i]);
     }
-    golden_near_f64(&g, golden_tensor(&g, "along.%s.accuracy", families[_i]), accuracy, POINTS, 1e-12);
+    golden_near_f64(&g, golden_tensor(&g, "along.%s.accuracy", families[_i]), accuracy, POINTS,
+                    1e-12);
     free(values);
     modeconn_curve_destroy(curve);
     modeconn_path_destroy(path);
