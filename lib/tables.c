@@ -18,7 +18,7 @@ const mc_option_kind *const mc_option_kinds[] = {
     &mc_kind_add,         &mc_kind_avg_pool,     &mc_kind_max_pool,   &mc_kind_global_avg_pool,
     &mc_kind_linear,      &mc_kind_connectivity, &mc_kind_patterns,   &mc_kind_cka,
     &mc_kind_align,       &mc_kind_slabs,        &mc_kind_layer_norm, &mc_kind_gelu,
-    &mc_kind_mean_margin,
+    &mc_kind_mean_margin, &mc_kind_path,         &mc_kind_path_fit,
 };
 const int64_t mc_option_kinds_count =
     (int64_t)(sizeof(mc_option_kinds) / sizeof(mc_option_kinds[0]));

@@ -370,5 +370,7 @@ bool cli_html_report(FILE *out, const json_t *results)
         write_demo(out, results);
         return true;
     }
-    return json_is_array(json_object_get(results, "t")) && write_one_curve(out, results);
+    const json_t *curve = json_object_get(results, "curve"); /* of connect --plot */
+    curve = curve != NULL ? curve : results;
+    return json_is_array(json_object_get(curve, "t")) && write_one_curve(out, curve);
 }

@@ -299,6 +299,17 @@ json_t *cli_history_json(const modeconn_model *model)
     return value;
 }
 
+json_t *cli_path_history_json(const modeconn_path *path)
+{
+    modeconn_history *history = NULL;
+    if (modeconn_path_history(path, &history) != MODECONN_OK) {
+        return NULL;
+    }
+    json_t *value = parse(history_text(history));
+    modeconn_history_destroy(history);
+    return value;
+}
+
 json_t *cli_evaluation_json(const modeconn_evaluation *evaluation)
 {
     return parse(evaluation_text(evaluation));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * modeconn barrier: loss and accuracy along the straight line between two models on every view.
+ * modeconn barrier: loss and accuracy along the straight line between two models, or along a
+ * saved path, on every view; of one group of layers at a time on request.
  */
 #include "measure.h"
 
@@ -8,25 +9,124 @@
 
 typedef struct barrier_job {
     cli_measure measure;
-    const char *plot, *csv;
+    const char *plot, *csv, *path_file, *group;
+    bool groups;
     modeconn_path *path;
     modeconn_curve *curve;
 } barrier_job;
 
+/* The path to measure: saved, or the line; with --group only that group of it. */
+static int open_path(barrier_job *job, const cli_args *args)
+{
+    int32_t done =
+        job->path_file != NULL
+            ? modeconn_path_load(job->measure.context, job->path_file, &job->path)
+            : modeconn_path_linear(job->measure.model[0], job->measure.model[1], &job->path);
+    if (done == MODECONN_OK && job->group != NULL) {
+        modeconn_path *whole = job->path;
+        done = modeconn_path_group(whole, job->group, &job->path);
+        modeconn_path_destroy(whole);
+    }
+    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+}
+
+static int measure_path(const barrier_job *job, const cli_args *args, const modeconn_path *path,
+                        cli_progress *bar, modeconn_curve **out)
+{
+    int32_t done = modeconn_curve_measure(path, job->measure.train, job->measure.test,
+                                          cli_options(args, "curve"), cli_progress_step, bar, out);
+    cli_progress_clear(bar);
+    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+}
+
 static int measure_curve(barrier_job *job, const cli_args *args)
 {
     cli_progress bar;
-    if (cli_failed(
-            args, modeconn_path_linear(job->measure.model[0], job->measure.model[1], &job->path))) {
-        return CLI_FAILED;
+    int status = open_path(job, args);
+    if (status == CLI_OK) {
+        cli_progress_begin(&bar, 1.0);
+        cli_progress_phase(&bar, 1.0, "measuring the path");
+        status = measure_path(job, args, job->path, &bar, &job->curve);
+        cli_progress_end(&bar);
     }
-    cli_progress_begin(&bar, 1.0);
-    cli_progress_phase(&bar, 1.0, "measuring the line");
-    int32_t done =
-        modeconn_curve_measure(job->path, job->measure.train, job->measure.test,
-                               cli_options(args, "curve"), cli_progress_step, &bar, &job->curve);
+    return status;
+}
+
+static char *group_name(const modeconn_path *path, int64_t index)
+{
+    int64_t size = 0;
+    if (modeconn_path_group_name(path, index, NULL, 0, &size) != MODECONN_OK) {
+        return NULL;
+    }
+    char *name = malloc((size_t)size);
+    if (name != NULL && modeconn_path_group_name(path, index, name, size, NULL) != MODECONN_OK) {
+        free(name);
+        return NULL;
+    }
+    return name;
+}
+
+static int measure_group(const barrier_job *job, const cli_args *args, int64_t index,
+                         cli_progress *bar, json_t *out)
+{
+    modeconn_path *path = NULL;
+    modeconn_curve *curve = NULL;
+    char *name = group_name(job->path, index);
+    if (name == NULL) {
+        return cli_error(args, "out of memory");
+    }
+    cli_progress_phase(bar, 1.0, "%s", name);
+    int status =
+        cli_failed(args, modeconn_path_group(job->path, name, &path)) ? CLI_FAILED : CLI_OK;
+    if (status == CLI_OK) {
+        status = measure_path(job, args, path, bar, &curve);
+    }
+    if (status == CLI_OK) {
+        json_t *whole = cli_curve_json(curve);
+        json_t *group = json_object();
+        json_object_set(group, "t", json_object_get(whole, "t"));
+        json_object_set(group, "views", json_object_get(whole, "views"));
+        json_object_set_new(out, name, group);
+        json_decref(whole);
+    }
+    modeconn_curve_destroy(curve);
+    modeconn_path_destroy(path);
+    free(name);
+    return status;
+}
+
+/* --groups: the barrier of every layer alone, under "groups" of the result. */
+static int measure_groups(const barrier_job *job, const cli_args *args, json_t *result)
+{
+    cli_progress bar;
+    int64_t count = 0;
+    json_t *out = json_object();
+    int status =
+        cli_failed(args, modeconn_path_group_count(job->path, &count)) ? CLI_FAILED : CLI_OK;
+    cli_progress_begin(&bar, count > 0 ? (double)count : 1.0);
+    for (int64_t i = 0; i < count && status == CLI_OK; i++) {
+        status = measure_group(job, args, i, &bar, out);
+    }
     cli_progress_end(&bar);
-    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+    json_object_set_new(result, "groups", out);
+    return status;
+}
+
+static void say_groups(const cli_args *args, const json_t *result)
+{
+    const char *name, *view;
+    json_t *group, *values;
+    cli_say(args, "\nbarrier of the loss over the line, nats, one layer at a time\n");
+    json_object_foreach(json_object_get(result, "groups"), name, group)
+    {
+        cli_say(args, "%-24s", name);
+        json_object_foreach(json_object_get(group, "views"), view, values)
+        {
+            const json_t *loss = cli_at(values, (const char *const[]){"barrier", "loss", NULL});
+            cli_say(args, "  %s %.3f", view, cli_number(loss, "linear"));
+        }
+        cli_say(args, "\n");
+    }
 }
 
 static void say(const cli_args *args, const json_t *result)
@@ -50,7 +150,10 @@ static int write_plot(const barrier_job *job, const cli_args *args, const json_t
 {
     char *text = NULL, *title = NULL;
     size_t size = 0;
-    if (asprintf(&title, "%s to %s", job->measure.models[0], job->measure.models[1]) < 0) {
+    int made = job->path_file != NULL
+                   ? asprintf(&title, "%s", job->path_file)
+                   : asprintf(&title, "%s to %s", job->measure.models[0], job->measure.models[1]);
+    if (made < 0) {
         return cli_error(args, "out of memory");
     }
     const cli_figure figure = {
@@ -88,6 +191,20 @@ static int write_files(const barrier_job *job, const cli_args *args, const json_
     return status == CLI_OK ? cli_json(args, result) : status;
 }
 
+/* What was measured, by the names of its files. */
+static void name_path(const barrier_job *job, json_t *result)
+{
+    if (job->path_file != NULL) {
+        json_object_set_new(result, "path_file", cli_text(job->path_file));
+    } else {
+        json_object_set_new(result, "from", cli_text(job->measure.models[0]));
+        json_object_set_new(result, "to", cli_text(job->measure.models[1]));
+    }
+    if (job->group != NULL) {
+        json_object_set_new(result, "group", cli_text(job->group));
+    }
+}
+
 int cli_verb_barrier(int argc, char **argv)
 {
     barrier_job job = {.plot = NULL};
@@ -95,13 +212,23 @@ int cli_verb_barrier(int argc, char **argv)
         {.name = "from",
          .value = "FILE",
          .text = &job.measure.models[0],
-         .required = true,
          .help = "the model at t = 0"},
         {.name = "to",
          .value = "FILE",
          .text = &job.measure.models[1],
-         .required = true,
          .help = "the model at t = 1"},
+        {.name = "path",
+         .value = "FILE",
+         .text = &job.path_file,
+         .help = "instead of --from and --to: a curve that `modeconn connect' fitted"},
+        {.name = "group",
+         .value = "NAME",
+         .text = &job.group,
+         .help = "move only the layers of this name (layers.0, or layers.0.conv1), keep the rest "
+                 "of the first model"},
+        {.name = "groups",
+         .flag = &job.groups,
+         .help = "measure also each layer alone, the rest kept of the first model"},
         CLI_DATA_OPTION(&job.measure.data),
         CLI_ARCH_OPTION(&job.measure.arch),
         {.name = "plot", .value = "FILE.svg", .text = &job.plot, .help = "draw the curves"},
@@ -115,8 +242,8 @@ int cli_verb_barrier(int argc, char **argv)
     };
     cli_args args = {
         .verb = "barrier",
-        .about = "Measures loss and accuracy along the straight line between two models on every "
-                 "view of a test set, and the barriers of these curves.\v"
+        .about = "Measures loss and accuracy along the straight line between two models, or along "
+                 "a fitted curve, on every view of a test set, and the barriers of these curves.\v"
                  "Batch-norm statistics are reset at each point over the first --bn-samples clean "
                  "training images (--statistics says otherwise); the ends are treated like the "
                  "points between, so they can differ from `modeconn eval'.",
@@ -127,6 +254,13 @@ int cli_verb_barrier(int argc, char **argv)
     };
     json_t *result = NULL;
     int status = cli_parse(&args, argc, argv);
+    if (status == CLI_OK) {
+        bool from = job.measure.models[0] != NULL, to = job.measure.models[1] != NULL;
+        bool saved = job.path_file != NULL;
+        if (saved ? from || to : !from || !to) {
+            status = cli_usage(&args, "give either --from and --to, or --path");
+        }
+    }
     if (status == CLI_OK) {
         status = cli_output(&args, "plot", job.plot);
     }
@@ -141,9 +275,16 @@ int cli_verb_barrier(int argc, char **argv)
     }
     if (status == CLI_OK) {
         result = cli_curve_json(job.curve);
-        json_object_set_new(result, "from", cli_text(job.measure.models[0]));
-        json_object_set_new(result, "to", cli_text(job.measure.models[1]));
+        name_path(&job, result);
         say(&args, result);
+        if (job.groups) {
+            status = measure_groups(&job, &args, result);
+        }
+    }
+    if (status == CLI_OK) {
+        if (job.groups) {
+            say_groups(&args, result);
+        }
         status = write_files(&job, &args, result);
     }
     json_decref(result);

@@ -17,6 +17,9 @@ static bool draw(const plot_job *job, const json_t *result, const char *file, FI
                          .id = "figure",
                          .ends = CLI_ENDS,
                          .write = cli_chart_write};
+    if (json_object_get(result, "curve") != NULL) { /* of connect --plot */
+        result = json_object_get(result, "curve");
+    }
     if (json_object_get(result, "epochs") != NULL) {
         return cli_figure_history(stream, result, &figure);
     }
@@ -60,7 +63,7 @@ int cli_verb_plot(int argc, char **argv)
     };
     cli_args args = {
         .verb = "plot",
-        .about = "Draws a result as SVG: the JSON of barrier, of train or finetune, or "
+        .about = "Draws a result as SVG: the JSON of barrier, of train, finetune or connect, or "
                  "results.json of reproduce demo.",
         .operands = "RESULT.json",
         .min_operands = 1,

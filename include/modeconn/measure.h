@@ -86,8 +86,10 @@ enum {
  * between, so they can differ from the models' own evaluation.
  *
  * @param train    statistics set for the policies reset and ema; may be NULL with the others
- * @param options  kind "curve", or NULL: "points" (n + 1, default 25), "statistics" (default
- *                 reset), and the other keys of "evaluate"
+ * @param options  kind "curve", or NULL: "points" (n + 1, default 25), "refine_tolerance" and
+ *                 "refine_view" (measure also between: the intervals beside the largest loss of
+ *                 that view, "" = the first, are halved until they are no wider in t; default 0,
+ *                 not at all), "statistics" (default reset), and the other keys of "evaluate"
  * @param progress may be NULL; `epoch` is the number of points done
  * @return as modeconn_evaluate(); _NUMERIC names the view and t
  */
@@ -108,6 +110,22 @@ MODECONN_API int32_t modeconn_curve_points(const modeconn_curve *curve, double *
 MODECONN_API int32_t modeconn_curve_values(const modeconn_curve *curve, const char *view,
                                            double *loss, double *accuracy, int64_t capacity);
 
+/** Length of the path from its start to each point, in parameter space (path.h). */
+MODECONN_API int32_t modeconn_curve_arc(const modeconn_curve *curve, double *arc, int64_t capacity);
+
+/** Loss along the path on one view: least and largest measured value, mean over t (the integral
+ *  over t in [0, 1]) and integral over the arc (nats times length), both by the trapezoidal rule on
+ *  the measured points; the mean over the arc is the integral by the path's length. Every output
+ *  may be NULL.
+ *  @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view) */
+MODECONN_API int32_t modeconn_curve_summary(const modeconn_curve *curve, const char *view,
+                                            double *least, double *largest, double *mean,
+                                            double *integral);
+/** Likewise of the error, 1 - accuracy, as a fraction. */
+MODECONN_API int32_t modeconn_curve_error_summary(const modeconn_curve *curve, const char *view,
+                                                  double *least, double *largest, double *mean,
+                                                  double *integral);
+
 /** Barrier of the loss on one view, nats, by one of the definitions above.
  *  @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _UNSUPPORTED (HALF without a point at 1/2) */
 MODECONN_API int32_t modeconn_curve_barrier(const modeconn_curve *curve, const char *view,
@@ -116,9 +134,10 @@ MODECONN_API int32_t modeconn_curve_barrier(const modeconn_curve *curve, const c
 MODECONN_API int32_t modeconn_curve_error_barrier(const modeconn_curve *curve, const char *view,
                                                   int32_t definition, double *height);
 
-/** {"t": [...], "views": {"nocue": {"loss": [...], "accuracy": [...], "barrier": {"loss":
- *  {"linear", "mean", "max", "half"}, "error": {...}}, "n"}, ...}, "statistics": {...},
- *  "batch_size", "path": {"family", "first", "second"}, "data": {...}} ("half" is null without a
+/** {"t": [...], "arc": [...], "views": {"nocue": {"loss": [...], "accuracy": [...], "barrier":
+ *  {"loss": {"linear", "mean", "max", "half"}, "error": {...}}, "summary": {"loss": {"min", "max",
+ *  "mean", "integral"}, "error": {...}}, "n"}, ...}, "statistics": {...}, "batch_size", "path":
+ *  {"family", "length", "first", "second"}, "data": {...}} ("half" is null without a
  *  point at 1/2), and a table with a line per t. */
 MODECONN_API int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer,
                                          int64_t capacity, int64_t *needed);

@@ -182,26 +182,29 @@ bool mc_parse_f64(const char *text, double *value);
 /* Philox4x32-10: a pure function of (seed, stream, index, draw), so draws do not depend on order
  * or thread. Streams are pinned: a number names one use and is never reused. */
 enum mc_stream {
-    MC_STREAM_INIT = 1,         /* index: parameter, draw 0 */
-    MC_STREAM_SHUFFLE = 2,      /* index: epoch, draw: position */
-    MC_STREAM_RANDCUE = 3,      /* index: sample */
-    MC_STREAM_RANDIMG = 4,      /* index: sample */
-    MC_STREAM_SPLIT = 5,        /* draw: position */
-    MC_STREAM_SHAPES_TRAIN = 6, /* index: sample */
-    MC_STREAM_SHAPES_TEST = 7,  /* index: sample */
-    MC_STREAM_CBFT_T = 8,       /* index: step, draw: attempt */
-    MC_STREAM_CBFT_SHUFFLE = 9, /* index: epoch, draw: position; of the cue data */
-    MC_STREAM_BOOTSTRAP = 10,   /* index: resample, draw: position */
-    MC_STREAM_EMA = 11,         /* draw: position */
-    MC_STREAM_LLRT = 20,        /* seed of the fresh last layer */
-    MC_STREAM_ALIGN_ORDER = 30, /* index: restart and sweep, draw: position */
-    MC_STREAM_ALIGN_CHECK = 31, /* index: value of an image of the check */
-    MC_STREAM_SLABS_TRAIN = 40, /* index: sample, draw: 4 * dimension and on */
-    MC_STREAM_SLABS_TEST = 41,  /* index: sample, draw: 4 * dimension and on */
-    MC_STREAM_ATTRIBUTE = 42,   /* index: sample, draw: attribute */
-    MC_STREAM_CUE_BITS = 43,    /* index: sample, draw: 1 in view randcue, else 0 */
-    MC_STREAM_AUGMENT = 44,     /* index: sample, draw: 4 * epoch and on */
-    MC_STREAM_SLAB_PLACE = 45   /* index: the bits of a slab's intervention */
+    MC_STREAM_INIT = 1,          /* index: parameter, draw 0 */
+    MC_STREAM_SHUFFLE = 2,       /* index: epoch, draw: position */
+    MC_STREAM_RANDCUE = 3,       /* index: sample */
+    MC_STREAM_RANDIMG = 4,       /* index: sample */
+    MC_STREAM_SPLIT = 5,         /* draw: position */
+    MC_STREAM_SHAPES_TRAIN = 6,  /* index: sample */
+    MC_STREAM_SHAPES_TEST = 7,   /* index: sample */
+    MC_STREAM_CBFT_T = 8,        /* index: step, draw: attempt */
+    MC_STREAM_CBFT_SHUFFLE = 9,  /* index: epoch, draw: position; of the cue data */
+    MC_STREAM_BOOTSTRAP = 10,    /* index: resample, draw: position */
+    MC_STREAM_EMA = 11,          /* draw: position */
+    MC_STREAM_LLRT = 20,         /* seed of the fresh last layer */
+    MC_STREAM_ALIGN_ORDER = 30,  /* index: restart and sweep, draw: position */
+    MC_STREAM_ALIGN_CHECK = 31,  /* index: value of an image of the check */
+    MC_STREAM_SLABS_TRAIN = 40,  /* index: sample, draw: 4 * dimension and on */
+    MC_STREAM_SLABS_TEST = 41,   /* index: sample, draw: 4 * dimension and on */
+    MC_STREAM_ATTRIBUTE = 42,    /* index: sample, draw: attribute */
+    MC_STREAM_CUE_BITS = 43,     /* index: sample, draw: 1 in view randcue, else 0 */
+    MC_STREAM_AUGMENT = 44,      /* index: sample, draw: 4 * epoch and on */
+    MC_STREAM_SLAB_PLACE = 45,   /* index: the bits of a slab's intervention */
+    MC_STREAM_PATH_T = 50,       /* index: update of a path's fit */
+    MC_STREAM_PATH_SHUFFLE = 51, /* index: epoch, draw: position */
+    MC_STREAM_PATH_START = 52    /* index: control point; gives the seed of its initial weights */
 };
 
 /* The generator itself: ten rounds on a counter of four words under a key of two. */

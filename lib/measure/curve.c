@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Curves: loss and accuracy [n_views][points] along a path at t = i / (points - 1), one treatment
- * of the statistics a point, shared by all views.
+ * Curves: loss and accuracy [n_views][stride] along a path at t = i / (points - 1), and at points
+ * between where the maximum is looked for more closely; one treatment of the statistics a point,
+ * shared by all views. Arc lengths [points] are those of the path from its start.
  */
 #include "io/io.h"
 #include "measure/measure.h"
@@ -10,6 +11,9 @@
 
 static const mc_option_spec curve_options[] = {
     MC_OPT_I64("points", 2, 100001, "25", "points of the curve, both ends included"),
+    MC_OPT_F64("refine_tolerance", 0, 1, "0",
+               "halve the intervals beside the largest loss down to this width in t; 0 = do not"),
+    MC_OPT_STR("refine_view", NULL, "", "view whose largest loss that is; empty = the first"),
     MC_OPTIONS_STATISTICS("reset"),
     MC_OPTIONS_EVALUATE,
 };
@@ -18,12 +22,17 @@ const mc_option_kind mc_kind_curve = MC_OPTION_KIND("curve", curve_options);
 struct modeconn_curve {
     modeconn_context *context;
     int64_t n, points, n_views;
+    int64_t stride;          /* at least points: room for those of the refinement */
     const char **names;      /* [n_views] */
-    double *t;               /* [points] */
-    double *loss, *accuracy; /* [n_views][points] */
+    double *t, *arc;         /* [points] */
+    double *loss, *accuracy; /* [n_views][stride] */
     const char *family;      /* static string */
     mc_provenance origin;
 };
+
+typedef struct summary_values {
+    double least, largest, mean, integral;
+} summary_values;
 
 static const struct {
     const char *name;
@@ -47,15 +56,17 @@ static int32_t curve_create(modeconn_curve **out, const mc_evaluator *evaluator,
     }
     made->context = mc_context_take(context);
     made->n = evaluator->n;
-    made->points = points;
+    made->stride = points;
     made->n_views = views;
     made->family = path->family->name;
     made->names = mc_names_copy(context, evaluator->names, views);
     made->t = mc_calloc(context, points, sizeof(double));
+    made->arc = mc_calloc(context, points, sizeof(double));
     made->loss = mc_calloc(context, views * points, sizeof(double));
     made->accuracy = mc_calloc(context, views * points, sizeof(double));
     int32_t status = MODECONN_ERROR_MEMORY;
-    if (made->names != NULL && made->t != NULL && made->loss != NULL && made->accuracy != NULL) {
+    if (made->names != NULL && made->t != NULL && made->arc != NULL && made->loss != NULL &&
+        made->accuracy != NULL) {
         status = mc_provenance_init(&made->origin, context, path->points[0],
                                     path->points[path->n_points - 1], test, &evaluator->plan,
                                     evaluator->batch_size);
@@ -68,27 +79,140 @@ static int32_t curve_create(modeconn_curve **out, const mc_evaluator *evaluator,
     return MODECONN_OK;
 }
 
-static int32_t measure_points(modeconn_curve *curve, mc_evaluator *evaluator,
-                              const modeconn_path *path)
+typedef struct measuring {
+    modeconn_curve *curve;
+    mc_evaluator *evaluator;
+    const modeconn_path *path;
+    float *theta, *mixed;
+} measuring;
+
+/* Measures at t and puts it at index `at`, the points from there on moving up. */
+static int32_t measure_at(const measuring *m, double t, int64_t at)
 {
-    const modeconn_model *first = path->points[0];
-    int64_t n = curve->points - 1;
-    float *theta = mc_alloc(curve->context, first->n_theta, sizeof(float));
-    float *mixed = mc_alloc(curve->context, first->n_stats, sizeof(float));
-    int32_t status = theta == NULL || mixed == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    modeconn_curve *curve = m->curve;
+    size_t rest = (size_t)(curve->points - at) * sizeof(double);
+    memmove(curve->t + at + 1, curve->t + at, rest);
+    for (int64_t v = 0; v < curve->n_views; v++) {
+        double *loss = curve->loss + v * curve->stride + at;
+        double *accuracy = curve->accuracy + v * curve->stride + at;
+        memmove(loss + 1, loss, rest);
+        memmove(accuracy + 1, accuracy, rest);
+    }
+    curve->t[at] = t;
+    curve->points++;
+    mc_path_at(m->path, t, m->theta, m->mixed);
+    return mc_evaluator_measure(m->evaluator, m->theta, m->path->points[0]->statistics, m->mixed,
+                                curve->loss + at, curve->accuracy + at, curve->stride);
+}
+
+static int32_t measure_grid(const measuring *m, int64_t points)
+{
+    int64_t n = points - 1;
+    int32_t status = MODECONN_OK;
     for (int64_t i = 0; status == MODECONN_OK && i <= n; i++) {
         /* A division of integers: a running sum would miss 1/2 and 1. */
-        curve->t[i] = (double)i / (double)n;
-        mc_path_at(path, curve->t[i], theta, mixed);
-        status = mc_evaluator_measure(evaluator, theta, first->statistics, mixed, curve->loss + i,
-                                      curve->accuracy + i, curve->points);
+        status = measure_at(m, (double)i / (double)n, i);
         if (status == MODECONN_ERROR_NUMERIC) {
             mc_fail_prefix(status, "at t = %lld/%lld", (long long)i, (long long)n);
         }
     }
-    mc_free(curve->context, theta);
-    mc_free(curve->context, mixed);
     return status;
+}
+
+/* Halves the intervals on both sides of the largest loss of a view until they are no wider than
+ * the tolerance. The largest loss is then at the old place or at a new one, so the interval beside
+ * it has halved in any case: refinements() rounds are enough. */
+static int32_t refine(const measuring *m, int64_t view, double tolerance)
+{
+    modeconn_curve *curve = m->curve;
+    for (;;) {
+        const double *loss = curve->loss + view * curve->stride;
+        int64_t top = 0, before = curve->points;
+        for (int64_t i = 1; i < curve->points; i++) {
+            top = loss[i] > loss[top] ? i : top;
+        }
+        for (int64_t at = top + 1; at >= top; at--) { /* the right side first: it moves nothing */
+            if (at < 1 || at >= before || curve->t[at] - curve->t[at - 1] <= tolerance) {
+                continue;
+            }
+            double t = 0.5 * (curve->t[at - 1] + curve->t[at]);
+            int32_t status = measure_at(m, t, at);
+            if (status < 0) {
+                return status == MODECONN_ERROR_NUMERIC ? mc_fail_prefix(status, "at t = %g", t)
+                                                        : status;
+            }
+        }
+        if (curve->points == before) {
+            return MODECONN_OK;
+        }
+    }
+}
+
+/* Halvings from an interval of the grid to the tolerance. */
+static int64_t refinements(int64_t points, double tolerance)
+{
+    int64_t rounds = 0;
+    if (tolerance > 0) {
+        for (double width = 1.0 / (double)(points - 1); width > tolerance; width /= 2) {
+            rounds++;
+        }
+        rounds++; /* widths as they are rounded may need one more */
+    }
+    return rounds;
+}
+
+static int32_t measure_arc(modeconn_curve *curve, const modeconn_path *path)
+{
+    double *gram = mc_path_gram(path);
+    if (gram == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    for (int64_t i = 0; i < curve->points; i++) {
+        curve->arc[i] = path->family->length(gram, path->n_points - 1, curve->t[i]);
+    }
+    mc_free(curve->context, gram);
+    return MODECONN_OK;
+}
+
+static int32_t measure_points(modeconn_curve *curve, mc_evaluator *evaluator,
+                              const modeconn_path *path, const modeconn_options *options,
+                              int64_t refine_view)
+{
+    const modeconn_model *first = path->points[0];
+    double tolerance = mc_option_f64(options, &mc_kind_curve, "refine_tolerance");
+    measuring m = {.curve = curve, .evaluator = evaluator, .path = path};
+    m.theta = mc_alloc(curve->context, first->n_theta, sizeof(float));
+    m.mixed = mc_alloc(curve->context, first->n_stats, sizeof(float));
+    int32_t status = m.theta == NULL || m.mixed == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    if (status == MODECONN_OK) {
+        status = measure_grid(&m, mc_option_i64(options, &mc_kind_curve, "points"));
+    }
+    if (status == MODECONN_OK && tolerance > 0) {
+        status = refine(&m, refine_view, tolerance);
+    }
+    if (status == MODECONN_OK) {
+        status = measure_arc(curve, path);
+    }
+    mc_free(curve->context, m.theta);
+    mc_free(curve->context, m.mixed);
+    return status;
+}
+
+/* Index of "refine_view" among the views measured. */
+static int32_t find_refine_view(const mc_evaluator *evaluator, const modeconn_options *options,
+                                int64_t *index)
+{
+    const char *name = mc_option_str(options, &mc_kind_curve, "refine_view");
+    *index = 0;
+    for (int64_t v = 0; name[0] != '\0' && v < evaluator->n_views; v++) {
+        if (strcmp(evaluator->names[v], name) == 0) {
+            *index = v;
+            return MODECONN_OK;
+        }
+    }
+    return name[0] == '\0' ? MODECONN_OK
+                           : mc_fail(MODECONN_ERROR_UNKNOWN,
+                                     "refine_view: \"%s\" is not a view that is measured", name);
 }
 
 int32_t modeconn_curve_measure(const modeconn_path *path, const modeconn_dataset *train,
@@ -107,15 +231,20 @@ int32_t modeconn_curve_measure(const modeconn_path *path, const modeconn_dataset
         return status;
     }
     mc_evaluator evaluator;
+    int64_t refine_view = 0, points = mc_option_i64(options, &mc_kind_curve, "points");
+    points += 2 * refinements(points, mc_option_f64(options, &mc_kind_curve, "refine_tolerance"));
     status = mc_evaluator_open(&evaluator, path->points[0], train, test, options, &mc_kind_curve,
-                               mc_option_i64(options, &mc_kind_curve, "points"), progress, user);
+                               points, progress, user);
     if (status < 0) {
         return status;
     }
     modeconn_curve *made = NULL;
-    status = curve_create(&made, &evaluator, path, test);
+    status = find_refine_view(&evaluator, options, &refine_view);
     if (status == MODECONN_OK) {
-        status = measure_points(made, &evaluator, path);
+        status = curve_create(&made, &evaluator, path, test);
+    }
+    if (status == MODECONN_OK) {
+        status = measure_points(made, &evaluator, path, options, refine_view);
     }
     mc_evaluator_close(&evaluator);
     if (status < 0) {
@@ -134,6 +263,7 @@ void modeconn_curve_destroy(modeconn_curve *curve)
     modeconn_context *context = curve->context;
     mc_free(context, (void *)curve->names);
     mc_free(context, curve->t);
+    mc_free(context, curve->arc);
     mc_free(context, curve->loss);
     mc_free(context, curve->accuracy);
     mc_provenance_free(&curve->origin);
@@ -198,10 +328,10 @@ int32_t modeconn_curve_values(const modeconn_curve *curve, const char *view, dou
     }
     size_t size = (size_t)curve->points * sizeof(double);
     if (loss != NULL) {
-        memcpy(loss, curve->loss + v * curve->points, size);
+        memcpy(loss, curve->loss + v * curve->stride, size);
     }
     if (accuracy != NULL) {
-        memcpy(accuracy, curve->accuracy + v * curve->points, size);
+        memcpy(accuracy, curve->accuracy + v * curve->stride, size);
     }
     return MODECONN_OK;
 }
@@ -211,7 +341,7 @@ int32_t modeconn_curve_values(const modeconn_curve *curve, const char *view, dou
 static int32_t view_barrier(const modeconn_curve *curve, int64_t view, bool error,
                             int32_t definition, double *height)
 {
-    const double *loss = curve->loss + view * curve->points;
+    const double *loss = curve->loss + view * curve->stride;
     if (!error) {
         *height = mc_barrier(curve->t, loss, curve->points, definition);
         return MODECONN_OK;
@@ -221,7 +351,7 @@ static int32_t view_barrier(const modeconn_curve *curve, int64_t view, bool erro
         return MODECONN_ERROR_MEMORY;
     }
     for (int64_t i = 0; i < curve->points; i++) {
-        negative[i] = -curve->accuracy[view * curve->points + i];
+        negative[i] = -curve->accuracy[view * curve->stride + i];
     }
     *height = mc_barrier(curve->t, negative, curve->points, definition);
     mc_free(curve->context, negative);
@@ -268,6 +398,88 @@ int32_t modeconn_curve_error_barrier(const modeconn_curve *curve, const char *vi
     return barrier(curve, view, true, definition, height);
 }
 
+/* ---- summaries ---------------------------------------------------------------------------- */
+
+/* Least, largest and mean value over t and integral over the arc, by the trapezoidal rule on the
+ * measured points. Of the error: 1 - accuracy. */
+static summary_values summarise(const modeconn_curve *curve, int64_t view, bool error)
+{
+    const double *values = (error ? curve->accuracy : curve->loss) + view * curve->stride;
+    summary_values sum = {.least = INFINITY, .largest = -INFINITY};
+    double before = 0.0;
+    for (int64_t i = 0; i < curve->points; i++) {
+        double value = error ? 1.0 - values[i] : values[i];
+        sum.least = value < sum.least ? value : sum.least;
+        sum.largest = value > sum.largest ? value : sum.largest;
+        if (i > 0) {
+            sum.mean += 0.5 * (value + before) * (curve->t[i] - curve->t[i - 1]);
+            sum.integral += 0.5 * (value + before) * (curve->arc[i] - curve->arc[i - 1]);
+        }
+        before = value;
+    }
+    return sum;
+}
+
+static int32_t summary(const modeconn_curve *curve, const char *view, bool error, double *least,
+                       double *largest, double *mean, double *integral)
+{
+    int64_t v = 0;
+    int32_t status = find_view(curve, view, &v);
+    if (status < 0) {
+        return status;
+    }
+    summary_values found = summarise(curve, v, error);
+    double *const outs[4] = {least, largest, mean, integral};
+    const double values[4] = {found.least, found.largest, found.mean, found.integral};
+    for (int i = 0; i < 4; i++) {
+        if (outs[i] != NULL) {
+            *outs[i] = values[i];
+        }
+    }
+    return MODECONN_OK;
+}
+
+int32_t modeconn_curve_summary(const modeconn_curve *curve, const char *view, double *least,
+                               double *largest, double *mean, double *integral)
+{
+    return summary(curve, view, false, least, largest, mean, integral);
+}
+
+int32_t modeconn_curve_error_summary(const modeconn_curve *curve, const char *view, double *least,
+                                     double *largest, double *mean, double *integral)
+{
+    return summary(curve, view, true, least, largest, mean, integral);
+}
+
+int32_t modeconn_curve_arc(const modeconn_curve *curve, double *arc, int64_t capacity)
+{
+    if (curve == NULL || arc == NULL) {
+        return mc_null(curve == NULL ? "curve" : "arc");
+    }
+    int32_t status = check_capacity(curve, capacity);
+    if (status == MODECONN_OK) {
+        memcpy(arc, curve->arc, (size_t)curve->points * sizeof(double));
+    }
+    return status;
+}
+
+/* ---- reports ------------------------------------------------------------------------------ */
+
+static json_t *summary_json(const modeconn_curve *curve, int64_t view, bool error)
+{
+    summary_values found = summarise(curve, view, error);
+    json_t *out = json_object();
+    bool ok = mc_json_add(out, "min", mc_json_real(found.least));
+    ok = mc_json_add(out, "max", mc_json_real(found.largest)) && ok;
+    ok = mc_json_add(out, "mean", mc_json_real(found.mean)) && ok;
+    ok = mc_json_add(out, "integral", mc_json_real(found.integral)) && ok;
+    if (!ok) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
 static json_t *values_json(const double *values, int64_t n)
 {
     json_t *out = json_array();
@@ -298,14 +510,17 @@ static json_t *barriers_json(const modeconn_curve *curve, int64_t view, bool err
 
 static json_t *view_json(const modeconn_curve *curve, int64_t v)
 {
-    json_t *out = json_object(), *heights = json_object();
+    json_t *out = json_object(), *heights = json_object(), *summaries = json_object();
     bool ok = mc_json_add(heights, "loss", barriers_json(curve, v, false));
     ok = mc_json_add(heights, "error", barriers_json(curve, v, true)) && ok;
-    int64_t points = curve->points;
-    ok = mc_json_add(out, "loss", values_json(curve->loss + v * points, points)) && ok;
-    ok = mc_json_add(out, "accuracy", values_json(curve->accuracy + v * points, points)) && ok;
+    int64_t at = v * curve->stride, points = curve->points;
+    ok = mc_json_add(summaries, "loss", summary_json(curve, v, false)) && ok;
+    ok = mc_json_add(summaries, "error", summary_json(curve, v, true)) && ok;
+    ok = mc_json_add(out, "loss", values_json(curve->loss + at, points)) && ok;
+    ok = mc_json_add(out, "accuracy", values_json(curve->accuracy + at, points)) && ok;
     ok = mc_json_add(out, "n", json_integer(curve->n)) && ok;
     ok = mc_json_add(out, "barrier", heights) && ok;
+    ok = mc_json_add(out, "summary", summaries) && ok;
     if (!ok) {
         json_decref(out);
         return NULL;
@@ -317,6 +532,7 @@ static json_t *path_json(const modeconn_curve *curve)
 {
     json_t *out = json_object();
     bool ok = mc_json_add(out, "family", json_string(curve->family));
+    ok = mc_json_add(out, "length", mc_json_real(curve->arc[curve->points - 1])) && ok;
     ok = mc_json_add(out, "first", mc_provenance_subject(&curve->origin, 0)) && ok;
     ok = mc_json_add(out, "second", mc_provenance_subject(&curve->origin, 1)) && ok;
     if (!ok) {
@@ -338,6 +554,7 @@ int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer, int64_t c
         ok = mc_json_add(views, curve->names[v], view_json(curve, v)) && ok;
     }
     ok = mc_json_add(out, "t", values_json(curve->t, curve->points)) && ok;
+    ok = mc_json_add(out, "arc", values_json(curve->arc, curve->points)) && ok;
     ok = mc_json_add(out, "views", views) && ok;
     ok = mc_json_add(out, "statistics", mc_provenance_statistics(&curve->origin)) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(curve->origin.batch_size)) && ok;
@@ -367,9 +584,9 @@ int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer, int64_t ca
         mc_text_add_f64(&text, curve->t[i]);
         for (int64_t v = 0; v < curve->n_views; v++) {
             mc_text_add(&text, ",");
-            mc_text_add_f64(&text, curve->loss[v * curve->points + i]);
+            mc_text_add_f64(&text, curve->loss[v * curve->stride + i]);
             mc_text_add(&text, ",");
-            mc_text_add_f64(&text, curve->accuracy[v * curve->points + i]);
+            mc_text_add_f64(&text, curve->accuracy[v * curve->stride + i]);
         }
         mc_text_add(&text, "\n");
     }

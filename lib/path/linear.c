@@ -12,18 +12,13 @@ static void linear_weights(double t, int64_t count, double *w)
     w[1] = t;
 }
 
-static double linear_length(const modeconn_path *path)
+static double linear_length(const double *gram, int64_t legs, double t)
 {
-    const modeconn_model *first = path->points[0], *second = path->points[1];
-    double sum = 0;
-    for (int64_t i = 0; i < first->n_theta; i++) {
-        double difference = (double)second->theta[i] - (double)first->theta[i];
-        sum += difference * difference;
-    }
-    return sqrt(sum);
+    (void)legs;
+    return t * sqrt(gram[0]);
 }
 
-const mc_path_family mc_path_linear = {"linear", linear_weights, linear_length};
+const mc_path_family mc_path_linear = {"linear", 2, 2, linear_weights, linear_length};
 
 int32_t modeconn_path_linear(const modeconn_model *first, const modeconn_model *second,
                              modeconn_path **out)

@@ -10,7 +10,7 @@
 
 #define CHUNK 16384
 
-const mc_path_family *const mc_path_families[] = {&mc_path_linear};
+const mc_path_family *const mc_path_families[] = {&mc_path_linear, &mc_path_bezier, &mc_path_chain};
 const int64_t mc_path_families_count =
     (int64_t)(sizeof(mc_path_families) / sizeof(mc_path_families[0]));
 
@@ -22,6 +22,7 @@ static void path_free(modeconn_path *path)
     for (int64_t i = 0; i < path->n_points; i++) {
         modeconn_model_destroy(path->points[i]);
     }
+    modeconn_history_destroy(path->history);
     mc_free(context, path->points);
     mc_free(context, path);
     mc_context_drop(context);
@@ -90,18 +91,6 @@ int32_t modeconn_path_model(const modeconn_path *path, double t, modeconn_model 
         mc_path_at(path, t, (*out)->theta, (*out)->statistics);
     }
     return status;
-}
-
-int32_t modeconn_path_length(const modeconn_path *path, double *length)
-{
-    if (path == NULL) {
-        return mc_null("path");
-    }
-    if (length == NULL) {
-        return mc_null("length");
-    }
-    *length = path->family->length(path);
-    return MODECONN_OK;
 }
 
 /* ---- inside the library ------------------------------------------------------------------- */

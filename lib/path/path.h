@@ -10,13 +10,16 @@
 
 #define MC_PATH_POINTS_MAX 64
 
-/* gamma(t) = sum_i w_i(t) P_i over control points P_0 .. P_{count-1}, the ends included. */
+/* gamma(t) = sum_i w_i(t) P_i over control points P_0 .. P_{count-1}, the ends included. `gram`
+ * [legs][legs], legs = count - 1, holds the products of the differences P_{k+1} - P_k: all that a
+ * length depends on. */
 typedef struct mc_path_family {
     const char *name;
+    int64_t least, most;                                 /* control points, the ends included */
     void (*weights)(double t, int64_t count, double *w); /* exact 0 and 1 at the ends */
-    double (*length)(const modeconn_path *path);         /* Euclidean, in parameter space */
+    double (*length)(const double *gram, int64_t legs, double t); /* Euclidean, of [0, t] */
 } mc_path_family;
-extern const mc_path_family mc_path_linear;
+extern const mc_path_family mc_path_linear, mc_path_bezier, mc_path_chain;
 extern const mc_path_family *const mc_path_families[];
 extern const int64_t mc_path_families_count;
 
@@ -24,9 +27,66 @@ struct modeconn_path {
     mc_ref ref;
     const mc_path_family *family;
     modeconn_context *context;
-    modeconn_model **points; /* control points, snapshots */
-    int64_t n_points;        /* at most MC_PATH_POINTS_MAX */
+    modeconn_model **points;   /* control points, snapshots */
+    int64_t n_points;          /* at most MC_PATH_POINTS_MAX */
+    modeconn_history *history; /* of the last fit; NULL before */
 };
+
+extern const mc_option_kind mc_kind_path, mc_kind_path_fit;
+
+/* The gram of the path's control points; an array to be freed, NULL when out of memory. */
+double *mc_path_gram(const modeconn_path *path);
+/* The t at which the share u in [0, 1] of the whole length is behind; u where that is 0. */
+double mc_path_arc(const modeconn_path *path, const double *gram, double u);
+
+/* One update of the control points between the ends (fit.c) from the gradient `grad` of the loss
+ * at theta = gamma(t); `scaled` [n_theta] is working memory, velocity[i] [n_theta] belongs to
+ * control point i and is not read at the ends. */
+typedef struct mc_path_update {
+    mc_sgd sgd;               /* its weight decay is that of the control points */
+    double rate, curve_decay; /* weight decay of gamma(t) */
+    bool reference, first;
+} mc_path_update;
+void mc_path_step(modeconn_path *path, const mc_path_update *update, double t, const float *theta,
+                  const float *grad, float *scaled, float *const *velocity);
+
+/* ---- fitting (fit.c, fit_file.c) ---------------------------------------------------------- */
+
+enum { MC_FIT_VIEWS_MAX = 16 };
+
+struct modeconn_fitter {
+    modeconn_context *context;
+    modeconn_path *path;
+    modeconn_dataset *views[MC_FIT_VIEWS_MAX];
+    char *options; /* as mc_options_text() gives them; for the file */
+    int64_t n_views, n, batch_size, per_epoch, epochs; /* n: samples of all views together */
+    bool reference, arc, decay_curve;
+    double weight_decay;
+    mc_sgd sgd;
+    mc_schedule schedule;
+    uint64_t seed;
+
+    /* Position: `step` batches of epoch `epoch` are done, with these sums over them. */
+    int64_t epoch, step, hits;
+    double loss_sum, seconds;
+    float **velocity; /* [n_points][n_theta], NULL at the ends */
+    modeconn_history *history;
+
+    mc_session *session;
+    mc_batch_buffer buffer;
+    float *theta, *grad, *scaled; /* [n_theta]: gamma(t), dL/dtheta, a control point's gradient */
+    int64_t *order;               /* [n] of the running epoch */
+    double *loss;                 /* [batch_size] */
+    uint8_t *correct;
+};
+
+/* Replaces the path's history (takes the caller's reference). */
+void mc_path_set_history(modeconn_path *path, modeconn_history *history);
+
+/* ---- paths (create.c, path.c) ------------------------------------------------------------- */
+
+/* Row of mc_path_families by name, and that a path of it may have `count` control points. */
+int32_t mc_path_family_find(const char *name, int64_t count, const mc_path_family **family);
 
 /* A path over snapshots (clones) of `points` [n_points], all of one shape. */
 int32_t mc_path_create(const mc_path_family *family, const modeconn_model *const *points,

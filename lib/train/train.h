@@ -167,6 +167,35 @@ struct modeconn_trainer {
     uint8_t *correct; /* [batch_size] */
 };
 
+/* ---- files of interrupted runs (run_file.c) ------------------------------------------------ */
+
+/* Every key of a kind as "key=value\n", "seed" as resolved, so that a saved run can name the key
+ * that differs. */
+int32_t mc_options_text(const modeconn_context *context, const modeconn_options *options,
+                        const mc_option_kind *kind, uint64_t seed, char **out);
+/* Names the first line of two such texts that differs: MODECONN_ERROR_ARGUMENT. */
+int32_t mc_run_options_differ(const char *path, const char *saved, const char *own);
+
+/* FNV-1a, 64 bits, over more bytes, and as 16 hexadecimal digits. */
+#define MC_HASH_START UINT64_C(14695981039346656037)
+uint64_t mc_hash(uint64_t hash, const void *data, size_t size);
+void mc_hash_text(uint64_t hash, char text[17]);
+/* Of every label and of the pixels, as seen, of samples evenly spread over the set: cheap, and
+ * tells apart sets that only their descriptions would confuse. */
+int32_t mc_fingerprint(const modeconn_dataset *dataset, char text[17]);
+
+struct mc_safetensors;
+struct mc_tensor;
+/* A tensor of this dtype and number of values; an error that names it otherwise. */
+int32_t mc_run_tensor(const struct mc_safetensors *file, const char *path, const char *name,
+                      const char *dtype, int64_t size, const struct mc_tensor **out);
+/* Copies a tensor's bytes into `out` (value size `width`), which may be unaligned in the file. */
+int32_t mc_run_values(const struct mc_safetensors *file, const char *path, const char *name,
+                      const char *dtype, int64_t size, size_t width, void *out);
+/* A new vector of finite floats. */
+int32_t mc_run_floats(const modeconn_context *context, const struct mc_safetensors *file,
+                      const char *path, const char *name, int64_t size, float **out);
+
 /* MODECONN_ERROR_UNSUPPORTED, naming the layer and the sizes, where a batch of `size` samples
  * (the last of a set of n, batch_size at a time) is too small for the model's batch norm. */
 int32_t mc_check_batch(const modeconn_model *model, int64_t size, int64_t n, int64_t batch_size);

@@ -31,33 +31,6 @@ const char *const mc_history_sgd[] = {"loss", "accuracy", "learning_rate", MC_SP
 
 /* ---- creation ---------------------------------------------------------------------------- */
 
-/* Every key as "key=value\n", so that a saved run can name the key that differs. */
-static int32_t describe_options(modeconn_trainer *trainer, const modeconn_options *options)
-{
-    mc_text text;
-    mc_text_init(&text, trainer->context);
-    for (int64_t i = 0; i < mc_kind_train.n_specs; i++) {
-        const mc_option_spec *spec = &mc_kind_train.specs[i];
-        mc_text_add(&text, "%s=", spec->key);
-        if (strcmp(spec->key, "seed") == 0) {
-            mc_text_add(&text, "%llu", (unsigned long long)trainer->seed);
-        } else if (spec->type == MODECONN_OPTION_I64) {
-            mc_text_add(&text, "%lld",
-                        (long long)mc_option_i64(options, &mc_kind_train, spec->key));
-        } else if (spec->type == MODECONN_OPTION_F64) {
-            mc_text_add_f64(&text, mc_option_f64(options, &mc_kind_train, spec->key));
-        } else {
-            mc_text_add(&text, "%s", mc_option_str(options, &mc_kind_train, spec->key));
-        }
-        mc_text_add(&text, "\n");
-    }
-    if (!text.failed) {
-        trainer->options = mc_strdup(trainer->context, text.data);
-    }
-    mc_text_free(&text);
-    return trainer->options != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
-}
-
 static int32_t configure_schedule(modeconn_trainer *trainer, const modeconn_options *options)
 {
     mc_schedule *schedule = &trainer->schedule;
@@ -107,7 +80,8 @@ static int32_t configure(modeconn_trainer *trainer, const modeconn_options *opti
         status = configure_schedule(trainer, options);
     }
     if (status == MODECONN_OK) {
-        status = describe_options(trainer, options);
+        status = mc_options_text(trainer->context, options, &mc_kind_train, trainer->seed,
+                                 &trainer->options);
     }
     return status;
 }

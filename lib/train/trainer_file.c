@@ -20,7 +20,6 @@
 #define MAX_TENSORS 9
 #define N_POSITION 4
 #define N_SUMS 2
-#define FINGERPRINT_SAMPLES 64
 
 static const char file_format[] = "modeconn.trainer.1";
 
@@ -44,54 +43,6 @@ typedef struct identity {
     char fingerprint[17];
 } identity;
 
-/* FNV-1a, 64 bits. */
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t size)
-{
-    const uint8_t *bytes = data;
-    for (size_t i = 0; i < size; i++) {
-        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
-    }
-    return hash;
-}
-
-/* Of every label and of the pixels, as seen, of samples evenly spread over the set: cheap, and
- * tells apart sets that only their descriptions would confuse. */
-static int32_t fingerprint(const modeconn_dataset *dataset, char text[17])
-{
-    const modeconn_context *context = dataset->store->context;
-    uint64_t hash = UINT64_C(14695981039346656037);
-    int64_t count = dataset->n < FINGERPRINT_SAMPLES ? dataset->n : FINGERPRINT_SAMPLES;
-    int64_t pixels = dataset->store->channels * dataset->store->height * dataset->store->width;
-    int32_t *labels = mc_alloc(context, dataset->n, sizeof(*labels));
-    float *image = mc_alloc(context, pixels, sizeof(*image));
-    int32_t status = MODECONN_ERROR_MEMORY;
-
-    if (labels == NULL || image == NULL) {
-        goto out;
-    }
-    status = modeconn_dataset_read(dataset, NULL, dataset->n, NULL, labels);
-    if (status < 0) {
-        goto out;
-    }
-    hash = hash_bytes(hash, labels, (size_t)dataset->n * sizeof(*labels));
-    for (int64_t i = 0; i < count; i++) {
-        int64_t sample = dataset->n / count * i;
-        status = modeconn_dataset_read(dataset, &sample, 1, image, NULL);
-        if (status < 0) {
-            goto out;
-        }
-        hash = hash_bytes(hash, image, (size_t)pixels * sizeof(*image));
-    }
-    for (int i = 0; i < 16; i++) {
-        text[i] = "0123456789abcdef"[hash >> (60 - 4 * i) & 15];
-    }
-    text[16] = '\0';
-out:
-    mc_free(context, image);
-    mc_free(context, labels);
-    return status;
-}
-
 static void identity_free(const modeconn_trainer *trainer, identity *id)
 {
     mc_free(trainer->context, id->data);
@@ -112,7 +63,7 @@ static int32_t identity_init(const modeconn_trainer *trainer, identity *id)
     }
     status = modeconn_dataset_describe(trainer->dataset, id->data, size, NULL);
     if (status == MODECONN_OK) {
-        status = fingerprint(trainer->dataset, id->fingerprint);
+        status = mc_fingerprint(trainer->dataset, id->fingerprint);
     }
     if (status < 0) {
         identity_free(trainer, id);
@@ -125,21 +76,6 @@ static int32_t identity_init(const modeconn_trainer *trainer, identity *id)
     id->values[META_FINGERPRINT] = id->fingerprint;
     id->values[META_OPTIONS] = trainer->options;
     return MODECONN_OK;
-}
-
-/* Names the first line of two option texts that differs. */
-static int32_t fail_options(const char *path, const char *saved, const char *own)
-{
-    while (*saved != '\0' && *own != '\0') {
-        int saved_size = (int)strcspn(saved, "\n"), own_size = (int)strcspn(own, "\n");
-        if (saved_size != own_size || memcmp(saved, own, (size_t)own_size) != 0) {
-            return mc_fail(MODECONN_ERROR_ARGUMENT, "%s: saved with %.*s, this trainer has %.*s",
-                           path, saved_size, saved, own_size, own);
-        }
-        saved += saved_size + (saved[saved_size] == '\n');
-        own += own_size + (own[own_size] == '\n');
-    }
-    return mc_fail(MODECONN_ERROR_ARGUMENT, "%s: saved with other options", path);
 }
 
 static int32_t compare_identity(const identity *id, const mc_safetensors *file, const char *path)
@@ -168,7 +104,7 @@ static int32_t compare_identity(const identity *id, const mc_safetensors *file, 
                        "%s: the dataset has the same description but other labels or pixels", path);
     }
     if (strcmp(saved[META_OPTIONS], id->values[META_OPTIONS]) != 0) {
-        return fail_options(path, saved[META_OPTIONS], id->values[META_OPTIONS]);
+        return mc_run_options_differ(path, saved[META_OPTIONS], id->values[META_OPTIONS]);
     }
     return MODECONN_OK;
 }
@@ -253,67 +189,13 @@ static void loaded_free(const modeconn_context *context, loaded *state)
     modeconn_history_destroy(state->published);
 }
 
-/* A tensor of this dtype and number of values; an error that names it otherwise. */
-static int32_t find_tensor(const mc_safetensors *file, const char *path, const char *name,
-                           const char *dtype, int64_t size, const mc_tensor **out)
-{
-    const mc_tensor *tensor = mc_safetensors_find(file, name);
-    if (tensor == NULL) {
-        return mc_fail(MODECONN_ERROR_UNKNOWN, "%s: tensor %s is missing", path, name);
-    }
-    if (strcmp(tensor->dtype, dtype) != 0) {
-        return mc_fail(MODECONN_ERROR_FORMAT, "%s: tensor %s is %s, expected %s", path, name,
-                       tensor->dtype, dtype);
-    }
-    if (tensor->size != size) {
-        return mc_fail(MODECONN_ERROR_SHAPE, "%s: tensor %s has %lld values, expected %lld", path,
-                       name, (long long)tensor->size, (long long)size);
-    }
-    *out = tensor;
-    return MODECONN_OK;
-}
-
-/* Copies a tensor's bytes into `out` (value size `width`), which may be unaligned in the file. */
-static int32_t read_values(const mc_safetensors *file, const char *path, const char *name,
-                           const char *dtype, int64_t size, size_t width, void *out)
-{
-    const mc_tensor *tensor = NULL;
-    if (size == 0) {
-        return MODECONN_OK;
-    }
-    int32_t status = find_tensor(file, path, name, dtype, size, &tensor);
-    if (status == MODECONN_OK) {
-        memcpy(out, tensor->data, (size_t)size * width);
-    }
-    return status;
-}
-
-/* A new vector of finite floats. */
-static int32_t read_floats(const modeconn_context *context, const mc_safetensors *file,
-                           const char *path, const char *name, int64_t size, float **out)
-{
-    float *values = mc_alloc(context, size, sizeof(float));
-    if (values == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
-    *out = values;
-    int32_t status = read_values(file, path, name, "F32", size, sizeof(float), values);
-    for (int64_t i = 0; status == MODECONN_OK && i < size; i++) {
-        if (!isfinite(values[i])) {
-            status = mc_fail(MODECONN_ERROR_NUMERIC, "%s: value %lld of tensor %s is %g", path,
-                             (long long)i, name, (double)values[i]);
-        }
-    }
-    return status;
-}
-
 static int32_t read_position(const modeconn_trainer *trainer, const mc_safetensors *file,
                              const char *path, loaded *state)
 {
     int32_t status =
-        read_values(file, path, "position", "I64", N_POSITION, sizeof(int64_t), state->position);
+        mc_run_values(file, path, "position", "I64", N_POSITION, sizeof(int64_t), state->position);
     if (status == MODECONN_OK) {
-        status = read_values(file, path, "sums", "F64", N_SUMS, sizeof(double), state->sums);
+        status = mc_run_values(file, path, "sums", "F64", N_SUMS, sizeof(double), state->sums);
     }
     if (status < 0) {
         return status;
@@ -338,7 +220,7 @@ static int32_t read_history(const modeconn_trainer *trainer, const mc_safetensor
     int32_t status =
         mc_history_create(trainer->model->context, mc_history_sgd, MC_HISTORY_SGD, &state->history);
     if (status == MODECONN_OK && epochs > 0) {
-        status = find_tensor(file, path, "history", "F64", epochs * MC_HISTORY_SGD, &tensor);
+        status = mc_run_tensor(file, path, "history", "F64", epochs * MC_HISTORY_SGD, &tensor);
     }
     for (int64_t i = 0; status == MODECONN_OK && i < epochs; i++) {
         double row[MC_HISTORY_SGD];
@@ -369,7 +251,8 @@ static int32_t read_state(const modeconn_trainer *trainer, const mc_safetensors 
                    {"epoch_start.velocity", model->n_theta, &state->start_velocity}};
     int count = state->position[1] > 0 ? 6 : 3;
     for (int i = 0; status == MODECONN_OK && i < count; i++) {
-        status = read_floats(context, file, path, tensors[i].name, tensors[i].size, tensors[i].out);
+        status =
+            mc_run_floats(context, file, path, tensors[i].name, tensors[i].size, tensors[i].out);
     }
     if (status == MODECONN_OK) { /* also refuses a negative variance */
         status = mc_model_check_finite(model, state->theta, state->statistics);

@@ -72,7 +72,7 @@ for path in sys.argv[2:]:
 PYTHON
 }
 
-verbs="train eval probe barrier finetune compare connectivity plot report reproduce info bench"
+verbs="train eval probe barrier connect finetune compare connectivity plot report reproduce info bench"
 
 echo "usage"
 names 2 "Verbs:"
@@ -89,7 +89,7 @@ for verb in $verbs; do
     [ ! -s err ] || fail "modeconn $verb --help writes to standard error"
     expect 0 help "$verb"
 done
-for verb in train eval probe barrier finetune compare connectivity plot report info bench; do
+for verb in train eval probe barrier connect finetune compare connectivity plot report info bench; do
     expect 0 "$verb" --help
     says out "--json=FILE"
     says out "--threads="
@@ -176,6 +176,25 @@ expect 0 barrier --from cue.safetensors --to clean.safetensors --data "$data" --
 valid barrier.json t.2 views.nocue.loss.2 views.cue.accuracy.0 views.nocue.barrier.loss.linear \
     views.randcue.barrier.error.half statistics.policy statistics.n statistics.batch_size
 [ "$(wc -l <barrier.csv)" -eq 4 ] || fail "barrier.csv has not a line a point"
+expect 0 connect --from cue.safetensors --to clean.safetensors --data "$data" --cue box --epochs 1 \
+    --batch-size 50 --checkpoint fit.state --out curve.safetensors --json connect.json \
+    --plot curve.svg
+valid connect.json epochs.0.loss path.length path.family options.mode curve.views.nocue.summary.loss.max
+expect 0 connect --from cue.safetensors --to clean.safetensors --data "$data" --cue box --epochs 1 \
+    --batch-size 50 --resume fit.state --out again.safetensors
+cmp -s curve.safetensors again.safetensors || fail "a resumed fit differs"
+expect 0 connect --from cue.safetensors --to clean.safetensors --data "$data" --cue box --epochs 1 \
+    --chain 2 --t-law arc --views cue,nocue --mode reference --out chain.safetensors
+expect 0 barrier --path curve.safetensors --data "$data" --cue box --points 3 --bn-samples 100 \
+    --views nocue --groups --json groups.json
+valid groups.json path_file groups.linear.views.nocue.barrier.loss.linear views.nocue.summary.error.mean
+expect 0 barrier --path chain.safetensors --group layers.0 --data "$data" --points 3 \
+    --bn-samples 100 --refine-tolerance 0.2
+names 1 "layers.99" barrier --path chain.safetensors --group layers.99 --data "$data"
+names 1 "not a saved path" barrier --path cue.safetensors --data "$data"
+names 2 "either --from and --to, or --path" barrier --from cue.safetensors --data "$data"
+names 2 "exclude each other" connect --from cue.safetensors --to clean.safetensors --data "$data" \
+    --degree 3 --chain 1 --out x.safetensors
 expect 0 compare cue.safetensors clean.safetensors --data "$data" --cue box --json compare.json
 says out "mechanistically"
 valid compare.json verdict attributes.cue.first.effect attributes.image.second.verdict
@@ -209,7 +228,7 @@ names 1 "--clean 600" finetune --method naive --model cue.safetensors --data "$d
     --out x
 
 echo "plot and report"
-for result in barrier.json train.json cbft.json; do
+for result in barrier.json train.json cbft.json connect.json groups.json; do
     expect 0 plot $result --out plot.svg
     grep -q "<svg xmlns" plot.svg && grep -q "</svg>" plot.svg || fail "plot of $result"
 done

@@ -484,6 +484,100 @@ START_TEST(errors)
 }
 END_TEST
 
+/* The points stay ascending, hold every point of the grid with the values it has without, and close
+ * in on the largest loss. */
+START_TEST(refines)
+{
+    scene on = normed_scene();
+    modeconn_path_destroy(on.path);
+    modeconn_options *random = options_of("path", "degree=3,start=random,seed=5");
+    OK(modeconn_path_create(on.first, on.second, random, &on.path));
+    modeconn_options_destroy(random);
+    modeconn_curve *coarse = measure(&on, "points=5,views=cue");
+    modeconn_curve *fine = measure(&on, "points=5,refine_tolerance=0.01,refine_view=randcue");
+    double t[64], loss[64], grid[5], least, largest, barriers[2];
+    int64_t n = 0;
+    OK(modeconn_curve_size(fine, &n));
+    ck_assert_int_gt(n, 5 + 4);
+    ck_assert_int_le(n, 5 + 2 * 6);
+    OK(modeconn_curve_points(fine, t, 64));
+    OK(modeconn_curve_values(fine, "randcue", loss, NULL, 64));
+    int64_t top = 0, found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        ck_assert(i == 0 || t[i] > t[i - 1]);
+        found += t[i] == 0 || t[i] == 0.25 || t[i] == 0.5 || t[i] == 0.75 || t[i] == 1;
+        top = loss[i] > loss[top] ? i : top;
+    }
+    ck_assert_int_eq(found, 5);
+    ck_assert(top == 0 || t[top] - t[top - 1] <= 0.01);
+    ck_assert(top == n - 1 || t[top + 1] - t[top] <= 0.01);
+    OK(modeconn_curve_summary(fine, "randcue", &least, &largest, NULL, NULL));
+    ck_assert_double_eq(largest, loss[top]);
+    ck_assert_double_le(least, loss[0]);
+    OK(modeconn_curve_values(coarse, "cue", grid, NULL, 5));
+    OK(modeconn_curve_values(fine, "cue", loss, NULL, 64));
+    for (int64_t i = 0, k = 0; i < n; i++) { /* points of the grid as without refinement */
+        if (t[i] == 0.25 * (double)k) {
+            ck_assert_double_eq(loss[i], grid[k++]);
+        }
+    }
+    OK(modeconn_curve_barrier(coarse, "cue", MODECONN_BARRIER_MAX, &barriers[0]));
+    OK(modeconn_curve_barrier(fine, "cue", MODECONN_BARRIER_MAX, &barriers[1]));
+    ck_assert_double_ge(barriers[1], barriers[0]);
+    modeconn_curve *none = NULL;
+    modeconn_options *wrong = options_of("curve", "refine_tolerance=0.1,refine_view=x");
+    FAILS(modeconn_curve_measure(on.path, on.train, on.test, wrong, NULL, NULL, &none),
+          MODECONN_ERROR_UNKNOWN, "refine_view");
+    ck_assert_ptr_null(none);
+    modeconn_options_destroy(wrong);
+    modeconn_curve_destroy(fine);
+    modeconn_curve_destroy(coarse);
+    scene_free(&on);
+}
+END_TEST
+
+/* Trapezoids by hand, over t and over the arc of a chain whose legs differ in length. */
+START_TEST(summaries)
+{
+    modeconn_context *context = context_with(1, 0);
+    scene on = scene_of(context, planted_model(context, 1.0, 0.0, 0.0),
+                        planted_model(context, 0.0, 2.0, 0.0));
+    modeconn_model *bend = planted_model(context, 3.0, 0.5, 0.0);
+    const modeconn_model *const points[3] = {on.first, bend, on.second};
+    modeconn_path_destroy(on.path);
+    OK(modeconn_path_from_models("chain", points, 3, &on.path));
+    modeconn_curve *curve = measure(&on, "points=3");
+    double loss[3], accuracy[3], arc[3], length, least, largest, mean, integral;
+    OK(modeconn_path_length(on.path, &length));
+    OK(modeconn_curve_arc(curve, arc, 3));
+    ck_assert_double_eq(arc[0], 0);
+    ck_assert_double_eq_tol(arc[2], length, 1e-12 * length);
+    ck_assert_double_ne(arc[1], 0.5 * length);
+    OK(modeconn_curve_values(curve, "cue", loss, accuracy, 3));
+    OK(modeconn_curve_summary(curve, "cue", &least, &largest, &mean, &integral));
+    ck_assert_double_eq(least, fmin(loss[0], fmin(loss[1], loss[2])));
+    ck_assert_double_eq(largest, fmax(loss[0], fmax(loss[1], loss[2])));
+    ck_assert_double_eq_tol(mean, 0.25 * loss[0] + 0.5 * loss[1] + 0.25 * loss[2], 1e-12);
+    ck_assert_double_eq_tol(
+        integral,
+        0.5 * (loss[0] + loss[1]) * arc[1] + 0.5 * (loss[1] + loss[2]) * (arc[2] - arc[1]), 1e-10);
+    OK(modeconn_curve_error_summary(curve, "cue", NULL, &largest, &mean, NULL));
+    ck_assert_double_eq(largest, 1 - fmin(accuracy[0], fmin(accuracy[1], accuracy[2])));
+    ck_assert_double_eq_tol(mean, 1 - 0.25 * (accuracy[0] + 2 * accuracy[1] + accuracy[2]), 1e-12);
+    FAILS(modeconn_curve_summary(NULL, "cue", NULL, NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT,
+          "curve");
+    FAILS(modeconn_curve_summary(curve, "x", NULL, NULL, NULL, NULL), MODECONN_ERROR_UNKNOWN, "x");
+    FAILS(modeconn_curve_error_summary(curve, NULL, NULL, NULL, NULL, NULL),
+          MODECONN_ERROR_ARGUMENT, "view");
+    FAILS(modeconn_curve_arc(NULL, arc, 3), MODECONN_ERROR_ARGUMENT, "curve");
+    FAILS(modeconn_curve_arc(curve, NULL, 3), MODECONN_ERROR_ARGUMENT, "arc");
+    FAILS(modeconn_curve_arc(curve, arc, 2), MODECONN_ERROR_BUFFER, "3 points");
+    modeconn_curve_destroy(curve);
+    modeconn_model_destroy(bend);
+    scene_free(&on);
+}
+END_TEST
+
 START_TEST(allocation_failures)
 {
     failing allocator;
@@ -530,6 +624,8 @@ static void add(TCase *tests)
     tcase_add_test(tests, reversal);
     tcase_add_test(tests, a_loss_that_blows_up_names_view_and_t);
     tcase_add_test(tests, errors);
+    tcase_add_test(tests, refines);
+    tcase_add_test(tests, summaries);
     tcase_add_test(tests, allocation_failures);
 }
 
