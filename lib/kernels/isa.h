@@ -80,11 +80,10 @@ void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, const float *
                           double *square);
 void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *scale,
                          const float *offset, bool relu, float *y);
-void MC_ISA_NAME(norm_reduce)(const float *x, const float *y, const float *dy, int64_t rows,
-                              int64_t c, const float *shift, double *sum, double *product);
-void MC_ISA_NAME(norm_apply)(const float *x, const float *y, const float *dy, int64_t rows,
-                             int64_t c, const float *a, const float *p, const float *q,
-                             bool accumulate, float *dx);
+void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, const float *shift,
+                              double *sum, double *product);
+void MC_ISA_NAME(norm_apply)(const mc_map *x, const float *dy, int64_t rows, const float *a,
+                             const float *p, const float *q, bool accumulate, float *dx);
 void MC_ISA_NAME(add)(const float *a, const float *b, int64_t n, bool relu, float *y);
 void MC_ISA_NAME(pass_back)(const float *y, const float *dy, int64_t n, bool accumulate, float *dx);
 void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, float *y);

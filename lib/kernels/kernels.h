@@ -125,8 +125,7 @@ struct mc_kernels {
     void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t first,
                                int64_t tiles, mc_planes d);
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
-                            int64_t tiles, const float *bias, bool accumulate, bool relu,
-                            float *y);
+                            int64_t tiles, const float *bias, bool accumulate, bool relu, float *y);
     /* Kernels weight [o][c][3][3] to panels u of [c][o]; backward: turned by a half, of [o][c].
      * Only rows first .. first+count-1 of the panels. */
     void (*winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,
@@ -143,13 +142,13 @@ struct mc_kernels {
     /* y = x * scale[c] + offset[c], then max(0, y) if relu. */
     void (*affine)(const float *x, int64_t rows, int64_t c, const float *scale, const float *offset,
                    bool relu, float *y);
-    /* With g = dy, masked to y > 0 where y is not NULL:
-     * sum[c] += sum g, product[c] += sum g * (x - shift[c]). */
-    void (*norm_reduce)(const float *x, const float *y, const float *dy, int64_t rows, int64_t c,
-                        const float *shift, double *sum, double *product);
-    /* dx = (accumulate ? dx : 0) + g * a[c] + x * p[c] + q[c]; dx may be dy. */
-    void (*norm_apply)(const float *x, const float *y, const float *dy, int64_t rows, int64_t c,
-                       const float *a, const float *p, const float *q, bool accumulate, float *dx);
+    /* With g = dy, masked to where the map x is positive if it rectifies:
+     * sum[c] += sum g, product[c] += sum g * (x->x - shift[c]). */
+    void (*norm_reduce)(const mc_map *x, const float *dy, int64_t rows, const float *shift,
+                        double *sum, double *product);
+    /* dx = (accumulate ? dx : 0) + g * a[c] + x->x * p[c] + q[c]; dx may be dy. */
+    void (*norm_apply)(const mc_map *x, const float *dy, int64_t rows, const float *a,
+                       const float *p, const float *q, bool accumulate, float *dx);
 
     /* Elementwise over n values; y = a + b or y = a (b NULL), rectified if relu. */
     void (*add)(const float *a, const float *b, int64_t n, bool relu, float *y);

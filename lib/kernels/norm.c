@@ -74,20 +74,21 @@ void MC_ISA_NAME(affine)(const float *restrict x, int64_t rows, int64_t c,
     }
 }
 
-/* Likewise for g = dy masked to y > 0. `rows`, `c`, `width` as above; the two full widths have
- * loops of their own, free of tests inside. */
-static inline void reduce_block(const float *restrict x, const float *restrict y,
-                                const float *restrict dy, int64_t rows, int64_t c, int64_t width,
-                                const float *restrict shift, double *restrict sum,
-                                double *restrict product)
+/* Likewise for g = dy masked to x * scale + offset > 0, unless scale is NULL. `rows`, `c`, `width`
+ * as above; the two full widths have loops of their own, free of tests inside. */
+static inline void reduce_block(const float *restrict x, const float *restrict dy, int64_t rows,
+                                int64_t c, int64_t width, const float *restrict shift,
+                                const float *restrict scale, const float *restrict offset,
+                                double *restrict sum, double *restrict product)
 {
     float s[LANES] = {0}, p[LANES] = {0};
-    if (width == LANES && y != NULL) {
+    if (width == LANES && scale != NULL) {
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t i = 0; i < LANES; i++) {
-                float g = y[r * c + i] > 0.0f ? dy[r * c + i] : 0.0f;
+                float v = x[r * c + i];
+                float g = v * scale[i] + offset[i] > 0.0f ? dy[r * c + i] : 0.0f;
                 s[i] += g;
-                p[i] += g * (x[r * c + i] - shift[i]);
+                p[i] += g * (v - shift[i]);
             }
         }
     } else if (width == LANES) {
@@ -100,9 +101,11 @@ static inline void reduce_block(const float *restrict x, const float *restrict y
     } else {
         for (int64_t r = 0; r < rows; r++) {
             for (int64_t i = 0; i < width; i++) {
-                float g = y == NULL || y[r * c + i] > 0.0f ? dy[r * c + i] : 0.0f;
+                float v = x[r * c + i];
+                bool passes = scale == NULL || v * scale[i] + offset[i] > 0.0f;
+                float g = passes ? dy[r * c + i] : 0.0f;
                 s[i] += g;
-                p[i] += g * (x[r * c + i] - shift[i]);
+                p[i] += g * (v - shift[i]);
             }
         }
     }
@@ -112,28 +115,36 @@ static inline void reduce_block(const float *restrict x, const float *restrict y
     }
 }
 
-void MC_ISA_NAME(norm_reduce)(const float *x, const float *y, const float *dy, int64_t rows,
-                              int64_t c, const float *shift, double *sum, double *product)
+void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, const float *shift,
+                              double *sum, double *product)
 {
+    int64_t c = x->c;
+    const float *scale = x->relu ? x->scale : NULL;
     for (int64_t r = 0; r < rows; r += BLOCK) {
         for (int64_t i = 0; i < c; i += LANES) {
             int64_t at = r * c + i;
-            reduce_block(x + at, y != NULL ? y + at : NULL, dy + at, smaller(BLOCK, rows - r), c,
-                         smaller(LANES, c - i), shift + i, sum + i, product + i);
+            reduce_block(x->x + at, dy + at, smaller(BLOCK, rows - r), c, smaller(LANES, c - i),
+                         shift + i, scale != NULL ? scale + i : NULL, x->offset + i, sum + i,
+                         product + i);
         }
     }
 }
 
-void MC_ISA_NAME(norm_apply)(const float *x, const float *y, const float *dy, int64_t rows,
-                             int64_t c, const float *restrict a, const float *restrict p,
+void MC_ISA_NAME(norm_apply)(const mc_map *map, const float *dy, int64_t rows,
+                             const float *restrict a, const float *restrict p,
                              const float *restrict q, bool accumulate, float *dx)
 {
+    int64_t c = map->c;
+    const float *restrict scale = map->scale, *restrict offset = map->offset;
+    bool masked = map->relu;
     /* dx may be dy: no restrict on either, each element is read before it is written. */
     for (int64_t at = 0; at < rows * c; at += c) {
+        const float *x = map->x + at;
         MC_INDEPENDENT
         for (int64_t i = 0; i < c; i++) {
-            float g = y == NULL || y[at + i] > 0.0f ? dy[at + i] : 0.0f;
-            float d = g * a[i] + x[at + i] * p[i] + q[i];
+            float v = x[i];
+            float g = !masked || v * scale[i] + offset[i] > 0.0f ? dy[at + i] : 0.0f;
+            float d = g * a[i] + v * p[i] + q[i];
             dx[at + i] = accumulate ? dx[at + i] + d : d;
         }
     }

@@ -61,6 +61,8 @@ typedef struct mc_node {
     /* A batch norm that is the only reader of a convolution without bias can be folded into it. */
     int32_t norm; /* the convolution's batch norm, 0: none */
     bool follows; /* the batch norm is such a one */
+    /* A batch norm that one convolution alone reads, which can apply it while reading: */
+    bool lazy;
 } mc_node;
 
 struct modeconn_graph {
@@ -101,10 +103,11 @@ struct mc_layer_type {
     const char *name;
     const mc_option_kind *options;
     int32_t n_inputs;
-    bool can_rectify;  /* forward and backward honour node->rectify */
-    bool keeps_input;  /* backward reads the first input ... */
-    bool keeps_output; /* ... or the output (always when it rectifies) */
-    bool in_place;     /* d_in may share memory with d_out */
+    bool can_rectify;    /* forward and backward honour node->rectify */
+    bool keeps_input;    /* backward reads the first input ... */
+    bool masks_by_input; /* when it rectifies, backward finds what was positive from the input */
+    bool keeps_output;   /* ... or the output (always when it rectifies) */
+    bool in_place;       /* d_in may share memory with d_out */
     mc_symmetry_rule symmetry;
 
     /* Checks the settings and sets out, params, stats (offsets are filled in by the caller). */
@@ -202,6 +205,13 @@ static inline bool mc_is_folded(const mc_pass *pass, const mc_node *node)
            pass->visit == NULL;
 }
 
+/* Whether batch norm `node` leaves its output to the convolution that reads it: its slot then holds
+ * its input, and slot->saved the map. */
+static inline bool mc_is_lazy(const mc_pass *pass, const mc_node *node)
+{
+    return node->lazy && !pass->keeps_prepared;
+}
+
 /* batch_norm.c: the running statistics as scale [c] and offset [c] of the node's slot->saved. */
 void mc_norm_running(mc_pass *pass, const mc_node *node);
 
@@ -215,6 +225,9 @@ static inline int64_t mc_rows(const mc_pass *pass, mc_shape shape)
 {
     return pass->n * shape.h * shape.w;
 }
+
+/* Whether a convolution's best algorithm for large batches can read through a batch norm. */
+bool mc_conv_reads_maps(const mc_node *node);
 
 /* plan.c: marks ReLUs that their input's node can do, in a graph that is complete. */
 void mc_graph_fuse(modeconn_graph *graph);

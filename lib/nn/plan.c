@@ -27,6 +27,19 @@ static int32_t count_readers(const modeconn_graph *graph, int32_t node, int32_t 
     return count;
 }
 
+/* The batch norm that convolution `conv` alone reads, perhaps through a ReLU done by it, and that
+ * alone reads its own input, which stays as it is. */
+static void mark_lazy(modeconn_graph *graph, int32_t conv)
+{
+    int32_t input = graph->nodes[conv].inputs[0], reader = 0;
+    if (graph->nodes[input].forwarded && count_readers(graph, input, &reader) == 1) {
+        input = graph->nodes[input].inputs[0];
+    }
+    mc_node *norm = &graph->nodes[input];
+    norm->lazy = norm->type == &mc_layer_batch_norm && count_readers(graph, input, &reader) == 1 &&
+                 count_readers(graph, norm->inputs[0], &reader) == 1 && norm->inputs[0] > 0;
+}
+
 void mc_graph_fuse(modeconn_graph *graph)
 {
     for (int32_t i = 1; i < graph->n_nodes; i++) {
@@ -46,6 +59,9 @@ void mc_graph_fuse(modeconn_graph *graph)
             graph->nodes[reader].type == &mc_layer_batch_norm) {
             node->norm = reader;
             graph->nodes[reader].follows = true;
+        }
+        if (mc_conv_reads_maps(node)) {
+            mark_lazy(graph, i);
         }
     }
 }
@@ -83,13 +99,14 @@ static void plan_activations(plan *p, int64_t max)
     const modeconn_graph *graph = p->graph;
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
-        bool in_place = node->forwarded || (node->follows && !p->gradients);
+        bool in_place = node->forwarded || (p->gradients ? node->lazy : node->follows);
         p->out_owner[i] = in_place ? p->out_owner[node->inputs[0]] : i;
         piece *own = &p->pieces[2 * p->out_owner[i]];
         if (p->out_owner[i] == i) {
             *own = (piece){max * mc_shape_size(node->out), 0, i, i};
         }
-        if (p->gradients && (node->type->keeps_output || node->rectify)) {
+        if (p->gradients &&
+            (node->type->keeps_output || (node->rectify && !node->type->masks_by_input))) {
             extend(own, backward_time(graph, i));
         }
         for (int32_t k = 0; k < node->n_inputs; k++) {

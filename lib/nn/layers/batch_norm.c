@@ -75,7 +75,7 @@ static int64_t saved(const mc_node *node, int64_t n)
 typedef struct norm_job {
     const mc_pass *pass;
     const mc_node *node;
-    const float *x, *y, *dy, *shift, *coefficients;
+    const float *x, *dy, *shift, *coefficients;
     float *out;
     bool accumulate;
     double *sums; /* [chunks][2][c] */
@@ -186,8 +186,16 @@ static void forward(mc_pass *pass, const mc_node *node)
     } else {
         mc_norm_running(pass, node);
     }
-    job.out = slot->out;
-    run_chunks(pass, affine_task, &job);
+    if (!mc_is_lazy(pass, node)) {
+        job.out = slot->out;
+        run_chunks(pass, affine_task, &job);
+    }
+}
+
+static mc_map map_at(const norm_job *job, int64_t at)
+{
+    return (mc_map){job->x + at, job->coefficients, job->coefficients + job->c, job->node->rectify,
+                    job->c};
 }
 
 static void reduce_task(void *arg, int64_t task, int worker)
@@ -197,8 +205,8 @@ static void reduce_task(void *arg, int64_t task, int worker)
     int64_t at = task * job->chunk * job->c;
     double *sums = job->sums + task * 2 * job->c;
     memset(sums, 0, (size_t)(2 * job->c) * sizeof *sums);
-    job->pass->kernels->norm_reduce(job->x + at, job->y != NULL ? job->y + at : NULL, job->dy + at,
-                                    rows_of_task(job, task), job->c, job->shift, sums,
+    mc_map x = map_at(job, at);
+    job->pass->kernels->norm_reduce(&x, job->dy + at, rows_of_task(job, task), job->shift, sums,
                                     sums + job->c);
 }
 
@@ -208,9 +216,9 @@ static void apply_task(void *arg, int64_t task, int worker)
     const norm_job *job = arg;
     int64_t at = task * job->chunk * job->c;
     const float *a = job->coefficients + 2 * job->c;
-    job->pass->kernels->norm_apply(job->x + at, job->y != NULL ? job->y + at : NULL, job->dy + at,
-                                   rows_of_task(job, task), job->c, a, a + job->c, a + 2 * job->c,
-                                   job->accumulate, job->out + at);
+    mc_map x = map_at(job, at);
+    job->pass->kernels->norm_apply(&x, job->dy + at, rows_of_task(job, task), a, a + job->c,
+                                   a + 2 * job->c, job->accumulate, job->out + at);
 }
 
 static void backward(mc_pass *pass, const mc_node *node)
@@ -223,7 +231,6 @@ static void backward(mc_pass *pass, const mc_node *node)
     const double *mean = slot->moment, *variance = slot->moment + job.c;
     float *a = slot->saved + 2 * job.c, *p = a + job.c, *q = p + job.c;
 
-    job.y = node->rectify ? slot->out : NULL;
     job.dy = slot->d_out;
     job.out = mc_input_slot(pass, node, 0)->d_out;
     job.accumulate = slot->accumulate[0];
@@ -316,6 +323,7 @@ const mc_layer_type mc_layer_batch_norm = {
     .options = &mc_kind_batch_norm,
     .n_inputs = 1,
     .can_rectify = true,
+    .masks_by_input = true,
     .keeps_input = true,
     .in_place = true,
     .symmetry = MC_SYMMETRY_KEEPS,

@@ -17,7 +17,8 @@ typedef struct mc_conv_job {
     const float *x, *w, *bias, *dy; /* bias may be NULL */
     const float *scale;             /* of every output [o], NULL: 1; then bias, then relu */
     bool relu;
-    float *y, *dx, *dw;             /* dx NULL: not wanted; dw as pass->add_grad says */
+    float *y, *dx, *dw; /* dx NULL: not wanted; dw as pass->add_grad says */
+    mc_map input;       /* x, to be read so if the algorithm reads maps */
     const mc_conv_algorithm *algorithm;
     int64_t rows;    /* of the output: n * oh * ow */
     bool accumulate; /* dx is added to */
@@ -25,6 +26,7 @@ typedef struct mc_conv_job {
 
 struct mc_conv_algorithm {
     const char *name;
+    bool reads_maps; /* takes job->input for x in forward and backward_weight */
     /* Whether it is the better choice for n images; depends on shapes only. */
     bool (*suits)(const mc_node *node, int64_t n);
     /* Floats per worker and shared, for every batch up to n. */
@@ -41,6 +43,9 @@ extern const mc_conv_algorithm mc_conv_direct, mc_conv_winograd;
 
 /* Where the weights are prepared for forward (mc_pass.prepared): `ready` if they still are. */
 float *mc_conv_prepared(const mc_conv_job *job, bool *ready);
+
+/* Where node reads its input through the batch norm before it, that batch norm, else NULL. */
+const mc_node *mc_conv_lazy_input(const mc_pass *pass, const mc_node *node);
 
 /* Multiplies column j of panels [k][n] by scale[j]; nothing to do where it is NULL. */
 void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,

@@ -52,6 +52,9 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
 static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_conv_direct};
 enum { ALGORITHMS = sizeof algorithms / sizeof algorithms[0] };
 
+/* Images from which on a choice no longer changes. */
+enum { MANY_IMAGES = 1048576 };
+
 static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
 {
     int i = 0;
@@ -59,6 +62,20 @@ static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
         i++;
     }
     return algorithms[i];
+}
+
+bool mc_conv_reads_maps(const mc_node *node)
+{
+    return node->type == &mc_layer_conv2d && choose(node, MANY_IMAGES)->reads_maps;
+}
+
+const mc_node *mc_conv_lazy_input(const mc_pass *pass, const mc_node *node)
+{
+    const mc_node *input = &pass->graph->nodes[node->inputs[0]];
+    if (input->forwarded) {
+        input = &pass->graph->nodes[input->inputs[0]];
+    }
+    return mc_is_lazy(pass, input) ? input : NULL;
 }
 
 /* A batch shorter than n may call for another algorithm: room for the neediest. */
@@ -104,7 +121,16 @@ float *mc_conv_prepared(const mc_conv_job *job, bool *ready)
 static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
 {
     const mc_slot *slot = mc_slot_of(pass, node), *input = mc_input_slot(pass, node, 0);
-    mc_conv_job job = {.pass = pass, .node = node, .algorithm = choose(node, pass->n)};
+    const mc_node *norm = mc_conv_lazy_input(pass, node);
+    mc_conv_job job = {.pass = pass, .node = node};
+    /* Only the algorithm of large batches can read through a map. */
+    job.algorithm = choose(node, norm != NULL ? MANY_IMAGES : pass->n);
+    job.input = (mc_map){.x = input->out, .c = node->in.c};
+    if (norm != NULL) {
+        job.input.scale = mc_slot_of(pass, norm)->saved;
+        job.input.offset = job.input.scale + node->in.c;
+        job.input.relu = norm->rectify;
+    }
     job.x = input->out;
     job.dx = input->d_out;
     job.y = slot->out;

@@ -608,5 +608,5 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 const mc_conv_algorithm mc_conv_direct = {
-    "direct", suits, scratch, shared, prepared, forward, backward_weight, backward_input,
+    "direct", false, suits, scratch, shared, prepared, forward, backward_weight, backward_input,
 };

@@ -229,7 +229,8 @@ static void run_product(const mc_conv_job *conv, product_job *job)
     if (!ready) {
         mc_pool_run(pool, (k + FILTER_ROWS - 1) / FILTER_ROWS, filter_task, job);
         for (int64_t f = 0; f < frequencies(&job->w); f++) {
-            mc_conv_scale(conv->pass->kernels, job->scale, k, columns_of(job), u + f * job->u.plane);
+            mc_conv_scale(conv->pass->kernels, job->scale, k, columns_of(job),
+                          u + f * job->u.plane);
         }
     }
     mc_pool_run(pool, (job->tiles + job->block - 1) / job->block, product_task, job);
@@ -238,7 +239,7 @@ static void run_product(const mc_conv_job *conv, product_job *job)
 static void forward(const mc_conv_job *conv)
 {
     product_job job = {.w = forward_geometry(conv->node),
-                       .x = {.x = conv->x, .c = conv->node->in.c},
+                       .x = conv->input,
                        .scale = conv->scale,
                        .bias = conv->bias,
                        .relu = conv->relu,
@@ -273,7 +274,6 @@ static void group_task(void *arg, int64_t task, int worker)
     const mc_kernels *kernels = conv->pass->kernels;
     int64_t c = conv->node->in.c, o = conv->node->out.c, freq = frequencies(&job->w);
     int64_t begin = task * job->per_group, end = begin + job->per_group;
-    mc_map x = {.x = conv->x, .c = c};
     float *v_rows[MOST_TILES], *d_rows[MOST_TILES];
 
     end = end < job->tiles ? end : job->tiles;
@@ -281,7 +281,7 @@ static void group_task(void *arg, int64_t task, int worker)
         int64_t tiles = end - first < job->block ? end - first : job->block;
         mc_planes v = planes_at(conv->pass->scratch[worker], tiles, c);
         mc_planes d = planes_at(v.data + freq * v.plane, tiles, o);
-        kernels->winograd_input(&job->w, &x, first, tiles, v);
+        kernels->winograd_input(&job->w, &conv->input, first, tiles, v);
         kernels->winograd_cotangent(&job->w, conv->dy, o, first, tiles, d);
         point_at(v, tiles, v_rows);
         point_at(d, tiles, d_rows);
@@ -328,5 +328,5 @@ static void backward_weight(const mc_conv_job *conv)
 }
 
 const mc_conv_algorithm mc_conv_winograd = {
-    "winograd", suits, scratch, shared, prepared, forward, backward_weight, backward_input,
+    "winograd", true, suits, scratch, shared, prepared, forward, backward_weight, backward_input,
 };
