@@ -139,7 +139,7 @@ struct mc_kernels {
     /* sum[c] += sum of (x - shift[c]), square[c] += sum of (x - shift[c])^2 over x [rows][c]. */
     void (*moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
                     double *square);
-    /* y = x * scale[c] + offset[c], then max(0, y) if relu. */
+    /* y = x * scale[c] + offset[c], then max(0, y) if relu; y may be x. */
     void (*affine)(const float *x, int64_t rows, int64_t c, const float *scale, const float *offset,
                    bool relu, float *y);
     /* With g = dy, masked to where the map x is positive if it rectifies:

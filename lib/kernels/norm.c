@@ -56,17 +56,19 @@ void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, const float *
     }
 }
 
-void MC_ISA_NAME(affine)(const float *restrict x, int64_t rows, int64_t c,
-                         const float *restrict scale, const float *restrict offset, bool relu,
-                         float *restrict y)
+void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *restrict scale,
+                         const float *restrict offset, bool relu, float *y)
 {
+    /* y may be x: no restrict on either, each element is read before it is written. */
     for (int64_t r = 0; r < rows; r++, x += c, y += c) {
         if (relu) {
+            MC_INDEPENDENT
             for (int64_t i = 0; i < c; i++) {
                 float v = x[i] * scale[i] + offset[i];
                 y[i] = v < 0.0f ? 0.0f : v; /* NaN stays NaN */
             }
         } else {
+            MC_INDEPENDENT
             for (int64_t i = 0; i < c; i++) {
                 y[i] = x[i] * scale[i] + offset[i];
             }

@@ -36,7 +36,9 @@ static void mark_lazy(modeconn_graph *graph, int32_t conv)
         input = graph->nodes[input].inputs[0];
     }
     mc_node *norm = &graph->nodes[input];
-    norm->lazy = norm->type == &mc_layer_batch_norm && count_readers(graph, input, &reader) == 1 &&
+    norm->lazy = norm->type == &mc_layer_batch_norm &&
+                 graph->nodes[conv].inputs[0] != mc_representation_node(graph) &&
+                 count_readers(graph, input, &reader) == 1 &&
                  count_readers(graph, norm->inputs[0], &reader) == 1 && norm->inputs[0] > 0;
 }
 

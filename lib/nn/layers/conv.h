@@ -26,7 +26,8 @@ typedef struct mc_conv_job {
 
 struct mc_conv_algorithm {
     const char *name;
-    bool reads_maps; /* takes job->input for x in forward and backward_weight */
+    /* Whether forward and backward_weight can take job->input for x. */
+    bool (*reads_maps)(const mc_node *node);
     /* Whether it is the better choice for n images; depends on shapes only. */
     bool (*suits)(const mc_node *node, int64_t n);
     /* Floats per worker and shared, for every batch up to n. */

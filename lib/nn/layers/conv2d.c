@@ -66,7 +66,7 @@ static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
 
 bool mc_conv_reads_maps(const mc_node *node)
 {
-    return node->type == &mc_layer_conv2d && choose(node, MANY_IMAGES)->reads_maps;
+    return node->type == &mc_layer_conv2d && choose(node, MANY_IMAGES)->reads_maps(node);
 }
 
 const mc_node *mc_conv_lazy_input(const mc_pass *pass, const mc_node *node)

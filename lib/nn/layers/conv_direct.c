@@ -35,6 +35,27 @@ static bool framed(const mc_node *node)
     return node->window.kernel > 1 && node->in.c < NARROW;
 }
 
+/* Images whose output is a chunk of rows or more. */
+static int64_t images_of_chunk(const mc_node *node)
+{
+    return mc_at_least(CHUNK / (node->window.oh * node->window.ow), 1);
+}
+
+static int64_t image_size(const mc_node *node)
+{
+    return node->window.h * node->window.w * node->in.c;
+}
+
+/* An input behind a batch norm is read a chunk of images at a time: mapped into the worker's
+ * memory, where they must fit the cache. */
+enum { STAGE_MOST = 262144 };
+
+static bool reads_maps(const mc_node *node)
+{
+    return !framed(node) && node->window.oh * node->window.ow >= FEW_PIXELS &&
+           images_of_chunk(node) * image_size(node) <= STAGE_MOST;
+}
+
 /* ---- memory ------------------------------------------------------------------------------------
  */
 
@@ -43,13 +64,16 @@ typedef struct rows_table {
     const float **x; /* [taps][CHUNK] */
     float **y;       /* [CHUNK] */
     int64_t *tap;    /* [taps] */
-    float *frame;    /* an image among zeros */
+    float *frame;    /* an image among zeros, or mapped images */
 } rows_table;
 
 static int64_t frame_size(const mc_node *node)
 {
     const mc_window *p = &node->window;
-    return framed(node) ? (p->h + 2 * p->padding) * (p->w + 2 * p->padding) * p->c : 0;
+    if (framed(node)) {
+        return (p->h + 2 * p->padding) * (p->w + 2 * p->padding) * p->c;
+    }
+    return reads_maps(node) ? images_of_chunk(node) * image_size(node) : 0;
 }
 
 /* Floats of a table; zeros for taps outside lie at its beginning. */
@@ -195,6 +219,7 @@ typedef struct product_job {
     map from, to;
     const float *x;
     float *y;
+    int64_t images;
     bool backward;
     int64_t step;          /* pixels y with equal y % step are a class of their dimension */
     int64_t chunk, chunks; /* rows of a chunk; most chunks of a class */
@@ -302,17 +327,16 @@ static void cut_columns(const product_job *job, int64_t which, mc_product *produ
     product->relu = !job->backward && job->conv->relu;
 }
 
-static void product_task(void *arg, int64_t task, int worker)
+/* One chunk of rows by one cut of the columns. */
+static void product_part(const product_job *job, int64_t task, float *zeros)
 {
-    const product_job *job = arg;
     const mc_pass *pass = job->conv->pass;
     int64_t cut = task % job->columns, chunk = task / job->columns % job->chunks;
     int64_t class = task / job->columns / job->chunks;
     axis y = axis_of(job, class / job->step, job->to.h, job->from.h);
     axis x = axis_of(job, class % job->step, job->to.w, job->from.w);
     int64_t first = chunk * job->chunk;
-    int64_t rows = smaller(y.count * x.count * pass->n - first, job->chunk);
-    float *zeros = pass->scratch[worker];
+    int64_t rows = smaller(y.count * x.count * job->images - first, job->chunk);
     if (rows <= 0) {
         return;
     }
@@ -333,9 +357,15 @@ static void product_task(void *arg, int64_t task, int worker)
     pass->kernels->product(&product);
 }
 
-static void run_product(product_job *job)
+static void product_task(void *arg, int64_t task, int worker)
 {
-    const mc_pass *pass = job->conv->pass;
+    const product_job *job = arg;
+    product_part(job, task, job->conv->pass->scratch[worker]);
+}
+
+/* Decides on classes and chunks; returns the number of tasks. */
+static int64_t cut_product(product_job *job)
+{
     int64_t pixels = quotient_up(job->to.h, job->step) * quotient_up(job->to.w, job->step);
     if (pixels < FEW_PIXELS) {
         /* Every pixel is a class. A whole number of strides, as scale must be. */
@@ -343,12 +373,50 @@ static void run_product(product_job *job)
         job->step = quotient_up(mc_at_least(job->to.h, job->to.w), stride) * stride;
         pixels = 1;
     }
-    job->chunks = quotient_up(pixels * pass->n, CHUNK);
-    job->chunk = quotient_up(pixels * pass->n, job->chunks);
-    int64_t tasks = job->step * job->step * job->chunks;
+    job->chunks = quotient_up(pixels * job->images, CHUNK);
+    job->chunk = quotient_up(pixels * job->images, job->chunks);
+    job->columns = 1;
+    return job->step * job->step * job->chunks;
+}
+
+static void run_product(product_job *job)
+{
+    const mc_pass *pass = job->conv->pass;
+    job->images = pass->n;
+    int64_t tasks = cut_product(job);
     int64_t panels = quotient_up(job->to.c, 2 * pass->kernels->lanes);
     job->columns = tasks >= TASKS ? 1 : smaller(quotient_up(TASKS, tasks), panels);
     mc_pool_run(pass->pool, tasks * job->columns, product_task, job);
+}
+
+/* ---- mapped images ------------------------------------------------------------------------------
+ */
+
+/* Images first .. first+count-1 of the layer's input as its map shows them, to `to`. */
+static void map_images(const mc_conv_job *conv, int64_t first, int64_t count, float *to)
+{
+    const mc_node *node = conv->node;
+    int64_t size = image_size(node), c = node->in.c;
+    conv->pass->kernels->affine(conv->input.x + first * size, count * size / c, c,
+                                conv->input.scale, conv->input.offset, conv->input.relu, to);
+}
+
+/* Forward of some images behind a map. */
+static void mapped_task(void *arg, int64_t task, int worker)
+{
+    const product_job *job = arg;
+    const mc_node *node = job->conv->node;
+    int64_t step = images_of_chunk(node), first = task * step;
+    float *scratch = job->conv->pass->scratch[worker];
+    product_job some = *job;
+    some.images = smaller(step, job->conv->pass->n - first);
+    some.x = table_in(node, scratch).frame;
+    some.y = job->y + first * job->to.h * job->to.w * job->to.c;
+    map_images(job->conv, first, some.images, table_in(node, scratch).frame);
+    int64_t tasks = cut_product(&some);
+    for (int64_t i = 0; i < tasks; i++) {
+        product_part(&some, i, scratch);
+    }
 }
 
 /* ---- framed images ------------------------------------------------------------------------------
@@ -443,6 +511,9 @@ static void forward(const mc_conv_job *conv)
     job.panels = panels;
     if (framed(node)) {
         mc_pool_run(conv->pass->pool, conv->pass->n, framed_task, &job);
+    } else if (conv->input.scale != NULL) {
+        mc_pool_run(conv->pass->pool, quotient_up(conv->pass->n, images_of_chunk(node)),
+                    mapped_task, &job);
     } else {
         run_product(&job);
     }
@@ -473,11 +544,11 @@ typedef struct weight_job {
     float *sums; /* [groups][taps][c][o] */
 } weight_job;
 
-/* Adds output pixels first .. first+rows-1, counted over the batch, for channels slab ... */
-static void add_chunk(const weight_job *job, int64_t first, int64_t rows, int64_t slab,
-                      int64_t count, rows_table *table, float *sums)
+/* Adds output pixels first .. first+rows-1, counted over the images of x and dy, for channels slab
+ * and on. */
+static void add_chunk(const mc_conv_job *conv, const float *from, const float *dy, int64_t first,
+                      int64_t rows, int64_t slab, int64_t count, rows_table *table, float *sums)
 {
-    const mc_conv_job *conv = job->conv;
     const mc_window *p = &conv->node->window;
     int64_t o = conv->node->out.c, k = p->kernel;
     const float **d = (const float **)(void *)table->y;
@@ -490,8 +561,8 @@ static void add_chunk(const weight_job *job, int64_t first, int64_t rows, int64_
             int64_t sy = at.y * p->stride - p->padding + t / k;
             int64_t sx = at.x * p->stride - p->padding + t % k;
             if (sy >= 0 && sy < p->h && sx >= 0 && sx < p->w) {
-                table->x[found] = conv->x + ((at.image * p->h + sy) * p->w + sx) * p->c;
-                d[found++] = conv->dy + (first + i) * o;
+                table->x[found] = from + ((at.image * p->h + sy) * p->w + sx) * p->c;
+                d[found++] = dy + (first + i) * o;
             }
         }
         mc_outer outer = {.count = found,
@@ -561,8 +632,18 @@ static void weight_task(void *arg, int64_t task, int worker)
         }
         return;
     }
-    for (int64_t row = begin * pixels; row < end * pixels; row += CHUNK) {
-        add_chunk(job, row, smaller(CHUNK, end * pixels - row), slab, count, &table, sums);
+    bool mapped = conv->input.scale != NULL;
+    int64_t step = mapped ? images_of_chunk(node) : end - begin;
+    for (int64_t image = begin; image < end; image += step) {
+        int64_t rows = smaller(step, end - image) * pixels;
+        const float *x = mapped ? table.frame : conv->x + image * image_size(node);
+        if (mapped) {
+            map_images(conv, image, rows / pixels, table.frame);
+        }
+        for (int64_t row = 0; row < rows; row += CHUNK) {
+            add_chunk(conv, x, conv->dy + image * pixels * o, row, smaller(CHUNK, rows - row), slab,
+                      count, &table, sums);
+        }
     }
 }
 
@@ -608,5 +689,6 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 const mc_conv_algorithm mc_conv_direct = {
-    "direct", false, suits, scratch, shared, prepared, forward, backward_weight, backward_input,
+    "direct", reads_maps, suits,           scratch,        shared,
+    prepared, forward,    backward_weight, backward_input,
 };
