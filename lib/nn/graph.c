@@ -26,6 +26,29 @@ static void free_node(const modeconn_context *context, mc_node *node)
     mc_free(context, node->settings);
 }
 
+/* ---- names ---------------------------------------------------------------------------------- */
+
+/* FNV-1a. */
+static uint64_t hash_name(const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *c = name; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+    }
+    return hash;
+}
+
+/* Where the node with parameters of that name stands in `named`, or would stand. Twice as many
+ * places as nodes, a power of two: a search ends, and as a rule soon. */
+static int32_t *find_named(const mc_node *nodes, int32_t *named, int32_t capacity, const char *name)
+{
+    uint64_t mask = 2 * (uint64_t)capacity - 1, hash = hash_name(name), at = hash ^ hash >> 32;
+    while (named[at & mask] != 0 && strcmp(nodes[named[at & mask]].name, name) != 0) {
+        at++;
+    }
+    return &named[at & mask];
+}
+
 static int32_t grow(modeconn_graph *graph)
 {
     if (graph->n_nodes < graph->capacity) {
@@ -33,14 +56,24 @@ static int32_t grow(modeconn_graph *graph)
     }
     int32_t capacity = graph->capacity == 0 ? 64 : 2 * graph->capacity;
     mc_node *nodes = mc_calloc(graph->context, capacity, sizeof *nodes);
-    if (nodes == NULL) {
+    int32_t *named = mc_calloc(graph->context, 2 * (int64_t)capacity, sizeof *named);
+    if (nodes == NULL || named == NULL) {
+        mc_free(graph->context, nodes);
+        mc_free(graph->context, named);
         return MODECONN_ERROR_MEMORY;
     }
     if (graph->nodes != NULL) {
         memcpy(nodes, graph->nodes, (size_t)graph->n_nodes * sizeof *nodes);
     }
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        if (nodes[i].n_params > 0) {
+            *find_named(nodes, named, capacity, nodes[i].name) = i;
+        }
+    }
     mc_free(graph->context, graph->nodes);
+    mc_free(graph->context, graph->named);
     graph->nodes = nodes;
+    graph->named = named;
     graph->capacity = capacity;
     return MODECONN_OK;
 }
@@ -98,6 +131,7 @@ void modeconn_graph_destroy(modeconn_graph *graph)
         free_node(context, &graph->nodes[i]);
     }
     mc_free(context, graph->nodes);
+    mc_free(context, graph->named);
     mc_free(context, graph);
     mc_context_drop(context);
 }
@@ -137,11 +171,8 @@ static int32_t check_name(const modeconn_graph *graph, const mc_node *node)
     if (node->name == NULL || node->name[0] == '\0') {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "it needs a name for its parameters");
     }
-    for (int32_t i = 0; i < graph->n_nodes; i++) {
-        const mc_node *other = &graph->nodes[i];
-        if (other->n_params > 0 && strcmp(other->name, node->name) == 0) {
-            return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph already has a layer of that name");
-        }
+    if (*find_named(graph->nodes, graph->named, graph->capacity, node->name) != 0) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph already has a layer of that name");
     }
     return MODECONN_OK;
 }
@@ -204,6 +235,21 @@ static bool place_tensors(modeconn_graph *graph, mc_node *node)
     return true;
 }
 
+/* A node for which grow() has made room. */
+static void append(modeconn_graph *graph, const mc_node *made)
+{
+    int32_t node = graph->n_nodes++;
+    graph->nodes[node] = *made;
+    for (int32_t k = 0; k < made->n_inputs; k++) {
+        mc_node *input = &graph->nodes[made->inputs[k]];
+        input->n_readers++;
+        input->last_reader = node;
+    }
+    if (made->n_params > 0) {
+        *find_named(graph->nodes, graph->named, graph->capacity, made->name) = node;
+    }
+}
+
 static int32_t add_layer(modeconn_graph *graph, const mc_layer_type *layer, const char *name,
                          const char *settings, const int32_t *inputs, int64_t n_inputs,
                          int32_t *node)
@@ -230,7 +276,7 @@ static int32_t add_layer(modeconn_graph *graph, const mc_layer_type *layer, cons
         return status;
     }
     *node = graph->n_nodes;
-    graph->nodes[graph->n_nodes++] = made;
+    append(graph, &made);
     return MODECONN_OK;
 }
 
@@ -311,18 +357,6 @@ int32_t mc_graph_same_layers(const modeconn_graph *a, const modeconn_graph *b)
     return MODECONN_OK;
 }
 
-static bool is_read(const modeconn_graph *graph, int32_t node)
-{
-    for (int32_t j = node + 1; j < graph->n_nodes; j++) {
-        for (int32_t k = 0; k < graph->nodes[j].n_inputs; k++) {
-            if (graph->nodes[j].inputs[k] == node) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 int32_t mc_graph_check_output(const modeconn_graph *graph, int32_t output)
 {
     if (output < 1 || output >= graph->n_nodes) {
@@ -340,7 +374,7 @@ int32_t mc_graph_check_output(const modeconn_graph *graph, int32_t output)
     }
     /* A node that led elsewhere would have no gradient; with none, the output is the last node. */
     for (int32_t i = 0; i < graph->n_nodes; i++) {
-        if (is_read(graph, i) == (i == output)) {
+        if ((graph->nodes[i].n_readers > 0) == (i == output)) {
             return mc_fail(MODECONN_ERROR_ARGUMENT, "node %d (%s) does not lead to the output %d",
                            i, graph->nodes[i].type->name, output);
         }

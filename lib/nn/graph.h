@@ -47,7 +47,8 @@ typedef struct mc_node {
     char *settings;
     int32_t inputs[MC_NODE_INPUTS];
     int32_t n_inputs;
-    mc_shape in, out; /* `in` of the first input */
+    int32_t n_readers, last_reader; /* inputs of later nodes that this one is; the last's node */
+    mc_shape in, out;               /* `in` of the first input */
     mc_tensor_spec params[MC_NODE_TENSORS], stats[MC_NODE_TENSORS];
     int32_t n_params, n_stats;
     /* Geometry of convolution and pooling; batch norm's constants. */
@@ -70,6 +71,7 @@ struct modeconn_graph {
     modeconn_context *context;
     mc_node *nodes; /* node 0 is the input */
     int32_t n_nodes, capacity;
+    int32_t *named; /* [2 * capacity]: nodes with parameters by the hash of their name, 0: none */
     int64_t n_theta, n_stats;
     int32_t output;
 };

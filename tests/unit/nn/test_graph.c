@@ -138,6 +138,32 @@ START_TEST(test_limits)
 }
 END_TEST
 
+/* As many named layers as there can be, while the table of names grows under them: each name is
+ * found again, and in a time that grows as their number does (24 s when it grew as its square). */
+START_TEST(test_many_names)
+{
+    enum { NAMES = 65534 };
+    int32_t node = 0, other = 0;
+    char name[16];
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(name, sizeof name, "l%d", i);
+        OK(add_one("linear", name, "out_features=1,bias=0", node, &node));
+    }
+    for (int i = 0; i < NAMES; i += 6553) {
+        snprintf(name, sizeof name, "l%d", i);
+        FAILS(add_one("linear", name, "out_features=1", node, &other), MODECONN_ERROR_ARGUMENT,
+              "the graph already has");
+    }
+    OK(add_one("linear", "another", "out_features=1", node, &other));
+    ck_assert_int_eq(graph->n_nodes, NAMES + 2);
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        ck_assert_int_eq(graph->nodes[i].n_readers, i <= NAMES);
+        ck_assert_int_eq(graph->nodes[i].last_reader, i <= NAMES ? i + 1 : 0);
+    }
+    OK(mc_graph_check_output(graph, other));
+}
+END_TEST
+
 /* Each allocation of a graph and its model fails in turn; a failed call leaves the graph as it was.
  */
 START_TEST(test_out_of_memory)
@@ -248,6 +274,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_shapes);
     tcase_add_test(tests, test_add_errors);
     tcase_add_test(tests, test_limits);
+    tcase_add_test(tests, test_many_names);
     tcase_add_test(tests, test_out_of_memory);
     tcase_add_test(tests, test_model_errors);
     tcase_add_test(tests, test_graph_goes_on_after_model);
