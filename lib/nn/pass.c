@@ -58,7 +58,8 @@ void mc_pass_backward(mc_pass *pass, const float *d_logits, const float *d_repre
     } else {
         memset(pass->slots[graph->output].d_out, 0, (size_t)size * sizeof(float));
     }
-    if (d_representation != NULL) {
+    /* Nobody asks for the image's gradient, also where the image is the representation. */
+    if (d_representation != NULL && pass->slots[mc_representation_node(graph)].d_out != NULL) {
         set_cotangent(pass, mc_representation_node(graph), d_representation);
     }
     /* The output is the last node, so it is the first to write the representation's gradient. */

@@ -531,6 +531,50 @@ START_TEST(law_of_t)
 }
 END_TEST
 
+/* A model that is one linear layer: its representation is the image, which has no gradient, so L_I
+ * counts in the loss and moves nothing. */
+START_TEST(representation_is_the_image)
+{
+    static const char *const settings[] = {"lambda=0", "lambda=7"};
+    modeconn_context *context = small_context(2);
+    modeconn_dataset *clean = small_points(context, N_CLEAN, 1);
+    modeconn_dataset *cue = small_points(context, N_CUE, 2);
+    modeconn_graph *graph = NULL;
+    modeconn_model *model = NULL, *tuned[2];
+    int32_t node = 0;
+    double loss[2], invariance_term[2];
+    OK(modeconn_graph_create(context, 1, 2, 2, &graph));
+    OK(modeconn_graph_add(graph, "linear", "l", "out_features=3", &node, 1, &node));
+    OK(modeconn_model_from_graph(graph, node, 3, &model));
+    for (int i = 0; i < 2; i++) {
+        char text[120];
+        modeconn_history *history = NULL;
+        snprintf(text, sizeof(text), "epochs=2,batch_size=4,invariance_from=0,seed=17,%s",
+                 settings[i]);
+        modeconn_options *options = options_of("finetune", text);
+        OK(modeconn_finetune(model, clean, cue, options, NULL, NULL, &tuned[i]));
+        OK(modeconn_model_history(tuned[i], &history));
+        OK(modeconn_history_value(history, "loss", 1, &loss[i]));
+        OK(modeconn_history_value(history, "loss_invariance", 1, &invariance_term[i]));
+        modeconn_history_destroy(history);
+        modeconn_options_destroy(options);
+    }
+    ck_assert(small_equal(tuned[0], tuned[1]));
+    ck_assert(!small_equal(tuned[0], model));
+    ck_assert_double_gt(invariance_term[0], 1e-3);
+    ck_assert_double_eq(invariance_term[0], invariance_term[1]);
+    ck_assert_double_eq_tol(loss[1] - loss[0], 7.0 / 3 * invariance_term[0], 1e-12);
+    for (int i = 0; i < 2; i++) {
+        modeconn_model_destroy(tuned[i]);
+    }
+    modeconn_model_destroy(model);
+    modeconn_graph_destroy(graph);
+    modeconn_dataset_destroy(cue);
+    modeconn_dataset_destroy(clean);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, follows_the_twin, 0, (int)(sizeof(configs) / sizeof(configs[0])));
@@ -541,6 +585,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, reference_horizon);
     tcase_add_test(tests, reference_statistics);
     tcase_add_test(tests, law_of_t);
+    tcase_add_test(tests, representation_is_the_image);
 }
 
 int main(void)
