@@ -32,7 +32,7 @@ sysroot=$build/sysroot
 # shellcheck disable=SC1091 # the system's
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
 packages='libc6 libc6-dev linux-libc-dev libgcc-s1 libgomp1 libblis4-pthread libblis-pthread-dev
-    libjansson4 libjansson-dev zlib1g zlib1g-dev check libsubunit0 libsubunit-dev'
+    libjansson4 libjansson-dev zlib1g zlib1g-dev libzip4 libzip-dev check libsubunit0 libsubunit-dev'
 
 # apt with lists, cache and architecture of its own.
 private_apt() {

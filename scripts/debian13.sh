@@ -23,7 +23,7 @@ skip() {
 }
 [ "$(id -u)" = 0 ] || skip "it needs root for chroot"
 command -v debootstrap >/dev/null 2>&1 || skip "debootstrap is missing (package debootstrap)"
-needs=gcc,libc6-dev,meson,ninja-build,pkg-config,libblis-dev,check,libjansson-dev,zlib1g-dev,python3
+needs=gcc,libc6-dev,meson,ninja-build,pkg-config,libblis-dev,check,libjansson-dev,zlib1g-dev,libzip-dev,python3
 if [ ! -e "$root/complete" ]; then
     rm -rf "$root"
     mkdir -p "$root"

@@ -31,8 +31,7 @@ void mc_gemm(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, float be
     float *pa = (float *)(uintptr_t)a.data, *pb = (float *)(uintptr_t)b.data;
 
     if (one_thread_possible()) {
-        rntm_t runtime;
-        bli_rntm_init(&runtime);
+        rntm_t runtime = BLIS_RNTM_INITIALIZER;
         bli_rntm_set_num_threads(1, &runtime);
         bli_sgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, n, k, &one, pa, a.rows, a.cols, pb,
                      b.rows, b.cols, &beta, c, ldc, 1, NULL, &runtime);
@@ -52,8 +51,7 @@ void mc_gemm_f64(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row
     double *pa = (double *)(uintptr_t)a, *pb = (double *)(uintptr_t)b;
 
     if (one_thread_possible()) {
-        rntm_t runtime;
-        bli_rntm_init(&runtime);
+        rntm_t runtime = BLIS_RNTM_INITIALIZER;
         bli_rntm_set_num_threads(1, &runtime);
         bli_dgemm_ex(BLIS_NO_TRANSPOSE, BLIS_NO_TRANSPOSE, m, n, k, &one, pa, a_row, a_col, pb,
                      b_row, b_col, &one, c, ldc, 1, NULL, &runtime);
