@@ -92,9 +92,12 @@ static int32_t step(modeconn_trainer *trainer, bool first, double *spent)
     double at[PARTS + 1];
 
     at[0] = mc_seconds();
-    mc_dataset_gather(trainer->dataset, NULL, 0, batch.n, trainer->buffer.x, trainer->buffer.y);
+    int32_t status =
+        mc_dataset_gather(trainer->dataset, NULL, 0, batch.n, trainer->buffer.x, trainer->buffer.y);
     at[1] = mc_seconds();
-    int32_t status = model->ops->bind(trainer->session, model->theta, NULL);
+    if (status == MODECONN_OK) {
+        status = model->ops->bind(trainer->session, model->theta, NULL);
+    }
     at[2] = mc_seconds();
     if (status == MODECONN_OK) {
         status = model->ops->gradient(trainer->session, &batch, 1.0, trainer->loss,

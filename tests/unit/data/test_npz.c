@@ -49,7 +49,8 @@ static void put_npz(const char *path, const member *members, bool deflated)
     ck_assert_int_eq(zip_close(zip), 0);
 }
 
-static const member plain[] = {{"x.npy", "(3, 2, 2)", 10, 12}, {"y.npy", "(3,)", 0, 3}, {NULL}};
+static const member plain[] = {
+    {"x.npy", "(3, 2, 2)", 10, 12}, {"y.npy", "(3,)", 0, 3}, {.name = NULL}};
 
 static const char *spec_of(const char *name)
 {
@@ -64,7 +65,7 @@ START_TEST(test_reads)
     static const member others[] = {{"labels.npy", "(3,)", 1, 3},
                                     {"notes.txt", "(1,)", 0, 1},
                                     {"images.npy", "(3, 4)", 10, 12},
-                                    {NULL}};
+                                    {.name = NULL}};
     folder_make();
     for (int k = 0; k < 4; k++) {
         modeconn_dataset *dataset = NULL;
@@ -93,7 +94,7 @@ START_TEST(test_splits)
                                   {"y_train.npy", "(2,)", 0, 2},
                                   {"x_test.npy", "(1, 2)", 90, 2},
                                   {"y_test.npy", "(1,)", 1, 1},
-                                  {NULL}};
+                                  {.name = NULL}};
     modeconn_dataset *train = NULL, *test = NULL;
     folder_make();
     put_npz(folder_path("a.npz"), both, true);
@@ -111,9 +112,11 @@ END_TEST
 START_TEST(test_missing)
 {
     modeconn_context *context = context_of("threads=1");
-    static const member no_labels[] = {{"x.npy", "(1, 2)", 0, 2}, {NULL}};
-    static const member no_images[] = {{"y.npy", "(1,)", 0, 1}, {"X.npy", "(1, 2)", 0, 2}, {NULL}};
-    static const member wrong[] = {{"x.npy", "(1, 2)", 0, 2}, {"y.npy", "(9,)", 0, 1}, {NULL}};
+    static const member no_labels[] = {{"x.npy", "(1, 2)", 0, 2}, {.name = NULL}};
+    static const member no_images[] = {
+        {"y.npy", "(1,)", 0, 1}, {"X.npy", "(1, 2)", 0, 2}, {.name = NULL}};
+    static const member wrong[] = {
+        {"x.npy", "(1, 2)", 0, 2}, {"y.npy", "(9,)", 0, 1}, {.name = NULL}};
     folder_make();
     put_npz(folder_path("a.npz"), no_labels, false);
     open_fails(context, spec_of("a.npz"), "train", MODECONN_ERROR_UNKNOWN, "y_train, y or labels");
