@@ -25,7 +25,7 @@ BUILD = build
 SANITIZED = build-asan
 FUZZ = build-fuzz
 
-.PHONY: all build demo check bench install sanitize fuzz sweep blis-variants arm64 debian13 abi \
+.PHONY: all build demo check bench bench-assignment install sanitize fuzz sweep blis-variants arm64 debian13 abi \
     abi-baseline docs format clean help setup
 .NOTPARALLEL:
 
@@ -50,6 +50,11 @@ bench: build
 	meson compile -C $(BUILD) bench_programs
 	python3 tests/bench/bench.py $(BUILD) $(BENCH_FLAGS)
 
+## bench-assignment  alignment's assignment solver beside SciPy's, a table (needs python3-scipy)
+bench-assignment: build
+	meson compile -C $(BUILD) bench_assignment
+	python3 tests/bench/assignment.py $(BUILD)
+
 ## install        library, headers, program and modeconn.pc under $(DESTDIR)$(prefix)
 install: build
 	meson configure $(BUILD) -Dprefix='$(prefix)'
@@ -65,7 +70,7 @@ fuzz: setup $(FUZZ)/build.ninja
 sweep: build
 	scripts/sweep.sh $(BUILD) $(SWEEP_SEEDS)
 
-## blis-variants  the tests of products and training on Debian's three builds of BLIS
+## blis-variants  the tests of products and alignment on Debian's three builds of BLIS
 blis-variants: build
 	scripts/blis_variants.sh $(BUILD) || [ $$? = 77 ]
 
