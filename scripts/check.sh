@@ -16,7 +16,10 @@ if ! { "${CC:-cc}" -fsanitize=address "$probe/probe.c" -o "$probe/probe" &&
     leaks=0
     echo "Leak detection is off: this machine does not let a process trace itself."
 fi
-export ASAN_OPTIONS="detect_leaks=$leaks:strict_string_checks=1:detect_stack_use_after_return=1"
+# Off: gcc 12 aligns the frames that it moves to the heap for that check to 32 bytes (its bug 110027),
+# where vectors of 64 must be aligned to 64: the AVX-512 kernels would crash.
+frames=detect_stack_use_after_return=0
+export ASAN_OPTIONS="detect_leaks=$leaks:strict_string_checks=1:$frames"
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 
 failed=0
