@@ -182,7 +182,9 @@ double cli_seconds(void);
 #define CLI_DATA_OPTION(variable)                                                                  \
     {                                                                                              \
         .name = "data", .value = "DATA",                                                           \
-        .help = "fashion-mnist[:DIR], cifar10:DIR, idx:IMAGES,LABELS, or shapes[:KEY=VALUE,...]",  \
+        .help = "fashion-mnist[:DIR], cifar10:DIR, cifar100:DIR, dominoes:CIFAR,FMNIST, "          \
+                "idx:IMAGES,LABELS, npy:IMAGES,LABELS, npz:FILE, or built in: "                    \
+                "shapes[:KEY=VALUE,...], slabs[:KEY=VALUE,...]",                                   \
         .required = true, .text = (variable)                                                       \
     }
 

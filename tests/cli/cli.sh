@@ -72,7 +72,7 @@ for path in sys.argv[2:]:
 PYTHON
 }
 
-verbs="train eval probe barrier connect finetune compare connectivity plot report reproduce info bench"
+verbs="train eval probe barrier connect finetune align compare connectivity plot report reproduce info bench"
 
 echo "usage"
 names 2 "Verbs:"
@@ -89,7 +89,7 @@ for verb in $verbs; do
     [ ! -s err ] || fail "modeconn $verb --help writes to standard error"
     expect 0 help "$verb"
 done
-for verb in train eval probe barrier connect finetune compare connectivity plot report info bench; do
+for verb in train eval probe barrier connect finetune align compare connectivity plot report info bench; do
     expect 0 "$verb" --help
     says out "--json=FILE"
     says out "--threads="
@@ -208,6 +208,28 @@ valid connectivity.json verdict weakest.view views.randcue.excess_high.2 \
     views.nocue.ends.second.loss patterns.layers.9.first.kappa tolerance note from
 names 1 "no counterfactual view" connectivity --from cue.safetensors --to clean.safetensors --data "$data"
 
+echo "align"
+# A model and itself agree; another one is permuted, and computes what it did.
+expect 0 align cue.safetensors cue.safetensors --data "$data" --points 2 --bn-samples 100 \
+    --method weights --json same.json
+valid same.json alignment.groups.9.name alignment.method before.views.nocue after.views.nocue
+grep -q '"moved": [1-9]' same.json && fail "a model is matched to itself otherwise"
+expect 0 align cue.safetensors other.safetensors --data "$data" --points 3 --bn-samples 100 \
+    --out permuted.safetensors --save units.safetensors --json align.json
+says out "before"
+valid align.json alignment.groups.0.permutation.1 before.views.nocue.barrier.loss.linear \
+    after.views.nocue.barrier.loss.linear target model
+grep -q '"moved": [1-9]' align.json || fail "no unit of another model changes its place"
+[ -s units.safetensors ] || fail "the permutations are missing"
+expect 0 eval --model other.safetensors --data "$data" --json other.json
+expect 0 eval --model permuted.safetensors --data "$data" --json permuted.json
+accuracy=$(grep '"accuracy"' other.json)
+[ "$accuracy" = "$(grep '"accuracy"' permuted.json)" ] || fail "permuting changes the accuracy"
+expect 0 barrier --from cue.safetensors --to permuted.safetensors --data "$data" --points 3 \
+    --bn-samples 100
+names 2 "TARGET MODEL" align cue.safetensors --data "$data"
+names 2 "method" align a b --data "$data" --method guess
+
 echo "finetune"
 expect 0 finetune --model cue.safetensors --data "$data" --cue box --clean 100 --epochs 2 \
     --batch-size 50 --out cbft.safetensors --json cbft.json
@@ -222,10 +244,87 @@ expect 0 finetune --method lpft --model cue.safetensors --data "$data" --cue box
     --epochs 1 --head-epochs 2 --track-distance 1 --track-barrier 3 --out lpft.safetensors \
     --json lpft.json
 valid lpft.json epochs.2.stage epochs.2.distance epochs.0.barrier_clean epochs.2.barrier_cue
+expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 1 \
+    --threads 1 --out llrt1.safetensors
+expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 1 \
+    --threads 2 --out llrt2.safetensors
+cmp -s llrt1.safetensors llrt2.safetensors || fail "the number of threads changes llrt"
 names 2 "--cue" finetune --method cbft --model cue.safetensors --data "$data" --out x
 names 2 "magic" finetune --method magic --model cue.safetensors --data "$data" --out x
 names 1 "--clean 600" finetune --method naive --model cue.safetensors --data "$data" --clean 600 \
     --out x
+
+echo "architectures"
+for arch in resnet18 resnet34 resnet50 resnet56 resnet18_bottleneck resnet56_bottleneck theory; do
+    size="--width 0.0625"
+    images=shapes:size=8,channels=1,train=20,test=20
+    if [ $arch = theory ]; then
+        size="--width 8"
+        images=slabs:slabs=0+2,train=40,test=20
+    fi
+    # shellcheck disable=SC2086
+    expect 0 train --arch $arch $size --data $images --limit 20 --epochs 1 --batch-size 20 \
+        --out arch.safetensors
+    expect 0 info arch.safetensors --json arch.json
+    valid arch.json architecture blocks.0.name
+    grep -q "\"$arch\"" arch.json || fail "the file does not say that it is $arch"
+    expect 0 eval --model arch.safetensors --data $images --view nocue
+done
+
+echo "data"
+# Small files of every format: labels i mod 10, pixels of a fixed pattern.
+if command -v python3 >/dev/null 2>&1; then
+    python3 - <<'PYTHON'
+import os, struct, zipfile
+N = 20
+def pixels(i, n):
+    return bytes((i * 31 + p * 7) % 256 for p in range(n))
+def idx(images, labels, side=28):
+    with open(images, "wb") as f:
+        f.write(struct.pack(">4i", 2051, N, side, side) + b"".join(pixels(i, side * side) for i in range(N)))
+    with open(labels, "wb") as f:
+        f.write(struct.pack(">2i", 2049, N) + bytes(i % 10 for i in range(N)))
+def npy(shape, data):
+    header = str({"descr": "|u1", "fortran_order": False, "shape": shape}).encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
+for folder in ("cifar10", "cifar100", "fmnist"):
+    os.mkdir(folder)
+for name in ("cifar10/data_batch_1.bin", "cifar10/test_batch.bin"):
+    with open(name, "wb") as f:
+        f.write(b"".join(bytes([i % 10]) + pixels(i, 3072) for i in range(N)))
+for name in ("cifar100/train.bin", "cifar100/test.bin"):
+    with open(name, "wb") as f:
+        f.write(b"".join(bytes([i % 20, i % 100]) + pixels(i, 3072) for i in range(N)))
+for split in ("train", "t10k"):
+    idx("fmnist/%s-images-idx3-ubyte" % split, "fmnist/%s-labels-idx1-ubyte" % split)
+idx("images.idx", "labels.idx", 16)
+x = npy((N, 16, 16), b"".join(pixels(i, 256) for i in range(N)))
+y = npy((N,), bytes(i % 10 for i in range(N)))
+for name, data in (("x.npy", x), ("y.npy", y)):
+    with open(name, "wb") as f:
+        f.write(data)
+with zipfile.ZipFile("xy.npz", "w") as archive:
+    archive.writestr("x.npy", x)
+    archive.writestr("y.npy", y)
+PYTHON
+    for source in cifar10:cifar10 cifar100:cifar100 dominoes:cifar10,fmnist fashion-mnist:fmnist \
+        idx:images.idx,labels.idx npy:x.npy,y.npy npz:xy.npz; do
+        expect 0 train --arch mlp --hidden 4 --data $source --epochs 1 --batch-size 10 \
+            --out data.safetensors
+        expect 0 eval --model data.safetensors --data $source --json data.json
+        valid data.json views.nocue.loss
+    done
+    expect 0 train --arch mlp --hidden 4 --data dominoes:cifar10,fmnist --cue domino \
+        --cue-proportion 0.5 --crop 2 --flip 1 --epochs 1 --out domino.safetensors
+    expect 0 eval --model domino.safetensors --data dominoes:cifar10,fmnist --cue domino \
+        --json domino.json
+    valid domino.json views.cue.loss views.randcue.loss views.randimg.loss
+    expect 0 train --arch mlp --hidden 4 --data cifar100:cifar100 --labels coarse --epochs 1 \
+        --out coarse.safetensors --json coarse.json
+    expect 0 info coarse.safetensors
+    says out "20"
+fi
 
 echo "plot and report"
 for result in barrier.json train.json cbft.json connect.json groups.json; do
