@@ -25,8 +25,8 @@ BUILD = build
 SANITIZED = build-asan
 FUZZ = build-fuzz
 
-.PHONY: all build demo check bench bench-assignment install sanitize fuzz sweep blis-variants arm64 debian13 abi \
-    abi-baseline docs format clean help setup
+.PHONY: all build demo check bench bench-assignment install sanitize fuzz sweep blis-variants arm64 \
+    debian13 abi abi-baseline docs format clean help setup
 .NOTPARALLEL:
 
 ## build          the library, the program and the examples, into build/ (also: all)
@@ -53,7 +53,7 @@ bench: build
 ## bench-assignment  alignment's assignment solver beside SciPy's, a table (needs python3-scipy)
 bench-assignment: build
 	meson compile -C $(BUILD) bench_assignment
-	python3 tests/bench/assignment.py $(BUILD)
+	/usr/bin/python3 tests/bench/assignment.py $(BUILD)
 
 ## install        library, headers, program and modeconn.pc under $(DESTDIR)$(prefix)
 install: build

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 
-import numpy
-from scipy.optimize import linear_sum_assignment
+try:
+    import numpy
+    from scipy.optimize import linear_sum_assignment
+except ImportError:
+    sys.exit("SciPy is missing; install it first: apt-get install -y python3-scipy")
 
 
 def matrices(n):
