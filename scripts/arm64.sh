@@ -32,7 +32,8 @@ sysroot=$build/sysroot
 # shellcheck disable=SC1091 # the system's
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-bookworm}")
 packages='libc6 libc6-dev linux-libc-dev libgcc-s1 libgomp1 libblis4-pthread libblis-pthread-dev
-    libjansson4 libjansson-dev zlib1g zlib1g-dev libzip4 libzip-dev check libsubunit0 libsubunit-dev'
+    libjansson4 libjansson-dev zlib1g zlib1g-dev libzip4 libzip-dev libbz2-1.0 libssl3 check
+    libsubunit0 libsubunit-dev'
 
 # apt with lists, cache and architecture of its own.
 private_apt() {
@@ -61,9 +62,11 @@ fill_sysroot() {
     done
     header=$(find "$sysroot/usr/include" -name blis.h | head -1)
     [ -z "$header" ] || ln -sf "$header" "$sysroot/usr/include/blis.h"
-    touch "$sysroot/complete"
+    echo "$packages" > "$sysroot/complete"
 }
-[ -e "$sysroot/complete" ] || fill_sysroot || skip "no arm64 packages could be downloaded"
+# `complete` holds the list that was unpacked: another one is unpacked anew.
+[ "$(cat "$sysroot/complete" 2>/dev/null)" = "$packages" ] || fill_sysroot ||
+    skip "no arm64 packages could be downloaded"
 
 cat > "$build/cross.ini" <<END
 [binaries]
