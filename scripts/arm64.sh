@@ -94,7 +94,7 @@ programs=$(ninja -C "$build/meson" -t targets all | sed -n \
 # shellcheck disable=SC2086
 ninja -C "$build/meson" $programs
 # Emulated programs are some twenty times slower; the fork server of Check works under qemu.
-export MODECONN_SWEEP_CASES="${MODECONN_SWEEP_CASES:-24}" CK_DEFAULT_TIMEOUT=1200
+export MODECONN_SWEEP_CASES="${MODECONN_SWEEP_CASES:-24}" CK_TIMEOUT_MULTIPLIER=5
 names=$(for program in $programs; do basename "$program" | sed 's/^test_//'; done)
 # shellcheck disable=SC2086
 meson test -C "$build/meson" --no-rebuild --timeout-multiplier 20 --print-errorlogs $names
