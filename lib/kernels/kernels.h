@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * kernels: the arithmetic of the engine on plain arrays. Matrix products go through BLIS
- * (gemm.c); everything else is a table of functions, compiled once per instruction set from the
- * same sources and picked at run time (dispatch.c).
+ * kernels: the arithmetic of the engine on plain arrays. A table of functions, compiled once per
+ * instruction set from the same sources and picked at run time (dispatch.c). The engine's matrix
+ * products are among them (product.c); products that nobody packs for go through BLIS (gemm.c).
  *
  * Layout: an activation is [rows][channels], row = (image * H + y) * W + x, channels innermost
  * (NHWC). It is private to lib/kernels and lib/nn; everything above speaks NCHW.

@@ -15,16 +15,8 @@
 /* Number of nodes that read `node`, and the last of them. */
 static int32_t count_readers(const modeconn_graph *graph, int32_t node, int32_t *reader)
 {
-    int32_t count = 0;
-    for (int32_t j = node + 1; j < graph->n_nodes; j++) {
-        for (int32_t k = 0; k < graph->nodes[j].n_inputs; k++) {
-            if (graph->nodes[j].inputs[k] == node) {
-                *reader = j;
-                count++;
-            }
-        }
-    }
-    return count;
+    *reader = graph->nodes[node].last_reader;
+    return graph->nodes[node].n_readers;
 }
 
 /* The batch norm that convolution `conv` alone reads, perhaps through a ReLU done by it, and that
