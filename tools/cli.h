@@ -266,7 +266,8 @@ void cli_html(FILE *out, const char *text);
 
 typedef struct cli_figure {
     const char *title, *id;
-    const char *ends; /* of a curve, along its axis: "theta_C (t = 0) to CBFT (t = 1)" */
+    const char *ends;  /* of a curve, along its axis: "theta_C (t = 0) to CBFT (t = 1)" */
+    const char *scale; /* what it was run at, in place of the footnote; NULL: none */
     cli_chart_fn *write;
 } cli_figure;
 
@@ -302,5 +303,7 @@ bool cli_html_report(FILE *out, const json_t *results);
 /* ---- reproductions (reproduce_*.c) ---------------------------------------------------------- */
 
 int cli_reproduce_demo(int argc, char **argv);
+/* table1, fig-... and all; argv[0] is the experiment's name. */
+int cli_reproduce_paper(int argc, char **argv);
 
 #endif

@@ -171,7 +171,11 @@ bool cli_figure_curve(FILE *out, const json_t *curve, const cli_figure *figure)
     panels[n_panels++] = base;
 
     char footnote[256], barrier[160], description[512];
-    curve_footnote(footnote, sizeof(footnote), curve);
+    if (figure->scale != NULL) {
+        snprintf(footnote, sizeof(footnote), "%s", figure->scale);
+    } else {
+        curve_footnote(footnote, sizeof(footnote), curve);
+    }
     barrier_line(barrier, sizeof(barrier), curve);
     snprintf(description, sizeof(description),
              "%.200s. %s. Lines of loss and of accuracy against t, one a view.", figure->title,
