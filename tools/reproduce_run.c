@@ -94,7 +94,33 @@ static int check_samples(const repro_job *job)
                                    job->data, (long long)n, job->scale->name, (long long)wanted);
 }
 
-static int prepare(repro_job *job, const char *scale, const char *proportions)
+static bool chosen(const char *name, const repro_experiment *experiment)
+{
+    return strcmp(name, "all") == 0 || strcmp(name, experiment->name) == 0;
+}
+
+/* Whether an experiment that was asked for needs --data. */
+static bool of_images(const char *name)
+{
+    for (int i = 0; i < repro_n_experiments; i++) {
+        const repro_experiment *experiment = &repro_experiments[i];
+        if (chosen(name, experiment) && (experiment->models != NULL || experiment->n_lines > 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int open_images(repro_job *job)
+{
+    int status = open_split(job, "train", 0, &job->all);
+    if (status == CLI_OK) {
+        status = open_split(job, "test", job->scale->test_samples, &job->test);
+    }
+    return status == CLI_OK ? check_samples(job) : status;
+}
+
+static int prepare(repro_job *job, const char *name, const char *scale, const char *proportions)
 {
     job->scale = repro_scale_find(scale);
     if (job->scale == NULL) {
@@ -103,7 +129,7 @@ static int prepare(repro_job *job, const char *scale, const char *proportions)
     job->data = job->data != NULL ? job->data : job->scale->data;
     job->seeds = job->seeds > 0 ? job->seeds : job->scale->seeds;
     modeconn_options_get_i64(job->args->context.options, "seed", &job->first_seed);
-    if (job->data == NULL) {
+    if (job->data == NULL && of_images(name)) {
         return cli_usage(job->args, "--data is missing: scale %s is of cifar10:DIR, or other data",
                          scale);
     }
@@ -120,13 +146,7 @@ static int prepare(repro_job *job, const char *scale, const char *proportions)
     if (status == CLI_OK) {
         status = cli_context(job->args, &job->context);
     }
-    if (status == CLI_OK) {
-        status = open_split(job, "train", 0, &job->all);
-    }
-    if (status == CLI_OK) {
-        status = open_split(job, "test", job->scale->test_samples, &job->test);
-    }
-    return status == CLI_OK ? check_samples(job) : status;
+    return status == CLI_OK && of_images(name) ? open_images(job) : status;
 }
 
 /* ---- course -------------------------------------------------------------------------------------
@@ -140,11 +160,6 @@ static double cells_of(const repro_job *job, const repro_experiment *experiment)
         models++;
     }
     return (double)job->seeds * (models * job->n_proportions + 3 * experiment->n_lines);
-}
-
-static bool chosen(const char *name, const repro_experiment *experiment)
-{
-    return strcmp(name, "all") == 0 || strcmp(name, experiment->name) == 0;
 }
 
 static int run(repro_job *job, const char *name)
@@ -237,7 +252,7 @@ int cli_reproduce_paper(int argc, char **argv)
     job.args = &args;
     int status = cli_parse(&args, argc, argv);
     if (status == CLI_OK) {
-        status = prepare(&job, scale, proportions);
+        status = prepare(&job, name, scale, proportions);
     }
     if (status == CLI_OK) {
         status = run(&job, name);
