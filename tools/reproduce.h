@@ -29,6 +29,7 @@ typedef struct repro_scale {
     int64_t seeds;
     const char *training, *naive, *llrt, *lpft, *cbft; /* settings of the options' kinds */
     const char *path_fit;
+    int64_t theory_epochs;
 } repro_scale;
 
 /* NULL: there is none of that name. */

@@ -120,6 +120,26 @@ static int open_images(repro_job *job)
     return status == CLI_OK ? check_samples(job) : status;
 }
 
+/* Cells at most, for the progress bar. */
+static double cells_of(const repro_job *job, const repro_experiment *experiment)
+{
+    int models = 0;
+    while (experiment->models != NULL && experiment->models[models] != NULL) {
+        models++;
+    }
+    return (double)job->seeds * (models * job->n_proportions + 3 * experiment->n_lines);
+}
+
+/* Before the data are read: from here on Ctrl-C ends the run in good order. */
+static void begin_progress(repro_job *job, const char *name)
+{
+    double total = 1.0;
+    for (int i = 0; i < repro_n_experiments; i++) {
+        total += chosen(name, &repro_experiments[i]) ? cells_of(job, &repro_experiments[i]) : 0.0;
+    }
+    cli_progress_begin(&job->bar, total);
+}
+
 static int prepare(repro_job *job, const char *name, const char *scale, const char *proportions)
 {
     job->scale = repro_scale_find(scale);
@@ -146,30 +166,18 @@ static int prepare(repro_job *job, const char *name, const char *scale, const ch
     if (status == CLI_OK) {
         status = cli_context(job->args, &job->context);
     }
+    if (status == CLI_OK) {
+        begin_progress(job, name);
+    }
     return status == CLI_OK && of_images(name) ? open_images(job) : status;
 }
 
 /* ---- course -------------------------------------------------------------------------------------
  */
 
-/* Cells at most, for the progress bar. */
-static double cells_of(const repro_job *job, const repro_experiment *experiment)
-{
-    int models = 0;
-    while (experiment->models != NULL && experiment->models[models] != NULL) {
-        models++;
-    }
-    return (double)job->seeds * (models * job->n_proportions + 3 * experiment->n_lines);
-}
-
 static int run(repro_job *job, const char *name)
 {
-    double total = 1.0;
     int status = CLI_OK;
-    for (int i = 0; i < repro_n_experiments; i++) {
-        total += chosen(name, &repro_experiments[i]) ? cells_of(job, &repro_experiments[i]) : 0.0;
-    }
-    cli_progress_begin(&job->bar, total);
     for (int i = 0; i < repro_n_experiments && status == CLI_OK; i++) {
         if (chosen(name, &repro_experiments[i])) {
             status = repro_experiments[i].run(job, &repro_experiments[i]);

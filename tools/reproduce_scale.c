@@ -33,6 +33,7 @@ static const repro_scale scales[] = {
         .lpft = "method=lpft,epochs=20,batch_size=32,head_epochs=200,learning_rate=0.01",
         .cbft = "method=cbft,epochs=20,batch_size=32,learning_rate=0.03",
         .path_fit = "epochs=5,batch_size=64,step_epochs=3",
+        .theory_epochs = 200,
     },
     {
         .name = "small",
@@ -49,6 +50,7 @@ static const repro_scale scales[] = {
         .lpft = "method=lpft,epochs=20,batch_size=64,head_epochs=200,learning_rate=0.01",
         .cbft = "method=cbft,epochs=20,batch_size=64,learning_rate=0.03",
         .path_fit = "epochs=10,batch_size=128,step_epochs=7",
+        .theory_epochs = 200,
     },
     {
         .name = "full",
@@ -64,6 +66,7 @@ static const repro_scale scales[] = {
         .lpft = "method=lpft,epochs=20,batch_size=256,head_epochs=200,learning_rate=0.01",
         .cbft = "method=cbft,epochs=20,batch_size=256,learning_rate=0.01",
         .path_fit = "epochs=15,batch_size=128,step_epochs=10",
+        .theory_epochs = 200,
     },
     /* Seconds, on built-in images: shows that everything runs, and nothing else. */
     {
@@ -83,6 +86,7 @@ static const repro_scale scales[] = {
         .lpft = "method=lpft,epochs=1,batch_size=50,head_epochs=2",
         .cbft = "method=cbft,epochs=2,batch_size=50",
         .path_fit = "epochs=1,batch_size=50",
+        .theory_epochs = 5,
     },
 };
 

@@ -25,10 +25,10 @@ typedef struct theory_setting {
 
 static const theory_setting settings[] = {
     {"theory", "theory", "widths=100",
-     "epochs=200,batch_size=100,learning_rate=10,weight_decay=0,schedule=cosine",
+     "batch_size=100,learning_rate=10,weight_decay=0,schedule=cosine",
      "slabs:slabs=0+2,noise=8,train=2000,test=1000", 2, true},
     {"mlp", "mlp", "hidden=100",
-     "epochs=200,batch_size=100,learning_rate=0.1,weight_decay=0.0001,schedule=cosine",
+     "batch_size=100,learning_rate=0.1,weight_decay=0.0001,schedule=cosine",
      "slabs:slabs=0+4,noise=8,train=2000,test=1000", 4, false},
 };
 
@@ -120,6 +120,9 @@ static int32_t train(theory_lab *lab, int which, int64_t seed)
     }
     if (status == MODECONN_OK) {
         status = modeconn_options_parse(training, lab->setting->training);
+    }
+    if (status == MODECONN_OK) {
+        status = modeconn_options_set_i64(training, "epochs", lab->job->scale->theory_epochs);
     }
     if (status == MODECONN_OK) {
         status = modeconn_options_set_i64(training, "seed", seed);
@@ -270,10 +273,10 @@ static int measure(repro_job *job, const theory_setting *setting, int64_t seed, 
     char name[64];
     double started = cli_seconds();
     json_t *build = cli_build_json();
-    json_t *wanted =
-        json_pack("{s:O?, s:s, s:s, s:s, s:s, s:I}", "version", json_object_get(build, "version"),
-                  "arch", setting->arch, "model", setting->model, "training", setting->training,
-                  "data", setting->data, "seed", (json_int_t)seed);
+    json_t *wanted = json_pack(
+        "{s:O?, s:s, s:s, s:s, s:s, s:I, s:I}", "version", json_object_get(build, "version"),
+        "arch", setting->arch, "model", setting->model, "training", setting->training, "data",
+        setting->data, "epochs", (json_int_t)job->scale->theory_epochs, "seed", (json_int_t)seed);
     json_decref(build);
     snprintf(name, sizeof(name), "fig-theory-%s-s%lld", setting->name, (long long)seed);
     *cell = repro_cell_read(job, name, wanted, false);
@@ -388,7 +391,7 @@ static int draw(const repro_job *job, const theory_setting *setting, const json_
     return status;
 }
 
-static void print_caption(FILE *out, const repro_experiment *experiment)
+static void print_caption(FILE *out, const repro_job *job, const repro_experiment *experiment)
 {
     fprintf(out,
             "**%s.** %s Two attributes give the label away, one of complexity K = 0, one of "
@@ -396,9 +399,9 @@ static void print_caption(FILE *out, const repro_experiment *experiment)
             "`both` neither; a prime is another run.",
             experiment->title, experiment->question);
     for (int s = 0; s < CLI_COUNT(settings); s++) {
-        fprintf(out, " Scale of %s: `%s`%s, %s, %s.", settings[s].name, settings[s].data,
-                settings[s].exchanged ? ", labels exchanged" : "", settings[s].model,
-                settings[s].training);
+        fprintf(out, " Scale of %s: `%s`%s, %s, %lld epochs, %s.", settings[s].name,
+                settings[s].data, settings[s].exchanged ? ", labels exchanged" : "",
+                settings[s].model, (long long)job->scale->theory_epochs, settings[s].training);
     }
     fputs(" The theory's network is convex in x and cannot learn K = 4, so it gets K = 2 with the "
           "outer slabs as class 1; the mlp has biases and trains its last layer. Neither is "
@@ -439,7 +442,7 @@ int repro_run_theory(repro_job *job, const repro_experiment *experiment)
         status = cli_error(job->args, "out of memory");
         goto out;
     }
-    print_caption(markdown, experiment);
+    print_caption(markdown, job, experiment);
     fputs("\n| network | model | seed | trained on | accuracy, % | K = 0 randomised | "
           "other randomised |\n|---|---|---|---|---|---|---|\n",
           markdown);

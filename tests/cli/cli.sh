@@ -98,6 +98,12 @@ for verb in train eval probe barrier connect finetune align compare connectivity
 done
 expect 0 reproduce demo --help
 says out "--scale=demo|tiny"
+for experiment in table1 fig-linear fig-quadratic fig-finetune fig-ablation fig-theory all; do
+    expect 0 reproduce $experiment --help
+    says out "Usage: modeconn reproduce $experiment"
+    expect 0 reproduce --help
+    says out "$experiment"
+done
 # The usage line has what cannot be left out; ranges and defaults stand with the options.
 expect 0 finetune --help
 says out "Usage: modeconn finetune [OPTION...] --model=FILE --data=DATA --out=FILE"
@@ -119,6 +125,14 @@ names 2 "--input" bench --input 3x32
 names 2 "--mode" bench --mode sleep
 names 2 "--repeats" bench --repeats 2
 names 2 "--scale huge" reproduce demo --scale huge
+names 2 "--scale huge" reproduce table1 --scale huge
+names 2 "--data is missing" reproduce table1 --scale small --out nowhere
+names 2 "--proportions 80,60" reproduce table1 --scale tiny --proportions 80,60 --out nowhere
+names 2 "--proportions x" reproduce table1 --scale tiny --proportions x --out nowhere
+names 2 "--proportions 60,101" reproduce table1 --scale tiny --proportions 60,101 --out nowhere
+names 2 "--out: the name of a folder" reproduce table1 --scale tiny --out ""
+names 2 "nosuchdata" reproduce all --scale tiny --data nosuchdata --out nosuch
+[ ! -e nowhere ] || fail "wrong usage of reproduce makes its folder"
 names 2 "either" info
 names 2 "--out: the name of a file" train --data "$data" --out ""
 names 2 "--out -: a file" train --data "$data" --out -
@@ -386,6 +400,8 @@ names 2 "randslab1" eval --model slabs.safetensors --data $slabs --view randslab
 names 2 "--cue" probe --model cue.safetensors --data "$data"
 touch file
 names 1 "file" reproduce demo --scale tiny --out file/demo
+names 1 "file" reproduce table1 --scale tiny --out file/table
+names 1 "scale small wants" reproduce table1 --scale small --data "$data" --out few
 [ ! -e x ] || fail "a failed run left a file"
 if [ -w /dev/full ]; then
     status=0
@@ -454,6 +470,7 @@ stopped barrier --from cue.safetensors --to clean.safetensors --data "$data" --p
 stopped connectivity --from cue.safetensors --to clean.safetensors --data "$data" --cue box \
     --points 100001 --limit 60 --json stop/z
 stopped reproduce demo --scale tiny --epochs 1000000 --out stop
+stopped reproduce table1 --scale demo --data shapes:size=32,channels=3,train=4600,test=20 --out stop
 
 echo "demo"
 expect 0 reproduce demo --scale tiny --out demo/results --seed 3 --json copy.json
@@ -498,5 +515,56 @@ cp out second.json
 valid second.json models.CBFT.views.nocue.loss
 cmp -s demo/results/CBFT.safetensors demo/second/CBFT.safetensors ||
     fail "the same seed gives another model"
+
+echo "reproduction"
+# again WANTED NAME: the same command once more computes so many cells.
+again()
+{
+    expect 0 reproduce "$2" --scale tiny --proportions 60,80 --out repro --seed 3
+    says out "$1 new cells"
+}
+
+expect 0 reproduce table1 --scale tiny --proportions 60,80 --out repro --seed 3 --json table.json
+says out "12 new cells"
+says out "Scale tiny"
+valid table.json table1.caption table1.rows.11.accuracy.randimg.mean table1.rows.5.loss_barrier.mean
+valid repro/table1.json rows.0.accuracy.nocue.values.0 rows.0.seeds
+[ "$(wc -l <repro/table1.csv)" -eq 49 ] || fail "table1.csv has not a line a model and view"
+[ "$(grep -c '^| [68]0 %' repro/table1.md)" -eq 12 ] || fail "table1.md has not a line a model"
+grep -q "Scale tiny" repro/table1.svg || fail "table1.svg does not state its scale"
+cp repro/table1.md first.md
+cp repro/cells/CBFT-p80-s3.safetensors first.safetensors
+again 0 table1
+cmp -s repro/table1.md first.md || fail "finished cells give another table"
+# What is missing, damaged or of other settings is computed again, and nothing else; the same seed
+# gives the same model.
+rm repro/cells/CBFT-p80-s3.safetensors
+head -c 100 repro/cells/LLRT-p60-s3.json >short.json
+mv short.json repro/cells/LLRT-p60-s3.json
+sed 's/"clean_samples": 100/"clean_samples": 99/' repro/cells/FT_small-p60-s3.json >changed.json
+mv changed.json repro/cells/FT_small-p60-s3.json
+expect 0 reproduce table1 --scale tiny --proportions 60,80 --out repro --seed 3 --finished
+says out "0 new cells"
+[ "$(grep -c '^| [68]0 %' repro/table1.md)" -eq 9 ] || fail "--finished shows unfinished cells"
+again 3 table1
+cmp -s repro/table1.md first.md || fail "a resumed run ends elsewhere"
+cmp -s repro/cells/CBFT-p80-s3.safetensors first.safetensors || fail "another model when resumed"
+# Seeds give a deviation.
+expect 0 reproduce table1 --scale tiny --proportions 80 --out repro --seed 3 --seeds 2
+says out "6 new cells"
+says out "±"
+expect 0 reproduce all --scale tiny --proportions 80 --out repro --seed 3 --json all.json
+valid all.json table1.rows.0 fig-linear.rows.3.barrier.randcue.mean fig-ablation.rows.2.verdicts \
+    fig-finetune.rows.5.accuracy_second.nocue.mean fig-quadratic.rows.1.barrier.cue.mean \
+    fig-theory.cells.1.pairs.4.after.kappa
+again 0 all
+for figure in fig-linear-aligned-theta_C-theta_NC-p80 fig-quadratic-quadratic-theta_C-theta_NC-p80 \
+    fig-finetune-linear-theta_C-FT_large-p100 fig-ablation-linear-theta_C-CBFT_no_LB-p80 \
+    fig-theory-theory fig-theory-mlp; do
+    grep -q "</svg>" "repro/$figure.svg" || fail "$figure.svg is not whole"
+done
+# The theory needs no images.
+expect 0 reproduce fig-theory --scale tiny --out theory
+says out "complex to complex'"
 
 echo "$tests runs of the program, all as expected"
