@@ -67,7 +67,7 @@ void MC_ISA_NAME(outer)(const mc_outer *p);
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
                                  int64_t tiles, mc_planes v);
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
-                                     int64_t first, int64_t tiles, mc_planes d);
+                                     int64_t count, int64_t first, int64_t tiles, mc_planes d);
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
                                   int64_t tiles, const float *bias, bool accumulate, bool relu,
                                   float *y);

@@ -117,13 +117,13 @@ struct mc_kernels {
     void (*product)(const mc_product *p);
     void (*outer)(const mc_outer *p);
 
-    /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c], cotangents dy
-     * [images][oh][ow][c], and products m to y [images][oh][ow][c] (plus bias [c] unless NULL;
-     * added to y if accumulate; then rectified if relu). */
+    /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c], the first `count`
+     * channels of cotangents dy [images][oh][ow][c], and products m to y [images][oh][ow][c] (plus
+     * bias [c] unless NULL; added to y if accumulate; then rectified if relu). */
     void (*winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first, int64_t tiles,
                            mc_planes v);
-    void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t first,
-                               int64_t tiles, mc_planes d);
+    void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t count,
+                               int64_t first, int64_t tiles, mc_planes d);
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
                             int64_t tiles, const float *bias, bool accumulate, bool relu, float *y);
     /* Kernels weight [o][c][3][3] to panels u of [c][o]; backward: turned by a half, of [o][c].

@@ -281,23 +281,23 @@ void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t 
 }
 
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
-                                     int64_t first, int64_t tiles, mc_planes d)
+                                     int64_t count, int64_t first, int64_t tiles, mc_planes d)
 {
     float in[MOST * LANES], out[MOST * LANES];
     mc_map map = {.x = dy, .c = c};
     for (int64_t t = 0; t < tiles; t++) {
         tile at = tile_at(w, first + t);
-        for (int64_t i = 0; i < c; i += LANES) {
+        for (int64_t i = 0; i < count; i += LANES) {
             float *to = d.data + t * d.row + i;
-            if (i + LANES <= c) {
+            if (i + LANES <= count) {
                 load(&map, i, at.image, w->oh, w->ow, at.y, at.x, w->out_y, w->out_x, LANES, in);
                 transform(cotangent_1d, cotangent_extents, w, in, to, d.plane);
                 continue;
             }
-            load(&map, i, at.image, w->oh, w->ow, at.y, at.x, w->out_y, w->out_x, c - i, in);
+            load(&map, i, at.image, w->oh, w->ow, at.y, at.x, w->out_y, w->out_x, count - i, in);
             transform(cotangent_1d, cotangent_extents, w, in, out, LANES);
             for (int f = 0; f < w->freq_y * w->freq_x; f++) {
-                put_first(to + f * d.plane, c - i, out + f * LANES);
+                put_first(to + f * d.plane, count - i, out + f * LANES);
             }
         }
     }

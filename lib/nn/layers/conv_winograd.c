@@ -95,16 +95,26 @@ static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t c)
     return frequencies(w) * (tiles * padded_row(c) + 16);
 }
 
-/* Groups of the weight gradient: enough for the threads, not more than 32 MB of them, and none of
- * fewer tiles than a good product wants. */
-enum { MOST_GROUPS = 8 };
+/* How the weight gradient is cut: groups of tiles, summed apart, none of fewer tiles than a good
+ * product wants; or, where their sums would be large, slabs of outputs, which each transform the
+ * input anew. */
+typedef struct weight_cut {
+    int64_t groups, slabs, slab;
+} weight_cut;
+enum { MOST_GROUPS = 8, FEW_GROUPS = 4, SLABS = 4, SLAB_UNIT = 2 * MC_LANES_MOST };
+enum { SUMS_MOST = 8388608 }; /* floats of all groups */
 
-static int64_t weight_groups(const mc_node *node, const mc_winograd *w, int64_t tiles)
+static weight_cut weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles)
 {
-    int64_t groups = 8388608 / (frequencies(w) * pairs(node));
-    groups = groups < 2 ? 2 : groups > MOST_GROUPS ? MOST_GROUPS : groups;
+    int64_t o = node->out.c, groups = SUMS_MOST / (frequencies(w) * pairs(node));
+    if (groups < FEW_GROUPS) {
+        int64_t slab = (o / SLABS + SLAB_UNIT - 1) / SLAB_UNIT * SLAB_UNIT;
+        slab = slab < SLAB_UNIT ? SLAB_UNIT : slab;
+        return (weight_cut){1, (o + slab - 1) / slab, slab};
+    }
     int64_t most = (tiles + 63) / 64;
-    return groups < most ? groups : most;
+    groups = groups > MOST_GROUPS ? MOST_GROUPS : groups;
+    return (weight_cut){groups < most ? groups : most, 1, o};
 }
 
 static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
@@ -136,7 +146,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     int64_t c = node->in.c, o = node->out.c;
     int64_t need = 0;
     if (gradients) {
-        int64_t groups = weight_groups(node, &w, n * tiles_per_image(&w));
+        int64_t groups = weight_cut_of(node, &w, n * tiles_per_image(&w)).groups;
         need = mc_at_least(need, groups * frequencies(&w) * pairs(node));
         need = mc_at_least(need, frequencies(&back) * mc_conv_panels(o, c));
     }
@@ -263,37 +273,40 @@ static void backward_input(const mc_conv_job *conv)
 typedef struct weight_job {
     const mc_conv_job *conv;
     mc_winograd w;
-    int64_t tiles, block, groups, per_group, pairs;
+    int64_t tiles, block, per_group, pairs;
+    weight_cut cut;
 } weight_job;
 
-/* Sums dU [F][c][o] over the tiles of one group. */
-static void group_task(void *arg, int64_t task, int worker)
+/* Sums a slab of dU [F][c][o] over the tiles of one group. */
+static void sum_task(void *arg, int64_t task, int worker)
 {
     const weight_job *job = arg;
     const mc_conv_job *conv = job->conv;
     const mc_kernels *kernels = conv->pass->kernels;
     int64_t c = conv->node->in.c, o = conv->node->out.c, freq = frequencies(&job->w);
-    int64_t begin = task * job->per_group, end = begin + job->per_group;
+    int64_t group = task / job->cut.slabs, slab = task % job->cut.slabs * job->cut.slab;
+    int64_t count = o - slab < job->cut.slab ? o - slab : job->cut.slab;
+    int64_t begin = group * job->per_group, end = begin + job->per_group;
     float *v_rows[MOST_TILES], *d_rows[MOST_TILES];
 
     end = end < job->tiles ? end : job->tiles;
     for (int64_t first = begin; first < end; first += job->block) {
         int64_t tiles = end - first < job->block ? end - first : job->block;
         mc_planes v = planes_at(conv->pass->scratch[worker], tiles, c);
-        mc_planes d = planes_at(v.data + freq * v.plane, tiles, o);
+        mc_planes d = planes_at(v.data + freq * v.plane, tiles, count);
         kernels->winograd_input(&job->w, &conv->input, first, tiles, v);
-        kernels->winograd_cotangent(&job->w, conv->dy, o, first, tiles, d);
+        kernels->winograd_cotangent(&job->w, conv->dy + slab, o, count, first, tiles, d);
         point_at(v, tiles, v_rows);
         point_at(d, tiles, d_rows);
         for (int64_t f = 0; f < freq; f++) {
             mc_outer outer = {.count = tiles,
                               .k = c,
-                              .n = o,
+                              .n = count,
                               .x = (const float *const *)v_rows,
                               .d = (const float *const *)d_rows,
                               .x_offset = f * v.plane,
                               .d_offset = f * d.plane,
-                              .w = conv->pass->shared + (task * freq + f) * job->pairs,
+                              .w = conv->pass->shared + (group * freq + f) * job->pairs + slab,
                               .w_stride = o,
                               .accumulate = first > begin};
             kernels->outer(&outer);
@@ -309,7 +322,7 @@ static void filter_back_task(void *arg, int64_t task, int worker)
     int64_t c = conv->node->in.c, first = task * FILTER_ROWS, left = c - first;
     conv->pass->kernels->winograd_filter_back(&job->w, conv->pass->shared, c, conv->node->out.c,
                                               first, left < FILTER_ROWS ? left : FILTER_ROWS,
-                                              job->groups, conv->pass->add_grad, conv->dw);
+                                              job->cut.groups, conv->pass->add_grad, conv->dw);
 }
 
 static void backward_weight(const mc_conv_job *conv)
@@ -318,11 +331,11 @@ static void backward_weight(const mc_conv_job *conv)
     job.pairs = pairs(conv->node);
     job.tiles = conv->pass->n * tiles_per_image(&job.w);
     job.block = block_tiles(conv->node, &job.w, job.tiles);
-    job.groups = weight_groups(conv->node, &job.w, job.tiles);
-    job.per_group = (job.tiles + job.groups - 1) / job.groups;
+    job.cut = weight_cut_of(conv->node, &job.w, job.tiles);
+    job.per_group = (job.tiles + job.cut.groups - 1) / job.cut.groups;
     /* Rounding up can leave the last group without a tile. */
-    job.groups = (job.tiles + job.per_group - 1) / job.per_group;
-    mc_pool_run(conv->pass->pool, job.groups, group_task, &job);
+    job.cut.groups = (job.tiles + job.per_group - 1) / job.per_group;
+    mc_pool_run(conv->pass->pool, job.cut.groups * job.cut.slabs, sum_task, &job);
     mc_pool_run(conv->pass->pool, (conv->node->in.c + FILTER_ROWS - 1) / FILTER_ROWS,
                 filter_back_task, &job);
 }

@@ -147,7 +147,7 @@ START_TEST(test_weight_gradient)
 
     mc_map map = {.x = x, .c = C};
     j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles));
-    j.k->winograd_cotangent(&j.w, dy, C, 0, j.tiles, planes(d, j.tiles));
+    j.k->winograd_cotangent(&j.w, dy, C, C, 0, j.tiles, planes(d, j.tiles));
     for (int64_t f = 0; f < j.freq; f++) {
         for (int64_t at = 0; at < j.tiles * C; at++) {
             int64_t group = at / C < j.tiles / 2 ? 0 : 1, from = f * j.tiles * C + at;
