@@ -176,7 +176,7 @@ struct mc_pass {
     bool add_grad;           /* ... or added to */
     mc_slot *slots;
     /* Per node. A pass without gradients keeps what it prepared until bind(); one with gradients
-     * sees new parameters each time, and all nodes share one place. */
+     * sees new parameters each time, and prepares them in `shared`. */
     mc_prepared *prepared;
     bool keeps_prepared;
     float *prepared_memory;

@@ -244,7 +244,7 @@ static void set_slots(mc_pass *pass, const plan *p, float *saved)
     float *prepared = pass->prepared_memory;
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_layer_type *type = graph->nodes[i].type;
-        pass->prepared[i].data = prepared;
+        pass->prepared[i].data = pass->keeps_prepared ? prepared : pass->shared;
         if (pass->keeps_prepared && type->prepared != NULL) {
             prepared += padded(type->prepared(&graph->nodes[i]));
         }
@@ -261,7 +261,7 @@ void mc_pass_rebound(mc_pass *pass)
 
 typedef struct sizes {
     int64_t saved, scratch, shared, moments;
-    int64_t prepared, prepared_most; /* of all nodes, of one */
+    int64_t prepared; /* of all nodes, where it is kept */
 } sizes;
 
 static int64_t larger(int64_t a, int64_t b)
@@ -280,7 +280,7 @@ static sizes measure(const modeconn_graph *graph, int64_t max, bool gradients)
         s.scratch = larger(s.scratch, type->scratch ? type->scratch(node, max, gradients) : 0);
         int64_t prepared = type->prepared != NULL ? padded(type->prepared(node)) : 0;
         s.prepared += prepared;
-        s.prepared_most = larger(s.prepared_most, prepared);
+        s.shared = larger(s.shared, gradients ? prepared : 0);
         s.shared = larger(s.shared, type->shared ? type->shared(node, max, gradients) : 0);
     }
     return s;
@@ -292,8 +292,8 @@ static int32_t allocate(mc_pass *pass, int64_t arena, const sizes *s)
     pass->arena = mc_alloc(pass->context, arena + s->saved, sizeof(float));
     pass->moments = mc_alloc(pass->context, s->moments, sizeof(double));
     pass->shared = mc_alloc(pass->context, s->shared, sizeof(float));
-    pass->prepared_memory = mc_alloc(
-        pass->context, pass->keeps_prepared ? s->prepared : s->prepared_most, sizeof(float));
+    int64_t prepared = pass->keeps_prepared ? s->prepared : 0;
+    pass->prepared_memory = mc_alloc(pass->context, prepared, sizeof(float));
     pass->prepared = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->prepared);
     pass->slots = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->slots);
     pass->scratch = mc_calloc(pass->context, workers, sizeof *pass->scratch);

@@ -76,10 +76,17 @@ static int64_t chunk_count(const mc_node *node, int64_t n)
     return (row_count(node, n) + chunk - 1) / chunk;
 }
 
-/* Two sums in double per chunk and value of a row, for the gradients of weight and bias. */
+/* The prepared parameters, which lie there in a pass with gradients; behind them two sums in double
+ * per chunk and value of a row, for the gradients of weight and bias. */
+static int64_t sums_offset(const mc_node *node)
+{
+    return (2 * row_size(node) + 15) / 16 * 16;
+}
+
 static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
-    return gradients && node->n_params > 0 ? 4 * chunk_count(node, n) * row_size(node) : 0;
+    int64_t sums = 4 * chunk_count(node, n) * row_size(node);
+    return gradients && node->n_params > 0 ? sums_offset(node) + sums : 0;
 }
 
 /* Mean and 1/sqrt(variance + eps) of each row. */
@@ -148,7 +155,7 @@ static layer_norm_job job_of(mc_pass *pass, const mc_node *node)
     job.rows = row_count(node, pass->n);
     job.d = row_size(node);
     job.chunk = chunk_rows(job.d);
-    job.sums = (double *)(void *)pass->shared;
+    job.sums = (double *)(void *)(pass->shared + sums_offset(node));
     if (node->n_params > 0) {
         prepare(pass, node, &job.gamma, &job.beta);
     }

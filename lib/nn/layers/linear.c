@@ -65,6 +65,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     if (gradients) {
         work = mc_at_least(mc_conv_panels(o * pixels_of(node), node->in.c), 2 * o);
         work = mc_at_least(work, pixels_of(node) > 1 ? o * d : 0);
+        work = mc_at_least(work, prepared(node));
     }
     return pointers_size(n) + work;
 }
@@ -150,13 +151,14 @@ static void forward_task(void *arg, int64_t task, int worker)
 static void forward(mc_pass *pass, const mc_node *node)
 {
     linear_job job = job_of(pass, node);
-    mc_prepared *panels = &pass->prepared[node - pass->graph->nodes];
-    if (panels->by == NULL) {
+    mc_prepared *kept = &pass->prepared[node - pass->graph->nodes];
+    float *panels = pass->keeps_prepared ? kept->data : job.work;
+    if (kept->by == NULL) {
         mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
-                     false, panels->data);
-        panels->by = pass->keeps_prepared ? &mc_layer_linear : NULL;
+                     false, panels);
+        kept->by = pass->keeps_prepared ? &mc_layer_linear : NULL;
     }
-    job.panels = panels->data;
+    job.panels = panels;
     job.column_blocks = blocks(job.o, COLUMNS_BLOCK);
     point_at(&job, job.input->out, job.d, job.slot->out, job.o);
     mc_pool_run(pass->pool, blocks(job.n, ROWS_BLOCK) * job.column_blocks, forward_task, &job);
