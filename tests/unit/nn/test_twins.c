@@ -77,7 +77,7 @@ static modeconn_model *smooth_model(int64_t channels, int64_t height, int64_t wi
     int32_t both[2] = {a, b}, sum;
     OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
     /* The sum goes on to two readers, so two layers add to one gradient. */
-    both[0] = layer(graph, "layer_norm", NULL, "affine=0", sum);
+    both[0] = layer(graph, "layer_norm", "whole", NULL, sum);
     both[1] = layer(graph, "gelu", NULL, "approximate=tanh", sum);
     OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
     b = layer(graph, "layer_norm", NULL, "affine=0,over=channels", sum);
