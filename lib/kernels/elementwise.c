@@ -56,7 +56,6 @@ const mc_kernels MC_ISA_NAME(kernels) = {
     .mean_rows = MC_ISA_NAME(mean_rows),
     .mean_rows_back = MC_ISA_NAME(mean_rows_back),
     .sum_rows = MC_ISA_NAME(sum_rows),
-    .fill_rows = MC_ISA_NAME(fill_rows),
     .gelu = MC_ISA_NAME(gelu),
     .gelu_back = MC_ISA_NAME(gelu_back),
     .layer_norm = MC_ISA_NAME(layer_norm),

@@ -57,10 +57,6 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 #define MC_ISA_PASTE(x, isa) MC_ISA_PASTE2(x, isa)
 #define MC_ISA_NAME(x) MC_ISA_PASTE(x, MC_ISA)
 
-void MC_ISA_NAME(patches)(const mc_window *window, const float *x, int64_t first, int64_t rows,
-                          int64_t tap, int64_t taps, float *col);
-void MC_ISA_NAME(patches_add)(const mc_window *window, const float *col, int64_t first,
-                              int64_t rows, float *x);
 void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_stride, float *to);
 void MC_ISA_NAME(product)(const mc_product *p);
 void MC_ISA_NAME(outer)(const mc_outer *p);
@@ -90,7 +86,6 @@ void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, fl
 void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c, bool accumulate,
                                  float *dx);
 void MC_ISA_NAME(sum_rows)(const float *x, int64_t rows, int64_t c, double *sum);
-void MC_ISA_NAME(fill_rows)(const float *bias, int64_t rows, int64_t c, float *y);
 void MC_ISA_NAME(gelu)(const float *x, int64_t n, bool tanh_form, float *y);
 void MC_ISA_NAME(gelu_back)(const float *x, const float *dy, int64_t n, bool tanh_form,
                             bool accumulate, float *dx);

@@ -161,8 +161,6 @@ struct mc_kernels {
                            float *dx);
     /* sum[c] += x over [rows][c], in double. */
     void (*sum_rows)(const float *x, int64_t rows, int64_t c, double *sum);
-    /* y [rows][c] = bias[c]. */
-    void (*fill_rows)(const float *bias, int64_t rows, int64_t c, float *y);
 
     /* y = x Phi(x), Phi the normal distribution function or, if `tanh_form`, its approximation;
      * dx = (accumulate ? dx : 0) + dy * d(x Phi(x))/dx; dx may be dy. */

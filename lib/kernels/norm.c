@@ -161,15 +161,6 @@ void MC_ISA_NAME(sum_rows)(const float *x, int64_t rows, int64_t c, double *rest
     }
 }
 
-void MC_ISA_NAME(fill_rows)(const float *restrict bias, int64_t rows, int64_t c, float *restrict y)
-{
-    for (int64_t r = 0; r < rows; r++, y += c) {
-        for (int64_t i = 0; i < c; i++) {
-            y[i] = bias[i];
-        }
-    }
-}
-
 void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, float *y)
 {
     float scale = 1.0f / (float)hw;

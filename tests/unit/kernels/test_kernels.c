@@ -148,10 +148,8 @@ START_TEST(test_elementwise)
         near((double)few[i], sum[i] / HW, 1.0);
     }
     k->mean_rows_back(few, 1, HW, C, false, dx);
-    k->fill_rows(few, HW, C, y);
     for (int i = 0; i < N; i++) {
         near((double)dx[i], (double)few[i % C] / HW, 1.0);
-        ck_assert(y[i] == few[i % C]);
     }
     k->mean_rows_back(few, 1, HW, C, true, dx);
     near((double)dx[5], 2.0 * (double)few[5] / HW, 1.0);
