@@ -38,7 +38,7 @@ void MC_ISA_NAME(pass_back)(const float *y, const float *dy, int64_t n, bool acc
 const mc_kernels MC_ISA_NAME(kernels) = {
     .isa = MC_ISA_TEXT(MC_ISA),
     .lanes = MC_LANES,
-    .rows = MC_ROWS,
+    .vectors = MC_VECTORS,
     .pack_panels = MC_ISA_NAME(pack_panels),
     .product = MC_ISA_NAME(product),
     .outer = MC_ISA_NAME(outer),

@@ -18,21 +18,25 @@
 #    define MC_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
-/* A vector register of floats, loaded and stored at any address. MC_ROWS rows by two vectors of
- * columns are what a product keeps in registers (product.c): 24 of 32 or 12 of 16 registers hold
- * sums. */
+/* A vector register of floats, loaded and stored at any address. What a product keeps in registers
+ * (product.c) are the sums of MC_ROWS rows by up to two vectors of columns, or of half as many rows
+ * by four where MC_VECTORS is 4: 24 of 32 or 12 of 16 registers. */
 #if defined(__AVX512F__)
 #    define MC_LANES 16
 #    define MC_ROWS 12
+#    define MC_VECTORS 4
 #elif defined(__AVX2__)
 #    define MC_LANES 8
 #    define MC_ROWS 6
+#    define MC_VECTORS 2
 #elif defined(__aarch64__)
 #    define MC_LANES 4
-#    define MC_ROWS 8
+#    define MC_ROWS 12
+#    define MC_VECTORS 4
 #else
 #    define MC_LANES 4
 #    define MC_ROWS 4
+#    define MC_VECTORS 2
 #endif
 typedef float mc_vec __attribute__((vector_size(MC_LANES * sizeof(float)), aligned(4), may_alias));
 
@@ -57,7 +61,7 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 #define MC_ISA_PASTE(x, isa) MC_ISA_PASTE2(x, isa)
 #define MC_ISA_NAME(x) MC_ISA_PASTE(x, MC_ISA)
 
-void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_stride, float *to);
+void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_rows, float *to);
 void MC_ISA_NAME(product)(const mc_product *p);
 void MC_ISA_NAME(outer)(const mc_outer *p);
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,

@@ -47,12 +47,12 @@ typedef struct mc_product {
     const float *const *x;      /* row i of term t at x[t * x_stride + i] + x_offset */
     int64_t x_stride, x_offset;
     const int64_t *tap;
-    const float *panels;  /* as pack_panels() leaves them */
-    int64_t panel_stride; /* floats from panel to panel */
-    const float *bias;    /* [n], or NULL */
-    bool relu;            /* negative results become 0 */
-    bool accumulate;      /* y is added to */
-    float *const *y;      /* row i at y[i] + y_offset */
+    const float *panels; /* as pack_panels() leaves them */
+    int64_t panel_rows;  /* of a panel: the one at column j begins j * panel_rows floats on */
+    const float *bias;   /* [n], or NULL */
+    bool relu;           /* negative results become 0 */
+    bool accumulate;     /* y is added to */
+    float *const *y;     /* row i at y[i] + y_offset */
     int64_t y_offset;
 } mc_product;
 
@@ -96,7 +96,7 @@ typedef struct mc_winograd {
 } mc_winograd;
 
 /* Transformed tiles [freq][tiles][c]: frequency f at data + f * plane, its rows `row` floats apart.
- * Or transformed kernels: frequency f's panels, `row` floats apart. */
+ * Or transformed kernels: frequency f's panels, of `row` rows. */
 typedef struct mc_planes {
     float *data;
     int64_t plane, row;
@@ -110,10 +110,10 @@ mc_winograd mc_winograd_of(int64_t h, int64_t w, int64_t oh, int64_t ow, int64_t
 struct mc_kernels {
     const char *isa;
 
-    int lanes; /* floats of a vector; a panel has twice as many columns */
-    int rows;  /* of a product that one block takes */
-    /* b [k][n] to panels of 2 * lanes columns, `panel_stride` floats apart. */
-    void (*pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_stride, float *to);
+    int lanes;   /* floats of a vector */
+    int vectors; /* of a panel's columns, fewer at the end: mc_panel_width() */
+    /* Rows of b [k][n] to panels of `panel_rows` rows. */
+    void (*pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_rows, float *to);
     void (*product)(const mc_product *p);
     void (*outer)(const mc_outer *p);
 
@@ -183,12 +183,18 @@ struct mc_kernels {
 /* Vectors of every instruction set divide this. */
 enum { MC_LANES_MOST = 16 };
 
-/* Floats from panel to panel, and of all panels, of a [k][n] matrix. */
-static inline int64_t mc_panel_stride(const mc_kernels *kernels, int64_t k)
+/* Columns of the panel that begins `left` columns before the end: as many vectors as a panel has,
+ * or half, or a quarter, so that at most part of one vector is empty. */
+static inline int64_t mc_panel_width(const mc_kernels *kernels, int64_t left)
 {
-    return 2 * kernels->lanes * k;
+    int64_t lanes = kernels->lanes, vectors = kernels->vectors;
+    while (vectors > 1 && vectors > (left + lanes - 1) / lanes) {
+        vectors /= 2;
+    }
+    return vectors * lanes;
 }
 
+/* Floats of all panels of a [k][n] matrix. */
 static inline int64_t mc_panels_size(const mc_kernels *kernels, int64_t k, int64_t n)
 {
     return (n + kernels->lanes - 1) / kernels->lanes * kernels->lanes * k;

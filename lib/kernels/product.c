@@ -6,25 +6,28 @@
  *     outer:    w[k][j] += sum_r x[r][k] d[r][j]                 a sum of outer products
  *
  * Rows (of x, y and d) lie wherever pointers say, so a convolution needs no copy of its patches
- * and a Winograd frequency none of its tiles. Only B is packed: in panels of two vectors of
- * columns, [t][k][columns], the last panel one vector wide where that is enough. A block of
- * MC_ROWS rows by one panel stays in registers while the sum runs; each step of it broadcasts
- * MC_ROWS numbers and loads one line of the panel.
+ * and a Winograd frequency none of its tiles. Only B is packed: in panels of MC_VECTORS vectors of
+ * columns, [t][k][columns], the columns left at the end in panels of half as many, and so on. A
+ * block of rows by one panel stays in registers while the sum runs; each step of it broadcasts a
+ * number of every row and loads one line of the panel. Few rows by four vectors beat many by two:
+ * a step then loads 10 times for 24 products, not 14 times.
  */
 #include "kernels/isa.h"
 #include <string.h>
 
-enum { LANES = MC_LANES, ROWS = MC_ROWS, SMALL = (MC_ROWS + 2) / 3, PANEL = 2 * MC_LANES };
+/* Rows of a block by one or two vectors, and by four: as many sums either way. */
+enum { LANES = MC_LANES, PANEL = MC_VECTORS * MC_LANES, ROWS = MC_ROWS, ROWS_4 = MC_ROWS / 2 };
 
 static inline int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* Columns that the panel at column j of n occupies. */
-static inline int64_t panel_width(int64_t n, int64_t j)
+/* Vectors of the panel at column j of n. */
+static inline int panel_vectors(int64_t n, int64_t j)
 {
-    return n - j <= LANES ? LANES : PANEL;
+    int64_t vectors = (n - j + LANES - 1) / LANES;
+    return vectors >= MC_VECTORS ? MC_VECTORS : vectors >= 2 ? 2 : 1;
 }
 
 /* The first n <= LANES floats at p, zeros behind. */
@@ -56,13 +59,14 @@ static inline mc_vec load_up_to(const float *p, int64_t n)
 /* ---- packing ----------------------------------------------------------------------------------
  */
 
-void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_stride, float *to)
+void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_rows, float *to)
 {
-    for (int64_t j = 0; j < n; j += PANEL, to += panel_stride) {
-        int64_t width = panel_width(n, j), used = smaller(width, n - j);
+    for (int64_t j = 0, width; j < n; j += width) {
+        width = panel_vectors(n, j) * LANES;
+        int64_t used = smaller(width, n - j);
         const float *from = b.data + j * b.cols;
         for (int64_t i = 0; i < k; i++, from += b.rows) {
-            float *row = to + i * width;
+            float *row = to + j * panel_rows + i * width;
             for (int64_t l = 0; l < used; l++) {
                 row[l] = from[l * b.cols];
             }
@@ -86,6 +90,30 @@ typedef struct part {
 } part;
 enum { SUM_MOST = 192 };
 
+/* Sums [rows][vectors] of row `row` and column j on to y: with bias, what was there, rectified. */
+static __attribute__((noinline)) void finish_block(const part *q, const mc_vec *sum, int64_t row,
+                                                   int64_t j, int rows, int vectors)
+{
+    const mc_product *p = q->p;
+    for (int i = 0; i < rows; i++) {
+        for (int v = 0; v < vectors; v++, sum++) {
+            int64_t column = j + v * LANES, left = p->n - column;
+            float *y = p->y[row + i] + p->y_offset + column;
+            mc_vec value = *sum;
+            if (q->first && p->bias != NULL) {
+                value += load_up_to(p->bias + column, left);
+            }
+            if (!q->first || p->accumulate) {
+                value += load_up_to(y, left);
+            }
+            if (q->last && p->relu) {
+                value = mc_max((mc_vec){0.0f}, value);
+            }
+            store_first(y, left, value);
+        }
+    }
+}
+
 /* One block of `block` rows, of which `rows` are real (the others repeat the last one), by a panel
  * of `vectors` at column j. */
 static inline __attribute__((always_inline)) void product_block(const part *q, const float *panel,
@@ -94,7 +122,7 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
                                                                 const int vectors)
 {
     const mc_product *p = q->p;
-    mc_vec sum[ROWS][2];
+    mc_vec sum[ROWS][MC_VECTORS];
     MC_UNROLL
     for (int i = 0; i < block; i++) {
         MC_UNROLL
@@ -112,7 +140,7 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             x[i] = at[i < rows ? i : rows - 1] + p->x_offset + q->k;
         }
         for (int64_t k = 0; k < q->run; k++, b += vectors * LANES) {
-            mc_vec line[2];
+            mc_vec line[MC_VECTORS];
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
                 line[v] = *(const mc_vec *)(b + v * LANES);
@@ -127,53 +155,71 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             }
         }
     }
-    MC_UNROLL
-    for (int i = 0; i < block; i++) {
-        if (i < rows) {
+    bool plain = q->first && p->bias == NULL && !p->accumulate && !p->relu;
+    if (plain && rows == block && p->n - j >= vectors * LANES) {
+        MC_UNROLL
+        for (int i = 0; i < block; i++) {
             float *y = p->y[row + i] + p->y_offset + j;
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
-                int64_t left = p->n - j - v * LANES;
-                if (q->first && p->bias != NULL) {
-                    sum[i][v] += load_up_to(p->bias + j + v * LANES, left);
-                }
-                if (!q->first || p->accumulate) {
-                    sum[i][v] += load_up_to(y + v * LANES, left);
-                }
-                if (q->last && p->relu) {
-                    sum[i][v] = mc_max((mc_vec){0.0f}, sum[i][v]);
-                }
-                store_first(y + v * LANES, left, sum[i][v]);
+                *(mc_vec *)(y + v * LANES) = sum[i][v];
             }
         }
+        return;
     }
+    /* What takes tests goes through memory, lest the loop above lose registers to it. */
+    mc_vec kept[ROWS * MC_VECTORS];
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            kept[i * vectors + v] = sum[i][v];
+        }
+    }
+    finish_block(q, kept, row, j, rows, vectors);
 }
 
-/* All rows against one panel; the last rows in the smallest block that holds them. */
-static inline __attribute__((always_inline)) void product_panel(const part *q, const float *panel,
-                                                                int64_t j, const int vectors)
+/* The blocks that there are, each a function of its own: inlined together into one, the compiler
+ * runs out of registers for the sums. */
+typedef void (*block_fn)(const part *q, const float *panel, int64_t row, int64_t j, int rows);
+#define BLOCK(name, block, vectors)                                                                \
+    static __attribute__((noinline)) void name(const part *q, const float *panel, int64_t row,     \
+                                               int64_t j, int rows)                                \
+    {                                                                                              \
+        product_block(q, panel, row, j, block, rows, vectors);                                     \
+    }
+BLOCK(block_4, ROWS_4, MC_VECTORS)
+BLOCK(block_2, ROWS, 2)
+BLOCK(block_1, ROWS, 1)
+BLOCK(half_4, ROWS_4 / 2, MC_VECTORS)
+BLOCK(half_2, ROWS / 2, 2)
+BLOCK(half_1, ROWS / 2, 1)
+
+/* All rows against one panel; the last rows in half a block where that holds them. */
+static void product_panel(const part *q, const float *panel, int64_t j, int block, block_fn whole,
+                          block_fn half)
 {
     int64_t row = 0, count = q->p->rows;
-    for (; row + 2 * SMALL < count; row += ROWS) {
-        product_block(q, panel, row, j, ROWS, (int)smaller(ROWS, count - row), vectors);
+    for (; row + block / 2 < count; row += block) {
+        whole(q, panel, row, j, (int)smaller(block, count - row));
     }
-    int rows = (int)(count - row);
-    if (rows > SMALL) {
-        product_block(q, panel, row, j, 2 * SMALL, rows, vectors);
-    } else if (rows > 0) {
-        product_block(q, panel, row, j, SMALL, rows, vectors);
+    if (row < count) {
+        half(q, panel, row, j, (int)(count - row));
     }
 }
 
 /* All panels. */
 static void product_part(const part *q)
 {
-    const float *panel = q->p->panels;
-    for (int64_t j = 0; j < q->p->n; j += PANEL, panel += q->p->panel_stride) {
-        if (panel_width(q->p->n, j) == PANEL) {
-            product_panel(q, panel, j, 2);
+    for (int64_t j = 0, vectors; j < q->p->n; j += vectors * LANES) {
+        const float *panel = q->p->panels + j * q->p->panel_rows;
+        vectors = panel_vectors(q->p->n, j);
+        if (vectors == 4) {
+            product_panel(q, panel, j, ROWS_4, block_4, half_4);
+        } else if (vectors == 2) {
+            product_panel(q, panel, j, ROWS, block_2, half_2);
         } else {
-            product_panel(q, panel, j, 1);
+            product_panel(q, panel, j, ROWS, block_1, half_1);
         }
     }
 }
@@ -221,20 +267,38 @@ static inline void pack_columns(const mc_outer *p, int64_t first, int64_t count,
     }
 }
 
-/* A block of w, `block` by `vectors`, of which `rows` by `n` numbers are real. */
+/* A block of w, of which `rows` by `n` numbers are real. */
 typedef struct outer_place {
     const mc_outer *p;
     const float *packed;        /* columns of x, or NULL: not packed */
     int64_t first, count, k, j; /* rows of x and d; where in w */
     int64_t rows, n;
+    bool add; /* to what w holds */
 } outer_place;
+
+/* Sums [rows][vectors] to w, as product's finish_block(). */
+static __attribute__((noinline)) void finish_outer(const outer_place *q, const mc_vec *sum,
+                                                   int vectors)
+{
+    for (int64_t i = 0; i < q->rows; i++) {
+        float *w = q->p->w + (q->k + i) * q->p->w_stride + q->j;
+        for (int v = 0; v < vectors; v++, sum++) {
+            int64_t left = q->n - v * LANES;
+            mc_vec value = *sum;
+            if (q->add) {
+                value += load_up_to(w + v * LANES, left);
+            }
+            store_first(w + v * LANES, left, value);
+        }
+    }
+}
 
 static inline __attribute__((always_inline)) void outer_block(const outer_place *q, const int block,
                                                               const int vectors, const bool packed,
                                                               const bool whole)
 {
     const mc_outer *p = q->p;
-    mc_vec sum[ROWS][2];
+    mc_vec sum[ROWS][MC_VECTORS];
     MC_UNROLL
     for (int i = 0; i < block; i++) {
         MC_UNROLL
@@ -247,7 +311,7 @@ static inline __attribute__((always_inline)) void outer_block(const outer_place 
     for (int64_t r = 0; r < q->count; r++) {
         const float *x = packed ? q->packed + r * ROWS : xs[r] + x_offset;
         const float *d = ds[r] + d_offset;
-        mc_vec line[2];
+        mc_vec line[MC_VECTORS];
         MC_UNROLL
         for (int v = 0; v < vectors; v++) {
             line[v] = whole ? *(const mc_vec *)(d + v * LANES)
@@ -262,37 +326,85 @@ static inline __attribute__((always_inline)) void outer_block(const outer_place 
             }
         }
     }
-    MC_UNROLL
-    for (int i = 0; i < block; i++) {
-        if (i <= last) {
-            float *w = p->w + (q->k + i) * p->w_stride + q->j;
+    if (whole && q->rows == block) {
+        float *w = p->w + q->k * p->w_stride + q->j;
+        MC_UNROLL
+        for (int i = 0; i < block; i++, w += p->w_stride) {
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
-                int64_t left = whole ? LANES : q->n - v * LANES;
-                if (p->accumulate || q->first > 0) {
-                    sum[i][v] += load_up_to(w + v * LANES, left);
+                mc_vec *to = (mc_vec *)(w + v * LANES);
+                if (q->add) {
+                    sum[i][v] += *to;
                 }
-                store_first(w + v * LANES, left, sum[i][v]);
+                *to = sum[i][v];
             }
+        }
+        return;
+    }
+    mc_vec kept[ROWS * MC_VECTORS];
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            kept[i * vectors + v] = sum[i][v];
+        }
+    }
+    finish_outer(q, kept, vectors);
+}
+
+#define OUTER(name, block, vectors, packed, whole)                                                 \
+    static __attribute__((noinline)) void name(const outer_place *q)                               \
+    {                                                                                              \
+        outer_block(q, block, vectors, packed, whole);                                             \
+    }
+OUTER(outer_4, ROWS_4, MC_VECTORS, false, true)
+OUTER(outer_4_packed, ROWS_4, MC_VECTORS, true, true)
+OUTER(outer_2, ROWS, 2, false, true)
+OUTER(outer_2_packed, ROWS, 2, true, true)
+OUTER(outer_2_half, ROWS / 2, 2, false, true)
+OUTER(outer_1, ROWS, 1, false, true)
+OUTER(outer_1_half, ROWS / 2, 1, false, true)
+OUTER(outer_rest, ROWS, 1, false, false)
+OUTER(outer_rest_half, ROWS / 2, 1, false, false)
+
+/* The place's rows of w by four vectors, half of them at a time. */
+static void outer_wide(outer_place q)
+{
+    int64_t rows = q.rows;
+    for (int64_t i = 0; i < rows; i += ROWS_4, q.k += ROWS_4) {
+        q.rows = smaller(ROWS_4, rows - i);
+        if (q.packed != NULL) {
+            outer_4_packed(&q);
+            q.packed += ROWS_4;
+        } else {
+            outer_4(&q);
         }
     }
 }
 
-/* One row of blocks. */
-static inline __attribute__((always_inline)) void outer_row(outer_place q, const int block,
-                                                            const bool packed)
+/* A row of blocks: ROWS rows of w or fewer. */
+static void outer_row(outer_place q)
 {
-    for (; q.j + PANEL <= q.p->n; q.j += PANEL) {
-        outer_block(&q, block, 2, packed, true);
+    bool half = q.rows <= ROWS / 2;
+    int64_t end = q.p->n;
+    for (q.n = 4 * LANES; MC_VECTORS == 4 && q.j + q.n <= end; q.j += q.n) {
+        outer_wide(q);
     }
-    q.n = q.p->n - q.j;
-    if (q.n >= LANES) {
-        outer_block(&q, block, 1, packed, true);
+    for (q.n = 2 * LANES; q.j + q.n <= end; q.j += q.n) {
+        if (q.packed != NULL) {
+            outer_2_packed(&q);
+        } else {
+            (half ? outer_2_half : outer_2)(&q);
+        }
+    }
+    if (q.j + LANES <= end) {
+        q.n = LANES;
+        (half ? outer_1_half : outer_1)(&q);
         q.j += LANES;
-        q.n -= LANES;
     }
+    q.n = end - q.j;
     if (q.n > 0) {
-        outer_block(&q, block, 1, packed, false);
+        (half ? outer_rest_half : outer_rest)(&q);
     }
 }
 
@@ -300,22 +412,14 @@ static inline __attribute__((always_inline)) void outer_row(outer_place q, const
 static void outer_part(outer_place q)
 {
     float packed[OUTER_MOST * ROWS];
-    bool pays = q.p->n > 2 * PANEL;
-    q.packed = packed;
-    for (; q.k + 2 * SMALL < q.p->k; q.k += ROWS) {
+    bool pays = q.p->n > PANEL;
+    for (; q.k < q.p->k; q.k += ROWS) {
         q.rows = smaller(ROWS, q.p->k - q.k);
         if (pays) {
             pack_columns(q.p, q.first, q.count, q.k, packed);
-            outer_row(q, ROWS, true);
-        } else {
-            outer_row(q, ROWS, false);
+            q.packed = packed;
         }
-    }
-    q.rows = q.p->k - q.k;
-    if (q.rows > SMALL) {
-        outer_row(q, 2 * SMALL, false);
-    } else if (q.rows > 0) {
-        outer_row(q, SMALL, false);
+        outer_row(q);
     }
 }
 
@@ -323,7 +427,10 @@ void MC_ISA_NAME(outer)(const mc_outer *p)
 {
     /* An empty sum is zero too. */
     for (int64_t r = 0; r == 0 || r < p->count; r += OUTER_MOST) {
-        outer_place all = {.p = p, .first = r, .count = smaller(OUTER_MOST, p->count - r)};
+        outer_place all = {.p = p,
+                           .first = r,
+                           .count = smaller(OUTER_MOST, p->count - r),
+                           .add = p->accumulate || r > 0};
         outer_part(all);
     }
 }

@@ -353,14 +353,17 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *weight, int
     float in[9 * LANES], out[MOST * LANES];
     int64_t columns = backward ? c : o;
     int64_t row_step = backward ? 9 * c : 9, column_step = backward ? 9 : 9 * c;
+    int64_t begin = 0, width = 0; /* of the panel of columns j .. */
     for (int64_t j = 0; j < columns; j += LANES) {
-        int64_t panel = j / (2 * LANES), half = j / LANES % 2;
-        int64_t width = columns - panel * 2 * LANES <= LANES ? LANES : 2 * LANES;
+        if (j == begin + width) {
+            begin = j;
+            width = mc_panel_width(&MC_ISA_NAME(kernels), columns - j);
+        }
         int64_t n = columns - j < LANES ? columns - j : LANES;
         memset(in, 0, sizeof in);
         for (int64_t k = first; k < first + count; k++) {
             const float *from = weight + k * row_step + j * column_step;
-            float *to = u.data + panel * u.row + k * width + half * LANES;
+            float *to = u.data + begin * u.row + k * width + j - begin;
             for (int64_t l = 0; l < n; l++, from += column_step) {
                 for (int t = 0; t < 9; t++) {
                     in[t * LANES + l] = from[backward ? 8 - t : t];

@@ -158,27 +158,29 @@ typedef struct pack_job {
     float *panels;
 } pack_job;
 
-/* One panel: [taps][c] by its outputs or, backward, [taps][o] by its inputs. PACK_ROWS at a time
- * of all taps, which lie together in the weight [o][c][taps]. */
+/* The panels of as many columns as one has at most: [taps][c] by their outputs or, backward,
+ * [taps][o] by their inputs. PACK_ROWS at a time of all taps, which lie together in the weight
+ * [o][c][taps]. */
 enum { PACK_ROWS = 16 };
 
 static void pack_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const pack_job *job = arg;
-    int64_t lanes = job->kernels->lanes, out_step = job->c * job->taps;
+    int64_t out_step = job->c * job->taps, most = job->kernels->lanes * job->kernels->vectors;
     int64_t k = job->backward ? job->o : job->c, n = job->backward ? job->c : job->o;
-    int64_t j = task * 2 * lanes, used = smaller(n - j, 2 * lanes);
-    int64_t width = used <= lanes ? lanes : 2 * lanes;
-    float *to = job->panels + task * mc_panel_stride(job->kernels, job->taps * k);
     mc_matrix b = {job->w, job->backward ? out_step : job->taps,
                    job->backward ? job->taps : out_step};
-    const float *column = job->w + j * b.cols;
-    for (int64_t i = 0; i < k; i += PACK_ROWS) {
-        for (int64_t t = 0; t < job->taps; t++) {
-            b.data = column + i * b.rows + t;
-            job->kernels->pack_panels(smaller(PACK_ROWS, k - i), used, b, 0,
-                                      to + (t * k + i) * width);
+    int64_t end = smaller((task + 1) * most, n);
+    for (int64_t j = task * most, width; j < end; j += width) {
+        width = mc_panel_width(job->kernels, n - j);
+        float *panel = job->panels + j * job->taps * k;
+        for (int64_t i = 0; i < k; i += PACK_ROWS) {
+            for (int64_t t = 0; t < job->taps; t++) {
+                b.data = job->w + j * b.cols + i * b.rows + t;
+                job->kernels->pack_panels(smaller(PACK_ROWS, k - i), smaller(width, n - j), b, 0,
+                                          panel + (t * k + i) * width);
+            }
         }
     }
 }
@@ -187,19 +189,22 @@ void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_
                   bool backward, float *panels)
 {
     pack_job job = {pass->kernels, weight, taps, c, o, backward, panels};
-    mc_pool_run(pass->pool, quotient_up(backward ? c : o, 2 * pass->kernels->lanes), pack_task,
-                &job);
+    mc_pool_run(pass->pool,
+                quotient_up(backward ? c : o, pass->kernels->lanes * pass->kernels->vectors),
+                pack_task, &job);
 }
 
 void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,
                    float *panels)
 {
-    int64_t lanes = kernels->lanes;
-    for (int64_t j = 0; scale != NULL && j < n; j += 2 * lanes) {
-        int64_t width = n - j <= lanes ? lanes : 2 * lanes, used = smaller(width, n - j);
-        float *panel = panels + j / (2 * lanes) * mc_panel_stride(kernels, k);
+    if (scale == NULL) {
+        return;
+    }
+    for (int64_t j = 0, width; j < n; j += width) {
+        width = mc_panel_width(kernels, n - j);
+        float *panel = panels + j * k;
         for (int64_t i = 0; i < k; i++) {
-            for (int64_t l = 0; l < used; l++) {
+            for (int64_t l = 0; l < smaller(width, n - j); l++) {
                 panel[i * width + l] *= scale[j + l];
             }
         }
@@ -318,9 +323,10 @@ static int64_t find_sources(const product_job *job, const axis *y, const axis *x
 /* The columns of cut `which`: whole panels. */
 static void cut_columns(const product_job *job, int64_t which, mc_product *product)
 {
-    int64_t width = 2 * job->conv->pass->kernels->lanes, panels = quotient_up(job->to.c, width);
+    const mc_kernels *kernels = job->conv->pass->kernels;
+    int64_t width = kernels->lanes * kernels->vectors, panels = quotient_up(job->to.c, width);
     int64_t begin = which * panels / job->columns, end = (which + 1) * panels / job->columns;
-    product->panels = job->panels + begin * product->panel_stride;
+    product->panels = job->panels + begin * width * product->panel_rows;
     product->n = smaller(end * width, job->to.c) - begin * width;
     product->y_offset = begin * width;
     product->bias = job->bias != NULL ? job->bias + begin * width : NULL;
@@ -350,9 +356,8 @@ static void product_part(const product_job *job, int64_t task, float *zeros)
                           .x_stride = CHUNK,
                           .tap = table.tap,
                           .accumulate = job->backward && job->conv->accumulate,
+                          .panel_rows = mc_conv_taps(job->conv->node) * job->from.c,
                           .y = table.y};
-    product.panel_stride =
-        mc_panel_stride(pass->kernels, mc_conv_taps(job->conv->node) * job->from.c);
     cut_columns(job, cut, &product);
     pass->kernels->product(&product);
 }
@@ -384,7 +389,7 @@ static void run_product(product_job *job)
     const mc_pass *pass = job->conv->pass;
     job->images = pass->n;
     int64_t tasks = cut_product(job);
-    int64_t panels = quotient_up(job->to.c, 2 * pass->kernels->lanes);
+    int64_t panels = quotient_up(job->to.c, pass->kernels->lanes * pass->kernels->vectors);
     job->columns = tasks >= TASKS ? 1 : smaller(quotient_up(TASKS, tasks), panels);
     mc_pool_run(pass->pool, tasks * job->columns, product_task, job);
 }
@@ -470,10 +475,10 @@ static void framed_task(void *arg, int64_t image, int worker)
                               .x = table.x,
                               .x_stride = CHUNK,
                               .panels = job->panels,
+                              .panel_rows = p->kernel * p->kernel * p->c,
                               .bias = job->bias,
                               .relu = job->conv->relu,
                               .y = table.y};
-        product.panel_stride = mc_panel_stride(pass->kernels, product.taps * product.run);
         pass->kernels->product(&product);
     }
 }

@@ -210,7 +210,7 @@ static void product_task(void *arg, int64_t task, int worker)
                           .run = job->x.c,
                           .n = n,
                           .x = (const float *const *)v_rows,
-                          .panel_stride = job->u.row,
+                          .panel_rows = job->u.row,
                           .y = m_rows};
     for (int64_t f = 0; f < frequencies(&job->w); f++) {
         product.x_offset = f * v.plane;
@@ -234,8 +234,7 @@ static void run_product(const mc_conv_job *conv, product_job *job)
     job->o = conv->node->out.c;
     job->tiles = conv->pass->n * tiles_per_image(&job->w);
     job->block = block_tiles(conv->node, &job->w, job->tiles);
-    job->u =
-        (mc_planes){u, mc_conv_panels(k, columns_of(job)), mc_panel_stride(conv->pass->kernels, k)};
+    job->u = (mc_planes){u, mc_conv_panels(k, columns_of(job)), k};
     if (!ready) {
         mc_pool_run(pool, (k + FILTER_ROWS - 1) / FILTER_ROWS, filter_task, job);
         for (int64_t f = 0; f < frequencies(&job->w); f++) {

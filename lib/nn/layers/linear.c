@@ -125,13 +125,13 @@ static int64_t smaller(int64_t a, int64_t b)
 static void run_block(const linear_job *job, mc_product *product, int64_t row, int64_t column,
                       int64_t n)
 {
-    int64_t begin = column * COLUMNS_BLOCK, panel = 2 * job->pass->kernels->lanes;
+    int64_t begin = column * COLUMNS_BLOCK;
     product->rows = smaller(ROWS_BLOCK, job->n - row * ROWS_BLOCK);
     product->n = smaller(COLUMNS_BLOCK, n - begin);
     product->x = job->x + row * ROWS_BLOCK;
     product->y = job->y + row * ROWS_BLOCK;
     product->y_offset += begin;
-    product->panels += begin / panel * product->panel_stride;
+    product->panels += begin * product->panel_rows;
     job->pass->kernels->product(product);
 }
 
@@ -140,8 +140,7 @@ static void forward_task(void *arg, int64_t task, int worker)
     (void)worker;
     const linear_job *job = arg;
     int64_t column = task % job->column_blocks;
-    mc_product product = {.taps = 1, .run = job->d, .panels = job->panels};
-    product.panel_stride = mc_panel_stride(job->pass->kernels, job->d);
+    mc_product product = {.taps = 1, .run = job->d, .panels = job->panels, .panel_rows = job->d};
     if (job->node->n_params == 2) {
         product.bias = job->pass->theta + job->node->params[1].offset + column * COLUMNS_BLOCK;
     }
@@ -176,9 +175,9 @@ static void input_task(void *arg, int64_t task, int worker)
                           .run = job->o,
                           .tap = &pixel,
                           .panels = job->panels,
+                          .panel_rows = job->pixels * job->o,
                           .accumulate = job->slot->accumulate[0],
                           .y_offset = pixel * c};
-    product.panel_stride = mc_panel_stride(job->pass->kernels, job->pixels * job->o);
     run_block(job, &product, row, column, c);
 }
 

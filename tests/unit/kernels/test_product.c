@@ -11,10 +11,10 @@ static const char *const isas[] = {"baseline", "avx2", "avx512"};
 enum { ISAS = 3 };
 
 /* rows, taps, run, columns */
-static const int64_t shapes[][4] = {{1, 1, 1, 1},     {3, 9, 5, 7},   {4, 1, 200, 16},
-                                    {5, 2, 64, 17},   {12, 3, 9, 32}, {13, 4, 7, 33},
-                                    {29, 1, 500, 50}, {7, 0, 3, 20},  {24, 9, 64, 64}};
-enum { SHAPES = 9 };
+static const int64_t shapes[][4] = {
+    {1, 1, 1, 1},   {3, 9, 5, 7},     {4, 1, 200, 16}, {5, 2, 64, 17},  {12, 3, 9, 32},
+    {13, 4, 7, 33}, {29, 1, 500, 50}, {7, 0, 3, 20},   {24, 9, 64, 64}, {9, 2, 30, 121}};
+enum { SHAPES = 10 };
 
 static const mc_kernels *kernels_of(int which)
 {
@@ -66,7 +66,7 @@ START_TEST(test_product)
         for (int64_t t = 0; t < taps; t++) {
             tap[t] = taps - t; /* backwards, without tap 0 */
         }
-        k->pack_panels(all, n, (mc_matrix){b, n, 1}, mc_panel_stride(k, all), panels);
+        k->pack_panels(all, n, (mc_matrix){b, n, 1}, all, panels);
         mc_product p = {.rows = rows,
                         .taps = taps,
                         .run = run,
@@ -76,7 +76,7 @@ START_TEST(test_product)
                         .x_offset = 1,
                         .tap = tap,
                         .panels = panels,
-                        .panel_stride = mc_panel_stride(k, all),
+                        .panel_rows = all,
                         .bias = bias ? shift : NULL,
                         .accumulate = accumulate,
                         .y = ys,

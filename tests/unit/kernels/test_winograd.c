@@ -63,18 +63,17 @@ static mc_planes planes(float *data, int64_t tiles)
     return (mc_planes){data, tiles * C, C};
 }
 
-/* A row of C transformed kernels in panels, and where kernel j of frequency f is in them. */
+/* A row of C transformed kernels: panels of one row lie behind each other. */
 enum { FILTER_PLANE = (C + 15) / 16 * 16 + 3 };
 
-static mc_planes filters(const job *j, float *data)
+static mc_planes filters(float *data)
 {
-    return (mc_planes){data, FILTER_PLANE, mc_panel_stride(j->k, 1)};
+    return (mc_planes){data, FILTER_PLANE, 1};
 }
 
-static int64_t filter_at(const job *j, int64_t f, int64_t i)
+static int64_t filter_at(int64_t f, int64_t i)
 {
-    int64_t panel = 2 * j->k->lanes;
-    return f * FILTER_PLANE + i / panel * panel + i % panel;
+    return f * FILTER_PLANE + i;
 }
 
 /* Reads x as max(0, x * scale + offset). */
@@ -105,9 +104,9 @@ START_TEST(test_convolution)
     map.x = raw;
     j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles));
     /* Kernels of 1 x C channels, or of C x 1 seen from behind, are one row of panels either way. */
-    j.k->winograd_filter(&j.w, taps, turned ? C : 1, turned ? 1 : C, turned, 0, 1, filters(&j, u));
+    j.k->winograd_filter(&j.w, taps, turned ? C : 1, turned ? 1 : C, turned, 0, 1, filters(u));
     for (int64_t at = 0; at < j.freq * j.tiles * C; at++) {
-        v[at] *= u[filter_at(&j, at / (j.tiles * C), at % C)];
+        v[at] *= u[filter_at(at / (j.tiles * C), at % C)];
     }
     j.k->winograd_output(&j.w, planes(v, j.tiles), C, 0, j.tiles, bias, accumulate, false, y);
     for (int64_t at = 0; at < j.out * C; at++) {
@@ -185,12 +184,11 @@ START_TEST(test_parts)
     float *all = values(j.freq * j.tiles * C, 3), *part = values(j.freq * 2 * C, 4);
     float *u = values(j.freq * PLANE, 5), *u_part = values(j.freq * PLANE, 5);
     mc_map map = {.x = x, .c = C};
-    int64_t row = mc_panel_stride(j.k, C);
     j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(all, j.tiles));
     j.k->winograd_input(&j.w, &map, 1, 2, planes(part, 2));
-    j.k->winograd_filter(&j.w, taps, C, O, false, 0, C, (mc_planes){u, PLANE, row});
-    j.k->winograd_filter(&j.w, taps, C, O, false, 0, 7, (mc_planes){u_part, PLANE, row});
-    j.k->winograd_filter(&j.w, taps, C, O, false, 7, C - 7, (mc_planes){u_part, PLANE, row});
+    j.k->winograd_filter(&j.w, taps, C, O, false, 0, C, (mc_planes){u, PLANE, C});
+    j.k->winograd_filter(&j.w, taps, C, O, false, 0, 7, (mc_planes){u_part, PLANE, C});
+    j.k->winograd_filter(&j.w, taps, C, O, false, 7, C - 7, (mc_planes){u_part, PLANE, C});
     for (int64_t f = 0; f < j.freq; f++) {
         ck_assert_mem_eq(part + f * 2 * C, all + (f * j.tiles + 1) * C, 2 * C * sizeof(float));
     }
