@@ -117,7 +117,7 @@ static void centre_chunk(void *arg, int64_t chunk, int worker)
         one[i] = 1.0f;
     }
     job->kernels->affine(x, rows, c, one, minus, false, out);
-    job->kernels->moments(x, rows, c, shift, rest, square);
+    job->kernels->moments(x, rows, c, c, shift, rest, square);
     for (int64_t i = 0; i < c; i++) {
         mean[i] = (double)shift[i] + rest[i] / (double)rows;
         square[i] -= rest[i] * rest[i] / (double)rows;

@@ -54,6 +54,128 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 #endif
 }
 
+/* a0 b0 a1 b1 ... of the lower or the upper half of both. */
+#if MC_LANES == 16
+#    define MC_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#    define MC_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif MC_LANES == 8
+#    define MC_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#    define MC_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#    define MC_LOW 0, 4, 1, 5
+#    define MC_HIGH 2, 6, 3, 7
+#endif
+static inline mc_vec mc_interleave_low(mc_vec a, mc_vec b)
+{
+    return __builtin_shufflevector(a, b, MC_LOW);
+}
+static inline mc_vec mc_interleave_high(mc_vec a, mc_vec b)
+{
+    return __builtin_shufflevector(a, b, MC_HIGH);
+}
+
+/* Which lanes of a vector are there: the first n, or all where n is more, or none. */
+#if defined(__AVX512F__)
+typedef __mmask16 mc_mask;
+static inline mc_mask mc_first(int64_t n)
+{
+    return (mc_mask)(n >= MC_LANES ? 0xffff : n <= 0 ? 0 : (1 << n) - 1);
+}
+#elif defined(__AVX2__)
+typedef __m256i mc_mask;
+static inline mc_mask mc_first(int64_t n)
+{
+    int32_t most = n >= MC_LANES ? MC_LANES : n <= 0 ? 0 : (int32_t)n;
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(most), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#else
+typedef int64_t mc_mask;
+static inline mc_mask mc_first(int64_t n)
+{
+    return n >= MC_LANES ? MC_LANES : n <= 0 ? 0 : n;
+}
+#endif
+
+/* Lanes that are there from memory, zeros for the others; memory of those is not touched. */
+static inline mc_vec mc_load_masked(const float *p, mc_mask mask)
+{
+#if defined(__AVX512F__)
+    return (mc_vec)_mm512_maskz_loadu_ps(mask, p);
+#elif defined(__AVX2__)
+    return (mc_vec)_mm256_maskload_ps(p, mask);
+#else
+    if (mask == MC_LANES) {
+        return *(const mc_vec *)p;
+    }
+    float values[MC_LANES] = {0.0f};
+    for (int64_t i = 0; i < mask; i++) {
+        values[i] = p[i];
+    }
+    return *(const mc_vec *)values;
+#endif
+}
+
+static inline void mc_store_masked(float *p, mc_mask mask, mc_vec v)
+{
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(p, mask, (__m512)v);
+#elif defined(__AVX2__)
+    _mm256_maskstore_ps(p, mask, (__m256)v);
+#else
+    if (mask == MC_LANES) {
+        *(mc_vec *)p = v;
+        return;
+    }
+    for (int64_t i = 0; i < mask; i++) {
+        p[i] = v[i];
+    }
+#endif
+}
+
+/* v where lanes are there, zeros elsewhere. */
+static inline mc_vec mc_keep(mc_mask mask, mc_vec v)
+{
+#if defined(__AVX512F__)
+    return (mc_vec)_mm512_maskz_mov_ps(mask, (__m512)v);
+#elif defined(__AVX2__)
+    return (mc_vec)_mm256_and_ps(_mm256_castsi256_ps(mask), (__m256)v);
+#else
+    for (int64_t i = mask; i < MC_LANES; i++) {
+        v[i] = 0.0f;
+    }
+    return v;
+#endif
+}
+
+static inline mc_vec mc_load(const float *p, int64_t n)
+{
+    return n >= MC_LANES ? *(const mc_vec *)p : mc_load_masked(p, mc_first(n));
+}
+
+static inline void mc_store(float *p, int64_t n, mc_vec v)
+{
+    if (n >= MC_LANES) {
+        *(mc_vec *)p = v;
+    } else {
+        mc_store_masked(p, mc_first(n), v);
+    }
+}
+
+/* For arrays of vectors in memory: the type itself promises no alignment. */
+#define MC_ALIGNED _Alignas(64)
+
+/* v where x > 0, zeros elsewhere. */
+static inline mc_vec mc_where_positive(mc_vec x, mc_vec v)
+{
+#if defined(__AVX512F__)
+    return (mc_vec)_mm512_maskz_mov_ps(
+        _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_GT_OQ), (__m512)v);
+#else
+    typedef int32_t bits __attribute__((vector_size(MC_LANES * sizeof(int32_t))));
+    return (mc_vec)((bits)(x > 0.0f) & (bits)v);
+#endif
+}
+
 /* Before a loop of few iterations that has to vanish. */
 #define MC_UNROLL _Pragma("GCC unroll 16")
 
@@ -68,23 +190,23 @@ void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t 
                                  int64_t tiles, mc_planes v);
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
                                      int64_t count, int64_t first, int64_t tiles, mc_planes d);
-void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
-                                  int64_t tiles, const float *bias, bool accumulate, bool relu,
-                                  float *y);
-void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,
-                                  bool backward, int64_t first, int64_t count, mc_planes u);
-void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const float *du, int64_t c, int64_t o,
-                                       int64_t first, int64_t count, int64_t groups,
-                                       bool accumulate, float *grad);
-void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
-                          double *square);
+void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
+                                  int64_t first, int64_t tiles, const float *bias, bool accumulate,
+                                  bool relu, float *y);
+void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u,
+                                  int64_t u_row);
+void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const mc_filter *k, mc_planes du,
+                                       int64_t groups, int64_t group_step, bool accumulate,
+                                       float *grad);
+void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, int64_t step, const float *shift,
+                          double *sum, double *square);
 void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *scale,
                          const float *offset, bool relu, float *y);
-void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, const float *shift,
-                              double *sum, double *product);
+void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
+                              const float *shift, double *sum, double *product);
 void MC_ISA_NAME(norm_apply)(const mc_map *x, const float *dy, int64_t rows, const float *a,
                              const float *p, const float *q, bool accumulate, float *dx);
-void MC_ISA_NAME(add)(const float *a, const float *b, int64_t n, bool relu, float *y);
+void MC_ISA_NAME(add)(const mc_map *a, const mc_map *b, int64_t rows, bool relu, float *y);
 void MC_ISA_NAME(pass_back)(const float *y, const float *dy, int64_t n, bool accumulate, float *dx);
 void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, float *y);
 void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c, bool accumulate,

@@ -102,6 +102,15 @@ typedef struct mc_planes {
     int64_t plane, row;
 } mc_planes;
 
+/* Kernels (row, column) of a product: inputs row .. row + rows - 1 by outputs column .. column +
+ * columns - 1 of weight [o][c][3][3] or, backward, the other way round and turned by a half. */
+typedef struct mc_filter {
+    const float *weight;
+    int64_t c; /* inputs */
+    bool backward;
+    int64_t row, rows, column, columns;
+} mc_filter;
+
 /* Fills in everything from the extents; `h` to `oh` by a 3x3 kernel at stride 1. */
 mc_winograd mc_winograd_of(int64_t h, int64_t w, int64_t oh, int64_t ow, int64_t padding);
 
@@ -118,40 +127,39 @@ struct mc_kernels {
     void (*outer)(const mc_outer *p);
 
     /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c], the first `count`
-     * channels of cotangents dy [images][oh][ow][c], and products m to y [images][oh][ow][c] (plus
-     * bias [c] unless NULL; added to y if accumulate; then rectified if relu). */
+     * channels of cotangents dy [images][oh][ow][c], and products m to those of y [images][oh][ow]
+     * [c] (plus bias unless NULL; added to y if accumulate; then rectified if relu). */
     void (*winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first, int64_t tiles,
                            mc_planes v);
     void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t count,
                                int64_t first, int64_t tiles, mc_planes d);
-    void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t first,
-                            int64_t tiles, const float *bias, bool accumulate, bool relu, float *y);
-    /* Kernels weight [o][c][3][3] to panels u of [c][o]; backward: turned by a half, of [o][c].
-     * Only rows first .. first+count-1 of the panels. */
-    void (*winograd_filter)(const mc_winograd *w, const float *weight, int64_t c, int64_t o,
-                            bool backward, int64_t first, int64_t count, mc_planes u);
-    /* Gradients du [groups][freq][c][o], summed over the groups in order, to grad [o][c][3][3]
-     * (added if accumulate). Only inputs first .. first+count-1. */
-    void (*winograd_filter_back)(const mc_winograd *w, const float *du, int64_t c, int64_t o,
-                                 int64_t first, int64_t count, int64_t groups, bool accumulate,
-                                 float *grad);
+    void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
+                            int64_t first, int64_t tiles, const float *bias, bool accumulate,
+                            bool relu, float *y);
+    /* Kernels to panels u of k->columns columns, from row u_row of the panels on. */
+    void (*winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u, int64_t u_row);
+    /* Gradients du [groups][freq][k->rows][k->columns], `group_step` floats from group to group and
+     * summed over them in order, to their place in grad [o][c][3][3] (added if accumulate). */
+    void (*winograd_filter_back)(const mc_winograd *w, const mc_filter *k, mc_planes du,
+                                 int64_t groups, int64_t group_step, bool accumulate, float *grad);
 
-    /* sum[c] += sum of (x - shift[c]), square[c] += sum of (x - shift[c])^2 over x [rows][c]. */
-    void (*moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
-                    double *square);
+    /* sum[c] += sum of (x - shift[c]), square[c] += sum of (x - shift[c])^2 over x [rows][c], rows
+     * `step` floats apart. */
+    void (*moments)(const float *x, int64_t rows, int64_t c, int64_t step, const float *shift,
+                    double *sum, double *square);
     /* y = x * scale[c] + offset[c], then max(0, y) if relu; y may be x. */
     void (*affine)(const float *x, int64_t rows, int64_t c, const float *scale, const float *offset,
                    bool relu, float *y);
-    /* With g = dy, masked to where the map x is positive if it rectifies:
-     * sum[c] += sum g, product[c] += sum g * (x->x - shift[c]). */
-    void (*norm_reduce)(const mc_map *x, const float *dy, int64_t rows, const float *shift,
-                        double *sum, double *product);
+    /* With g = dy, masked to where the map x is positive if it rectifies, over the first `count`
+     * channels: sum[c] += sum g, product[c] += sum g * (x->x - shift[c]). */
+    void (*norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
+                        const float *shift, double *sum, double *product);
     /* dx = (accumulate ? dx : 0) + g * a[c] + x->x * p[c] + q[c]; dx may be dy. */
     void (*norm_apply)(const mc_map *x, const float *dy, int64_t rows, const float *a,
                        const float *p, const float *q, bool accumulate, float *dx);
 
-    /* Elementwise over n values; y = a + b or y = a (b NULL), rectified if relu. */
-    void (*add)(const float *a, const float *b, int64_t n, bool relu, float *y);
+    /* y [rows][c] = a + b as the maps show them, or y = a (b NULL), rectified if relu. */
+    void (*add)(const mc_map *a, const mc_map *b, int64_t rows, bool relu, float *y);
     /* dx = (accumulate ? dx : 0) + dy, masked to y > 0 where y is not NULL. */
     void (*pass_back)(const float *y, const float *dy, int64_t n, bool accumulate, float *dx);
 

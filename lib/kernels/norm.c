@@ -7,148 +7,187 @@
  * the double part the accuracy over any number of rows.
  */
 #include "kernels/isa.h"
+#include <math.h>
 
-enum { BLOCK = 32, LANES = 16 };
+enum { BLOCK = 32, LANES = MC_LANES, GROUP = 4 };
 
 static inline int64_t smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* One block of rows and up to LANES channels; the full width has a constant trip count, so that
- * the accumulators stay in registers. */
-static inline void moments_block(const float *restrict x, int64_t rows, int64_t c, int64_t width,
-                                 const float *restrict shift, double *restrict sum,
-                                 double *restrict square)
+/* sum[n] += v, in double. */
+static inline void add_to(double *sum, mc_vec v, int64_t n)
 {
-    float s[LANES] = {0}, q[LANES] = {0};
-    if (width == LANES) {
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t i = 0; i < LANES; i++) {
-                float d = x[r * c + i] - shift[i];
-                s[i] += d;
-                q[i] += d * d;
-            }
-        }
-    } else {
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t i = 0; i < width; i++) {
-                float d = x[r * c + i] - shift[i];
-                s[i] += d;
-                q[i] += d * d;
-            }
-        }
-    }
-    for (int64_t i = 0; i < width; i++) {
-        sum[i] += (double)s[i];
-        square[i] += (double)q[i];
+    for (int64_t i = 0; i < smaller(n, LANES); i++) {
+        sum[i] += (double)v[i];
     }
 }
 
-void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, const float *shift, double *sum,
-                          double *square)
+/* One block of rows by `vectors` of channels, a row's neighbours in memory together; the last
+ * vector may hold fewer channels than lanes. */
+static inline __attribute__((always_inline)) void moments_block(const float *x, int64_t rows,
+                                                                int64_t step, const int vectors,
+                                                                int64_t width, const float *shift,
+                                                                double *sum, double *square)
+{
+    mc_vec s[GROUP], q[GROUP], first[GROUP];
+    mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        s[v] = q[v] = (mc_vec){0.0f};
+        first[v] = mc_load_masked(shift + v * LANES, v < vectors - 1 ? whole : last);
+    }
+    for (int64_t r = 0; r < rows; r++, x += step) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            mc_vec d = mc_load_masked(x + v * LANES, v < vectors - 1 ? whole : last) - first[v];
+            s[v] += d;
+            q[v] += d * d;
+        }
+    }
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        add_to(sum + v * LANES, s[v], width - v * LANES);
+        add_to(square + v * LANES, q[v], width - v * LANES);
+    }
+}
+
+void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, int64_t step, const float *shift,
+                          double *sum, double *square)
 {
     for (int64_t r = 0; r < rows; r += BLOCK) {
-        for (int64_t i = 0; i < c; i += LANES) {
-            moments_block(x + r * c + i, smaller(BLOCK, rows - r), c, smaller(LANES, c - i),
-                          shift + i, sum + i, square + i);
+        int64_t block = smaller(BLOCK, rows - r), i = 0;
+        for (; c - i >= GROUP * LANES; i += GROUP * LANES) {
+            moments_block(x + r * step + i, block, step, GROUP, GROUP * LANES, shift + i, sum + i,
+                          square + i);
+        }
+        for (; i < c; i += LANES) {
+            moments_block(x + r * step + i, block, step, 1, c - i, shift + i, sum + i, square + i);
         }
     }
 }
 
-void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *restrict scale,
-                         const float *restrict offset, bool relu, float *y)
+void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *scale,
+                         const float *offset, bool relu, float *y)
 {
-    /* y may be x: no restrict on either, each element is read before it is written. */
+    /* y may be x: each element is read before it is written. */
+    const mc_vec floor = (mc_vec){0.0f} - (relu ? 0.0f : INFINITY);
     for (int64_t r = 0; r < rows; r++, x += c, y += c) {
-        if (relu) {
-            MC_INDEPENDENT
-            for (int64_t i = 0; i < c; i++) {
-                float v = x[i] * scale[i] + offset[i];
-                y[i] = v < 0.0f ? 0.0f : v; /* NaN stays NaN */
-            }
-        } else {
-            MC_INDEPENDENT
-            for (int64_t i = 0; i < c; i++) {
-                y[i] = x[i] * scale[i] + offset[i];
-            }
-        }
-    }
-}
-
-/* Likewise for g = dy masked to x * scale + offset > 0, unless scale is NULL. `rows`, `c`, `width`
- * as above; the two full widths have loops of their own, free of tests inside. */
-static inline void reduce_block(const float *restrict x, const float *restrict dy, int64_t rows,
-                                int64_t c, int64_t width, const float *restrict shift,
-                                const float *restrict scale, const float *restrict offset,
-                                double *restrict sum, double *restrict product)
-{
-    float s[LANES] = {0}, p[LANES] = {0};
-    if (width == LANES && scale != NULL) {
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t i = 0; i < LANES; i++) {
-                float v = x[r * c + i];
-                float g = v * scale[i] + offset[i] > 0.0f ? dy[r * c + i] : 0.0f;
-                s[i] += g;
-                p[i] += g * (v - shift[i]);
-            }
-        }
-    } else if (width == LANES) {
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t i = 0; i < LANES; i++) {
-                s[i] += dy[r * c + i];
-                p[i] += dy[r * c + i] * (x[r * c + i] - shift[i]);
-            }
-        }
-    } else {
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t i = 0; i < width; i++) {
-                float v = x[r * c + i];
-                bool passes = scale == NULL || v * scale[i] + offset[i] > 0.0f;
-                float g = passes ? dy[r * c + i] : 0.0f;
-                s[i] += g;
-                p[i] += g * (v - shift[i]);
-            }
-        }
-    }
-    for (int64_t i = 0; i < width; i++) {
-        sum[i] += (double)s[i];
-        product[i] += (double)p[i];
-    }
-}
-
-void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, const float *shift,
-                              double *sum, double *product)
-{
-    int64_t c = x->c;
-    const float *scale = x->relu ? x->scale : NULL;
-    for (int64_t r = 0; r < rows; r += BLOCK) {
         for (int64_t i = 0; i < c; i += LANES) {
-            int64_t at = r * c + i;
-            reduce_block(x->x + at, dy + at, smaller(BLOCK, rows - r), c, smaller(LANES, c - i),
-                         shift + i, scale != NULL ? scale + i : NULL, x->offset + i, sum + i,
+            mc_mask mask = mc_first(c - i);
+            mc_vec v = mc_load_masked(x + i, mask) * mc_load_masked(scale + i, mask) +
+                       mc_load_masked(offset + i, mask);
+            mc_store_masked(y + i, mask, mc_max(floor, v)); /* NaN stays NaN */
+        }
+    }
+}
+
+/* dy where the map is positive; all of it where the map does not rectify. */
+static inline __attribute__((always_inline)) mc_vec masked(bool relu, mc_vec x, mc_vec scale,
+                                                           mc_vec offset, mc_vec dy)
+{
+    return relu ? mc_where_positive(x * scale + offset, dy) : dy;
+}
+
+/* As moments_block(), of g = dy masked by the map. */
+static inline __attribute__((always_inline)) void
+reduce_block(const mc_map *map, int64_t at, const float *dy, int64_t rows, const int vectors,
+             int64_t width, bool relu, const float *shift, double *sum, double *product)
+{
+    mc_vec s[GROUP], p[GROUP], first[GROUP], scale[GROUP], offset[GROUP];
+    mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
+    const float *x = map->x + at;
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        mc_mask mask = v < vectors - 1 ? whole : last;
+        s[v] = p[v] = scale[v] = offset[v] = (mc_vec){0.0f};
+        first[v] = mc_load_masked(shift + v * LANES, mask);
+        if (relu) {
+            scale[v] = mc_load_masked(map->scale + at % map->c + v * LANES, mask);
+            offset[v] = mc_load_masked(map->offset + at % map->c + v * LANES, mask);
+        }
+    }
+    dy += at;
+    for (int64_t r = 0; r < rows; r++, x += map->c, dy += map->c) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            mc_mask mask = v < vectors - 1 ? whole : last;
+            mc_vec value = mc_load_masked(x + v * LANES, mask);
+            mc_vec g =
+                masked(relu, value, scale[v], offset[v], mc_load_masked(dy + v * LANES, mask));
+            s[v] += g;
+            p[v] += g * (value - first[v]);
+        }
+    }
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        add_to(sum + v * LANES, s[v], width - v * LANES);
+        add_to(product + v * LANES, p[v], width - v * LANES);
+    }
+}
+
+static inline __attribute__((always_inline)) void reduce(const mc_map *map, const float *dy,
+                                                         int64_t rows, int64_t count, bool relu,
+                                                         const float *shift, double *sum,
+                                                         double *product)
+{
+    for (int64_t r = 0; r < rows; r += BLOCK) {
+        int64_t block = smaller(BLOCK, rows - r), i = 0, at = r * map->c;
+        for (; count - i >= GROUP * LANES; i += GROUP * LANES) {
+            reduce_block(map, at + i, dy, block, GROUP, GROUP * LANES, relu, shift + i, sum + i,
+                         product + i);
+        }
+        for (; i < count; i += LANES) {
+            reduce_block(map, at + i, dy, block, 1, count - i, relu, shift + i, sum + i,
                          product + i);
         }
     }
 }
 
-void MC_ISA_NAME(norm_apply)(const mc_map *map, const float *dy, int64_t rows,
-                             const float *restrict a, const float *restrict p,
-                             const float *restrict q, bool accumulate, float *dx)
+void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
+                              const float *shift, double *sum, double *product)
+{
+    if (x->relu) {
+        reduce(x, dy, rows, count, true, shift, sum, product);
+    } else {
+        reduce(x, dy, rows, count, false, shift, sum, product);
+    }
+}
+
+static inline __attribute__((always_inline)) void apply(const mc_map *map, const float *dy,
+                                                        int64_t rows, bool relu, const float *a,
+                                                        const float *p, const float *q,
+                                                        bool accumulate, float *dx)
 {
     int64_t c = map->c;
-    const float *restrict scale = map->scale, *restrict offset = map->offset;
-    bool masked = map->relu;
-    /* dx may be dy: no restrict on either, each element is read before it is written. */
+    /* dx may be dy: each element is read before it is written. */
     for (int64_t at = 0; at < rows * c; at += c) {
-        const float *x = map->x + at;
-        MC_INDEPENDENT
-        for (int64_t i = 0; i < c; i++) {
-            float v = x[i];
-            float g = !masked || v * scale[i] + offset[i] > 0.0f ? dy[at + i] : 0.0f;
-            float d = g * a[i] + v * p[i] + q[i];
-            dx[at + i] = accumulate ? dx[at + i] + d : d;
+        for (int64_t i = 0; i < c; i += LANES) {
+            mc_mask mask = mc_first(c - i);
+            mc_vec x = mc_load_masked(map->x + at + i, mask), scale = x, offset = x;
+            if (relu) {
+                scale = mc_load_masked(map->scale + i, mask);
+                offset = mc_load_masked(map->offset + i, mask);
+            }
+            mc_vec g = masked(relu, x, scale, offset, mc_load_masked(dy + at + i, mask));
+            mc_vec d = g * mc_load_masked(a + i, mask) + x * mc_load_masked(p + i, mask) +
+                       mc_load_masked(q + i, mask);
+            if (accumulate) {
+                d += mc_load_masked(dx + at + i, mask);
+            }
+            mc_store_masked(dx + at + i, mask, d);
         }
+    }
+}
+
+void MC_ISA_NAME(norm_apply)(const mc_map *map, const float *dy, int64_t rows, const float *a,
+                             const float *p, const float *q, bool accumulate, float *dx)
+{
+    if (map->relu) {
+        apply(map, dy, rows, true, a, p, q, accumulate, dx);
+    } else {
+        apply(map, dy, rows, false, a, p, q, accumulate, dx);
     }
 }
 

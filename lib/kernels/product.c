@@ -30,32 +30,6 @@ static inline int panel_vectors(int64_t n, int64_t j)
     return vectors >= MC_VECTORS ? MC_VECTORS : vectors >= 2 ? 2 : 1;
 }
 
-/* The first n <= LANES floats at p, zeros behind. */
-static inline mc_vec load_first(const float *p, int64_t n)
-{
-    float values[LANES] = {0.0f};
-    for (int64_t i = 0; i < n; i++) {
-        values[i] = p[i];
-    }
-    return *(const mc_vec *)values;
-}
-
-static inline void store_first(float *p, int64_t n, mc_vec v)
-{
-    if (n >= LANES) {
-        *(mc_vec *)p = v;
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) {
-        p[i] = v[i];
-    }
-}
-
-static inline mc_vec load_up_to(const float *p, int64_t n)
-{
-    return n >= LANES ? *(const mc_vec *)p : n > 0 ? load_first(p, n) : (mc_vec){0.0f};
-}
-
 /* ---- packing ----------------------------------------------------------------------------------
  */
 
@@ -101,15 +75,15 @@ static __attribute__((noinline)) void finish_block(const part *q, const mc_vec *
             float *y = p->y[row + i] + p->y_offset + column;
             mc_vec value = *sum;
             if (q->first && p->bias != NULL) {
-                value += load_up_to(p->bias + column, left);
+                value += mc_load(p->bias + column, left);
             }
             if (!q->first || p->accumulate) {
-                value += load_up_to(y, left);
+                value += mc_load(y, left);
             }
             if (q->last && p->relu) {
                 value = mc_max((mc_vec){0.0f}, value);
             }
-            store_first(y, left, value);
+            mc_store(y, left, value);
         }
     }
 }
@@ -168,7 +142,7 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
         return;
     }
     /* What takes tests goes through memory, lest the loop above lose registers to it. */
-    mc_vec kept[ROWS * MC_VECTORS];
+    MC_ALIGNED mc_vec kept[ROWS * MC_VECTORS];
     MC_UNROLL
     for (int i = 0; i < block; i++) {
         MC_UNROLL
@@ -286,9 +260,9 @@ static __attribute__((noinline)) void finish_outer(const outer_place *q, const m
             int64_t left = q->n - v * LANES;
             mc_vec value = *sum;
             if (q->add) {
-                value += load_up_to(w + v * LANES, left);
+                value += mc_load(w + v * LANES, left);
             }
-            store_first(w + v * LANES, left, value);
+            mc_store(w + v * LANES, left, value);
         }
     }
 }
@@ -314,8 +288,8 @@ static inline __attribute__((always_inline)) void outer_block(const outer_place 
         mc_vec line[MC_VECTORS];
         MC_UNROLL
         for (int v = 0; v < vectors; v++) {
-            line[v] = whole ? *(const mc_vec *)(d + v * LANES)
-                            : load_up_to(d + v * LANES, q->n - v * LANES);
+            line[v] =
+                whole ? *(const mc_vec *)(d + v * LANES) : mc_load(d + v * LANES, q->n - v * LANES);
         }
         MC_UNROLL
         for (int i = 0; i < block; i++) {
@@ -341,7 +315,7 @@ static inline __attribute__((always_inline)) void outer_block(const outer_place 
         }
         return;
     }
-    mc_vec kept[ROWS * MC_VECTORS];
+    MC_ALIGNED mc_vec kept[ROWS * MC_VECTORS];
     MC_UNROLL
     for (int i = 0; i < block; i++) {
         MC_UNROLL
@@ -411,7 +385,7 @@ static void outer_row(outer_place q)
 /* All of w from the place's rows of x and d. */
 static void outer_part(outer_place q)
 {
-    float packed[OUTER_MOST * ROWS];
+    MC_ALIGNED float packed[OUTER_MOST * ROWS];
     bool pays = q.p->n > PANEL;
     for (; q.k < q.p->k; q.k += ROWS) {
         q.rows = smaller(ROWS, q.p->k - q.k);

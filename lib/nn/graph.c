@@ -243,7 +243,10 @@ static void append(modeconn_graph *graph, const mc_node *made)
     for (int32_t k = 0; k < made->n_inputs; k++) {
         mc_node *input = &graph->nodes[made->inputs[k]];
         input->n_readers++;
-        input->last_reader = node;
+        if (input->last_reader != node) {
+            input->reader_before = input->last_reader;
+            input->last_reader = node;
+        }
     }
     if (made->n_params > 0) {
         *find_named(graph->nodes, graph->named, graph->capacity, made->name) = node;

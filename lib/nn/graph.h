@@ -47,8 +47,9 @@ typedef struct mc_node {
     char *settings;
     int32_t inputs[MC_NODE_INPUTS];
     int32_t n_inputs;
-    int32_t n_readers, last_reader; /* inputs of later nodes that this one is; the last's node */
-    mc_shape in, out;               /* `in` of the first input */
+    /* Inputs of later nodes that this one is; the last of those nodes and the one before, or 0. */
+    int32_t n_readers, last_reader, reader_before;
+    mc_shape in, out; /* `in` of the first input */
     mc_tensor_spec params[MC_NODE_TENSORS], stats[MC_NODE_TENSORS];
     int32_t n_params, n_stats;
     /* Geometry of convolution and pooling; batch norm's constants. */
@@ -62,8 +63,11 @@ typedef struct mc_node {
     /* A batch norm that is the only reader of a convolution without bias can be folded into it. */
     int32_t norm; /* the convolution's batch norm, 0: none */
     bool follows; /* the batch norm is such a one */
-    /* A batch norm that one convolution alone reads, which can apply it while reading: */
+    /* A batch norm that one convolution or sum alone reads, which can apply it while reading: */
     bool lazy;
+    /* A sum or batch norm that several read and whose own inputs are kept: with gradients its
+     * output is given up after the forward pass and made again when backward first reads it. */
+    bool again;
 } mc_node;
 
 struct modeconn_graph {
@@ -114,7 +118,8 @@ struct mc_layer_type {
 
     /* Checks the settings and sets out, params, stats (offsets are filled in by the caller). */
     int32_t (*configure)(mc_node *node, const modeconn_options *options);
-    /* Floats per worker, and shared by the workers, that a pass over n samples needs. */
+    /* Floats per worker, and shared by the workers, that a pass over n samples needs; with
+     * gradients, what is prepared has to find room in the shared ones. */
     int64_t (*scratch)(const mc_node *node, int64_t n, bool gradients);
     int64_t (*shared)(const mc_node *node, int64_t n, bool gradients);
     /* Floats of parameters as forward wants them, made from theta. */
@@ -147,7 +152,9 @@ int32_t mc_window_configure(mc_node *node, int64_t kernel, int64_t stride, int64
 
 /* What node i of a pass works on. Two nodes may share memory (plan.c). */
 typedef struct mc_slot {
-    float *out;     /* [n][h][w][c] */
+    float *out;                     /* [n][h][w][c] */
+    float *forward_out, *again_out; /* `out` before and after it is made again; NULL: it is not */
+    bool lost;                      /* it has to be made again before it is read */
     float *d_out;   /* gradient of the loss with respect to out; NULL without gradients */
     float *saved;   /* mc_layer_type.saved floats */
     double *moment; /* batch norm: batch mean [c], biased variance [c] */
@@ -162,6 +169,15 @@ typedef struct mc_prepared {
     bool folded;    /* scaled by the batch norm behind */
 } mc_prepared;
 
+/* Sums over the channels of a batch norm's input or of its gradient that a convolution took part by
+ * part, while it wrote them: parts of rows, in order, which a batch norm adds up in place of a pass
+ * of its own. */
+typedef struct mc_parts {
+    int32_t of; /* the node whose output or gradient it is; 0: nothing is there */
+    int64_t count, capacity, stride; /* stride: doubles of a part */
+    double *data;                    /* of each part: its rows, then two numbers a channel */
+} mc_parts;
+
 /* One forward pass and the memory to pull cotangents back through it. */
 struct mc_pass {
     const modeconn_graph *graph;
@@ -170,6 +186,7 @@ struct mc_pass {
     mc_pool *pool;
     int64_t n, max;
     mc_norm_mode mode;
+    bool making_again;       /* a forward function runs for backward, its moments are known */
     const float *theta;      /* parameters */
     const float *statistics; /* MC_NORM_RUNNING */
     float *grad;             /* [n_theta], set by backward ... */
@@ -184,6 +201,7 @@ struct mc_pass {
     float *shared;
     float *arena;
     double *moments;
+    mc_parts parts;
     /* Called after each node's forward with its output; NULL: nobody looks. */
     void (*visit)(void *user, int32_t node, const float *values, int64_t rows, int64_t channels);
     void *visit_user;
@@ -207,15 +225,29 @@ static inline bool mc_is_folded(const mc_pass *pass, const mc_node *node)
            pass->visit == NULL;
 }
 
-/* Whether batch norm `node` leaves its output to the convolution that reads it: its slot then holds
- * its input, and slot->saved the map. */
+/* Whether batch norm `node` leaves its output to what reads it: its slot then holds its input, and
+ * slot->saved the map. */
 static inline bool mc_is_lazy(const mc_pass *pass, const mc_node *node)
 {
     return node->lazy && !pass->keeps_prepared;
 }
 
-/* batch_norm.c: the running statistics as scale [c] and offset [c] of the node's slot->saved. */
+/* batch_norm.c: input `which` of a node, as a map where that is a batch norm that leaves its output
+ * to the node; that batch norm, or NULL. */
+const mc_node *mc_lazy_input(const mc_pass *pass, const mc_node *node, int which, mc_map *map);
+/* The running statistics as scale [c] and offset [c] of the node's slot->saved. */
 void mc_norm_running(mc_pass *pass, const mc_node *node);
+
+/* What a node's backward reads of activations: its inputs, its own output. */
+static inline bool mc_reads_inputs_back(const mc_node *node)
+{
+    return node->type->keeps_input;
+}
+
+static inline bool mc_reads_output_back(const mc_node *node)
+{
+    return node->type->keeps_output || (node->rectify && !node->type->masks_by_input);
+}
 
 static inline void mc_add_grad(const mc_pass *pass, float *grad, double value)
 {
@@ -227,6 +259,15 @@ static inline int64_t mc_rows(const mc_pass *pass, mc_shape shape)
 {
     return pass->n * shape.h * shape.w;
 }
+
+/* Whether batch norm `node` looks for sums in parts of its input, `node` a convolution. */
+static inline bool mc_norm_follows(const modeconn_graph *graph, const mc_node *node)
+{
+    return node->n_readers == 1 && graph->nodes[node->last_reader].type == &mc_layer_batch_norm;
+}
+
+/* Rows of a part, most of the time more: what their memory is planned by. */
+enum { MC_PART_ROWS = 96 };
 
 /* Whether a convolution's best algorithm for large batches can read through a batch norm. */
 bool mc_conv_reads_maps(const mc_node *node);

@@ -32,6 +32,10 @@ void mc_pass_forward(mc_pass *pass, const float *x, int64_t n, mc_norm_mode mode
     input_job input = {x, pass->slots[0].out, graph->nodes[0].out};
     pass->n = n;
     pass->mode = mode;
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        pass->slots[i].out = pass->slots[i].forward_out;
+        pass->slots[i].lost = pass->slots[i].again_out != NULL;
+    }
     mc_pool_run(pass->pool, n, input_task, &input);
     for (int32_t i = 1; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
@@ -47,6 +51,38 @@ static void set_cotangent(mc_pass *pass, int32_t node, const float *d)
 {
     int64_t size = pass->n * mc_shape_size(pass->graph->nodes[node].out);
     memcpy(pass->slots[node].d_out, d, (size_t)size * sizeof *d);
+}
+
+/* Makes the output of node i again where the plan says so and it has not been: the node that made
+ * it runs once more, for itself and for the ReLU that it does. */
+static void make_again(mc_pass *pass, int32_t i)
+{
+    const modeconn_graph *graph = pass->graph;
+    if (!pass->slots[i].lost) {
+        return;
+    }
+    while (graph->nodes[i].forwarded) {
+        i = graph->nodes[i].inputs[0];
+    }
+    const mc_node *node = &graph->nodes[i];
+    mc_slot *own = &pass->slots[i], *relu = node->rectify ? &pass->slots[node->last_reader] : own;
+    own->out = relu->out = own->again_out;
+    own->lost = relu->lost = false;
+    pass->making_again = true;
+    node->type->forward(pass, node);
+    pass->making_again = false;
+}
+
+static void backward_node(mc_pass *pass, int32_t i)
+{
+    const mc_node *node = &pass->graph->nodes[i];
+    if (mc_reads_output_back(node)) {
+        make_again(pass, i);
+    }
+    for (int32_t k = 0; k < node->n_inputs && mc_reads_inputs_back(node); k++) {
+        make_again(pass, node->inputs[k]);
+    }
+    node->type->backward(pass, node);
 }
 
 void mc_pass_backward(mc_pass *pass, const float *d_logits, const float *d_representation)
@@ -65,6 +101,6 @@ void mc_pass_backward(mc_pass *pass, const float *d_logits, const float *d_repre
     /* The output is the last node, so it is the first to write the representation's gradient. */
     pass->slots[graph->output].accumulate[0] = d_representation != NULL;
     for (int32_t i = graph->n_nodes - 1; i > 0; i--) {
-        graph->nodes[i].type->backward(pass, &graph->nodes[i]);
+        backward_node(pass, i);
     }
 }

@@ -19,19 +19,56 @@ static int32_t count_readers(const modeconn_graph *graph, int32_t node, int32_t 
     return graph->nodes[node].n_readers;
 }
 
-/* The batch norm that convolution `conv` alone reads, perhaps through a ReLU done by it, and that
- * alone reads its own input, which stays as it is. */
-static void mark_lazy(modeconn_graph *graph, int32_t conv)
+/* The batch norm that input `which` of `node` is, perhaps through a ReLU done by it, if nobody else
+ * reads it nor its own input, which stays as it is. */
+static void mark_lazy(modeconn_graph *graph, int32_t node, int which)
 {
-    int32_t input = graph->nodes[conv].inputs[0], reader = 0;
+    int32_t input = graph->nodes[node].inputs[which], reader = 0;
+    if (input == mc_representation_node(graph)) {
+        return;
+    }
     if (graph->nodes[input].forwarded && count_readers(graph, input, &reader) == 1) {
         input = graph->nodes[input].inputs[0];
     }
     mc_node *norm = &graph->nodes[input];
-    norm->lazy = norm->type == &mc_layer_batch_norm &&
-                 graph->nodes[conv].inputs[0] != mc_representation_node(graph) &&
+    norm->lazy = norm->type == &mc_layer_batch_norm && input != mc_representation_node(graph) &&
                  count_readers(graph, input, &reader) == 1 &&
                  count_readers(graph, norm->inputs[0], &reader) == 1 && norm->inputs[0] > 0;
+}
+
+/* The node whose output node i's slot holds: a ReLU that was done before it, a lazy batch norm. */
+static int32_t holder(const modeconn_graph *graph, int32_t i)
+{
+    const mc_node *node = &graph->nodes[i];
+    while (node->forwarded || node->lazy) {
+        i = node->inputs[0];
+        node = &graph->nodes[i];
+    }
+    return i;
+}
+
+static int32_t readers_of(const modeconn_graph *graph, int32_t i)
+{
+    const mc_node *node = &graph->nodes[i];
+    bool passed_on = node->n_readers == 1 && graph->nodes[node->last_reader].forwarded;
+    return passed_on ? graph->nodes[node->last_reader].n_readers : node->n_readers;
+}
+
+static void mark_again(modeconn_graph *graph, int32_t i)
+{
+    mc_node *node = &graph->nodes[i];
+    int32_t seen = mc_representation_node(graph);
+    bool passed_on = graph->nodes[node->last_reader].forwarded;
+    bool makes = node->type == &mc_layer_add || (node->type == &mc_layer_batch_norm && !node->lazy);
+    if (!makes || readers_of(graph, i) < 2 || i == seen ||
+        (passed_on && node->last_reader == seen)) {
+        return;
+    }
+    node->again = true;
+    for (int32_t k = 0; k < node->n_inputs; k++) {
+        int32_t input = holder(graph, node->inputs[k]);
+        node->again = node->again && input > 0 && !graph->nodes[input].again;
+    }
 }
 
 void mc_graph_fuse(modeconn_graph *graph)
@@ -54,9 +91,14 @@ void mc_graph_fuse(modeconn_graph *graph)
             node->norm = reader;
             graph->nodes[reader].follows = true;
         }
-        if (mc_conv_reads_maps(node)) {
-            mark_lazy(graph, i);
+        for (int k = 0; k < node->n_inputs; k++) {
+            if (node->type == &mc_layer_add || mc_conv_reads_maps(node)) {
+                mark_lazy(graph, i, k);
+            }
         }
+    }
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        mark_again(graph, i);
     }
 }
 
@@ -68,13 +110,15 @@ typedef struct piece {
     int32_t first, last;
 } piece;
 
-/* What the plan of one pass works on; pieces 2i and 2i + 1 are activation and gradient of node i
- * (size 0: none, or the same as `owner`'s). */
+/* What the plan of one pass works on; pieces PIECES * i and on are activation, gradient and
+ * activation made again of node i (size 0: none, or the same as `owner`'s). */
+enum { OUT, GRADIENT, AGAIN, PIECES };
 typedef struct plan {
     const modeconn_graph *graph;
     bool gradients;
     piece *pieces;
     int32_t *out_owner, *grad_owner; /* per node: node whose piece it uses */
+    bool *held;                      /* per node: others read its gradient after it: a sum's */
 } plan;
 
 static void extend(piece *p, int32_t time)
@@ -88,6 +132,25 @@ static int32_t backward_time(const modeconn_graph *graph, int32_t node)
     return 2 * graph->n_nodes - 1 - node;
 }
 
+static piece *piece_of(const plan *p, int32_t node, int which)
+{
+    return &p->pieces[PIECES * node + which];
+}
+
+/* The activation of `node` is read by the backward function of node `reader`. */
+static void read_back(plan *p, int32_t node, int32_t reader)
+{
+    int32_t owner = p->out_owner[node], time = backward_time(p->graph, reader);
+    piece *own = piece_of(p, owner, OUT), *again = piece_of(p, owner, AGAIN);
+    if (!p->graph->nodes[owner].again) {
+        extend(own, time);
+    } else if (again->size == 0) {
+        *again = (piece){own->size, 0, time, time};
+    } else {
+        extend(again, time);
+    }
+}
+
 static void plan_activations(plan *p, int64_t max)
 {
     const modeconn_graph *graph = p->graph;
@@ -95,25 +158,48 @@ static void plan_activations(plan *p, int64_t max)
         const mc_node *node = &graph->nodes[i];
         bool in_place = node->forwarded || (p->gradients ? node->lazy : node->follows);
         p->out_owner[i] = in_place ? p->out_owner[node->inputs[0]] : i;
-        piece *own = &p->pieces[2 * p->out_owner[i]];
+        piece *own = piece_of(p, p->out_owner[i], OUT);
         if (p->out_owner[i] == i) {
             *own = (piece){max * mc_shape_size(node->out), 0, i, i};
         }
-        if (p->gradients &&
-            (node->type->keeps_output || (node->rectify && !node->type->masks_by_input))) {
-            extend(own, backward_time(graph, i));
+        if (p->gradients && mc_reads_output_back(node)) {
+            read_back(p, i, i);
         }
         for (int32_t k = 0; k < node->n_inputs; k++) {
-            piece *input = &p->pieces[2 * p->out_owner[node->inputs[k]]];
-            extend(input, i);
-            if (p->gradients && node->type->keeps_input) {
-                extend(input, backward_time(graph, i));
+            extend(piece_of(p, p->out_owner[node->inputs[k]], OUT), i);
+            if (p->gradients && mc_reads_inputs_back(node)) {
+                read_back(p, node->inputs[k], i);
             }
         }
     }
+    for (int32_t i = 0; i < graph->n_nodes && p->gradients; i++) {
+        const piece *again = piece_of(p, i, AGAIN);
+        for (int32_t k = 0; again->size > 0 && k < graph->nodes[i].n_inputs; k++) {
+            extend(piece_of(p, p->out_owner[graph->nodes[i].inputs[k]], OUT), again->first);
+        }
+    }
     /* The loss reads logits and representation after the last node. */
-    extend(&p->pieces[2 * p->out_owner[graph->output]], graph->n_nodes);
-    extend(&p->pieces[2 * p->out_owner[mc_representation_node(graph)]], graph->n_nodes);
+    extend(piece_of(p, p->out_owner[graph->output], OUT), graph->n_nodes);
+    extend(piece_of(p, p->out_owner[mc_representation_node(graph)], OUT), graph->n_nodes);
+}
+
+static bool gets_cotangent(const modeconn_graph *graph, int32_t node)
+{
+    return node == graph->output || node == mc_representation_node(graph);
+}
+
+/* Whether node i can have the very gradient of the sum that reads it last. A lazy batch norm only
+ * reads it; others add to it what other readers give, later, so the sum's other input must be a
+ * batch norm that has read it before. */
+static bool shares_with_sum(const modeconn_graph *graph, int32_t i)
+{
+    const mc_node *node = &graph->nodes[i], *sum = &graph->nodes[node->last_reader];
+    if (node->n_readers == 0 || sum->type != &mc_layer_add || sum->inputs[0] == sum->inputs[1] ||
+        gets_cotangent(graph, i)) {
+        return false;
+    }
+    int32_t other = sum->inputs[sum->inputs[0] == i ? 1 : 0];
+    return node->lazy || (graph->nodes[other].lazy && other > node->reader_before);
 }
 
 static void plan_gradients(plan *p, int64_t max)
@@ -122,11 +208,13 @@ static void plan_gradients(plan *p, int64_t max)
     for (int32_t i = graph->n_nodes - 1; i > 0 && p->gradients; i--) {
         const mc_node *node = &graph->nodes[i];
         int32_t reader = 0, readers = count_readers(graph, i, &reader);
+        bool with_sum = shares_with_sum(graph, i);
         /* A node that one in-place layer reads shares that layer's gradient. */
-        bool shares = readers == 1 && i != graph->output && i != mc_representation_node(graph) &&
-                      graph->nodes[reader].type->in_place;
+        bool shares = with_sum || (readers == 1 && !gets_cotangent(graph, i) && !p->held[reader] &&
+                                   graph->nodes[reader].type->in_place);
+        p->held[i] = with_sum && node->lazy;
         p->grad_owner[i] = shares ? p->grad_owner[reader] : i;
-        piece *own = &p->pieces[2 * p->grad_owner[i] + 1];
+        piece *own = piece_of(p, p->grad_owner[i], GRADIENT);
         if (!shares) {
             *own = (piece){max * mc_shape_size(node->out), 0, graph->n_nodes, graph->n_nodes};
             own->first = readers > 0 ? backward_time(graph, reader) : graph->n_nodes;
@@ -134,7 +222,7 @@ static void plan_gradients(plan *p, int64_t max)
         }
         extend(own, backward_time(graph, i));
         /* Cotangents of the loss arrive between forward and backward. */
-        if (i == graph->output || i == mc_representation_node(graph)) {
+        if (gets_cotangent(graph, i)) {
             extend(own, graph->n_nodes);
         }
     }
@@ -193,7 +281,7 @@ static int64_t place(piece **order, int64_t n)
 static int64_t place_all(plan *p, piece **order)
 {
     int64_t n = 0;
-    for (int64_t i = 0; i < 2 * p->graph->n_nodes; i++) {
+    for (int64_t i = 0; i < PIECES * p->graph->n_nodes; i++) {
         if (p->pieces[i].size > 0) {
             p->pieces[i].size = padded(p->pieces[i].size);
             order[n++] = &p->pieces[i];
@@ -228,9 +316,14 @@ static void set_slots(mc_pass *pass, const plan *p, float *saved)
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
         mc_slot *slot = &pass->slots[i];
-        slot->out = pass->arena + p->pieces[2 * p->out_owner[i]].offset;
+        int32_t owner = p->out_owner[i];
+        slot->out = pass->arena + piece_of(p, owner, OUT)->offset;
+        slot->forward_out = slot->out;
+        if (piece_of(p, owner, AGAIN)->size > 0) {
+            slot->again_out = pass->arena + piece_of(p, owner, AGAIN)->offset;
+        }
         if (p->gradients && i > 0) {
-            slot->d_out = pass->arena + p->pieces[2 * p->grad_owner[i] + 1].offset;
+            slot->d_out = pass->arena + piece_of(p, p->grad_owner[i], GRADIENT)->offset;
         }
         if (node->type->saved != NULL) {
             slot->saved = saved;
@@ -261,6 +354,7 @@ void mc_pass_rebound(mc_pass *pass)
 
 typedef struct sizes {
     int64_t saved, scratch, shared, moments;
+    int64_t parts;    /* doubles */
     int64_t prepared; /* of all nodes, where it is kept */
 } sizes;
 
@@ -278,9 +372,11 @@ static sizes measure(const modeconn_graph *graph, int64_t max, bool gradients)
         s.saved += type->saved != NULL ? padded(type->saved(node, max)) : 0;
         s.moments += node->n_stats > 0 ? 2 * node->out.c : 0;
         s.scratch = larger(s.scratch, type->scratch ? type->scratch(node, max, gradients) : 0);
-        int64_t prepared = type->prepared != NULL ? padded(type->prepared(node)) : 0;
-        s.prepared += prepared;
-        s.shared = larger(s.shared, gradients ? prepared : 0);
+        if (mc_norm_follows(graph, node)) {
+            int64_t count = max * node->out.h * node->out.w / MC_PART_ROWS + 1;
+            s.parts = larger(s.parts, count * (2 * node->out.c + 1));
+        }
+        s.prepared += type->prepared != NULL ? padded(type->prepared(node)) : 0;
         s.shared = larger(s.shared, type->shared ? type->shared(node, max, gradients) : 0);
     }
     return s;
@@ -291,6 +387,8 @@ static int32_t allocate(mc_pass *pass, int64_t arena, const sizes *s)
     int workers = mc_pool_size(pass->pool);
     pass->arena = mc_alloc(pass->context, arena + s->saved, sizeof(float));
     pass->moments = mc_alloc(pass->context, s->moments, sizeof(double));
+    pass->parts.data = mc_alloc(pass->context, s->parts, sizeof(double));
+    pass->parts.capacity = s->parts;
     pass->shared = mc_alloc(pass->context, s->shared, sizeof(float));
     int64_t prepared = pass->keeps_prepared ? s->prepared : 0;
     pass->prepared_memory = mc_alloc(pass->context, prepared, sizeof(float));
@@ -298,8 +396,8 @@ static int32_t allocate(mc_pass *pass, int64_t arena, const sizes *s)
     pass->slots = mc_calloc(pass->context, pass->graph->n_nodes, sizeof *pass->slots);
     pass->scratch = mc_calloc(pass->context, workers, sizeof *pass->scratch);
     if (pass->prepared_memory == NULL || pass->prepared == NULL || pass->arena == NULL ||
-        pass->moments == NULL || pass->shared == NULL || pass->slots == NULL ||
-        pass->scratch == NULL) {
+        pass->moments == NULL || pass->parts.data == NULL || pass->shared == NULL ||
+        pass->slots == NULL || pass->scratch == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
     for (int i = 0; i < workers; i++) {
@@ -316,7 +414,7 @@ int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, i
 {
     int64_t n = graph->n_nodes;
     plan p = {.graph = graph, .gradients = gradients};
-    piece **order = mc_alloc(context, 2 * n, sizeof *order);
+    piece **order = mc_alloc(context, PIECES * n, sizeof *order);
     int32_t status = MODECONN_ERROR_MEMORY;
 
     *pass = (mc_pass){.graph = graph,
@@ -325,10 +423,12 @@ int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, i
                       .pool = context->pool,
                       .max = max,
                       .keeps_prepared = !gradients};
-    p.pieces = mc_calloc(context, 2 * n, sizeof *p.pieces);
+    p.pieces = mc_calloc(context, PIECES * n, sizeof *p.pieces);
     p.out_owner = mc_calloc(context, n, sizeof *p.out_owner);
     p.grad_owner = mc_calloc(context, n, sizeof *p.grad_owner);
-    if (order != NULL && p.pieces != NULL && p.out_owner != NULL && p.grad_owner != NULL) {
+    p.held = mc_calloc(context, n, sizeof *p.held);
+    if (p.held != NULL && order != NULL && p.pieces != NULL && p.out_owner != NULL &&
+        p.grad_owner != NULL) {
         plan_activations(&p, max);
         plan_gradients(&p, max);
         int64_t arena = place_all(&p, order);
@@ -342,6 +442,7 @@ int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, i
     mc_free(context, p.pieces);
     mc_free(context, p.out_owner);
     mc_free(context, p.grad_owner);
+    mc_free(context, p.held);
     if (status < 0) {
         mc_pass_free(pass);
     }
@@ -363,6 +464,7 @@ void mc_pass_free(mc_pass *pass)
     mc_free(pass->context, pass->prepared_memory);
     mc_free(pass->context, pass->slots);
     mc_free(pass->context, pass->shared);
+    mc_free(pass->context, pass->parts.data);
     mc_free(pass->context, pass->moments);
     mc_free(pass->context, pass->arena);
     *pass = (mc_pass){0};

@@ -13,68 +13,90 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
     return MODECONN_OK;
 }
 
-enum { CHUNK = 65536 };
+/* Rows of a task: about 64 KB of an activation. */
+static int64_t chunk_rows(int64_t c)
+{
+    return c < 16384 ? 16384 / c : 1;
+}
 
 typedef struct add_job {
     const mc_pass *pass;
-    const float *a, *b, *y, *dy;
+    mc_map a, b;
+    const float *y, *dy;
     float *out;
-    int64_t size;
+    int64_t rows, c, chunk;
     bool relu, accumulate;
 } add_job;
 
-static int64_t size_of_task(const add_job *job, int64_t task)
+static add_job job_of(mc_pass *pass, const mc_node *node)
 {
-    int64_t left = job->size - task * CHUNK;
-    return left < CHUNK ? left : CHUNK;
+    const mc_slot *slot = mc_slot_of(pass, node);
+    add_job job = {.pass = pass, .relu = node->rectify, .c = node->out.c};
+    job.rows = mc_rows(pass, node->out);
+    job.chunk = chunk_rows(job.c);
+    job.y = slot->out;
+    job.dy = slot->d_out;
+    return job;
+}
+
+static void run(mc_pass *pass, mc_task_fn fn, add_job *job)
+{
+    mc_pool_run(pass->pool, (job->rows + job->chunk - 1) / job->chunk, fn, job);
+}
+
+static int64_t rows_of_task(const add_job *job, int64_t task)
+{
+    int64_t left = job->rows - task * job->chunk;
+    return left < job->chunk ? left : job->chunk;
 }
 
 static void forward_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const add_job *job = arg;
-    int64_t at = task * CHUNK;
-    job->pass->kernels->add(job->a + at, job->b + at, size_of_task(job, task), job->relu,
-                            job->out + at);
+    int64_t at = task * job->chunk * job->c;
+    mc_map a = job->a, b = job->b;
+    a.x += at;
+    b.x += at;
+    job->pass->kernels->add(&a, &b, rows_of_task(job, task), job->relu, job->out + at);
 }
 
 static void backward_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const add_job *job = arg;
-    int64_t at = task * CHUNK;
+    int64_t at = task * job->chunk * job->c;
     job->pass->kernels->pass_back(job->relu ? job->y + at : NULL, job->dy + at,
-                                  size_of_task(job, task), job->accumulate, job->out + at);
+                                  rows_of_task(job, task) * job->c, job->accumulate, job->out + at);
 }
 
-static add_job job_of(mc_pass *pass, const mc_node *node)
-{
-    add_job job = {.pass = pass, .relu = node->rectify};
-    const mc_slot *slot = mc_slot_of(pass, node);
-    job.size = pass->n * mc_shape_size(node->out);
-    job.y = slot->out;
-    job.dy = slot->d_out;
-    return job;
-}
-
+/* Batch norms before the sum are applied while it is made. */
 static void forward(mc_pass *pass, const mc_node *node)
 {
     add_job job = job_of(pass, node);
-    job.a = mc_input_slot(pass, node, 0)->out;
-    job.b = mc_input_slot(pass, node, 1)->out;
+    mc_lazy_input(pass, node, 0, &job.a);
+    mc_lazy_input(pass, node, 1, &job.b);
     job.out = mc_slot_of(pass, node)->out;
-    mc_pool_run(pass->pool, (job.size + CHUNK - 1) / CHUNK, forward_task, &job);
+    run(pass, forward_task, &job);
 }
 
+/* Both inputs have the same gradient. Where the plan gives an input the sum's own memory for it, it
+ * is masked there; the others get copies. */
 static void backward(mc_pass *pass, const mc_node *node)
 {
     add_job job = job_of(pass, node);
+    const mc_slot *slot = mc_slot_of(pass, node);
     for (int which = 0; which < 2; which++) {
         job.out = mc_input_slot(pass, node, which)->d_out;
-        job.accumulate = mc_slot_of(pass, node)->accumulate[which];
-        if (job.out != NULL) {
-            mc_pool_run(pass->pool, (job.size + CHUNK - 1) / CHUNK, backward_task, &job);
+        job.accumulate = slot->accumulate[which];
+        if (job.out == slot->d_out) {
+            job.accumulate = false;
         }
+        if (job.out != NULL && (job.out != slot->d_out || job.relu)) {
+            run(pass, backward_task, &job);
+        }
+        /* Masked once is masked. */
+        job.relu = job.relu && job.out != slot->d_out;
     }
 }
 

@@ -124,12 +124,39 @@ static void moments_task(void *arg, int64_t task, int worker)
     double *sums = job->sums + task * 2 * job->c;
     memset(sums, 0, (size_t)(2 * job->c) * sizeof *sums);
     job->pass->kernels->moments(job->x + task * job->chunk * job->c, rows_of_task(job, task),
-                                job->c, job->shift, sums, sums + job->c);
+                                job->c, job->c, job->shift, sums, sums + job->c);
 }
 
-/* Mean and biased variance of the batch, shifted by the first row against cancellation. */
+/* Mean and biased variance from those of the parts: with counts a, b and means ma, mb the squared
+ * deviations add up to Sa + Sb + (mb - ma)^2 a b / (a + b). */
+static void join_parts(const mc_parts *parts, int64_t c, double *mean, double *variance)
+{
+    double count = 0.0;
+    memset(mean, 0, (size_t)c * sizeof *mean);
+    memset(variance, 0, (size_t)c * sizeof *variance);
+    for (int64_t k = 0; k < parts->count; k++) {
+        const double *part = parts->data + k * parts->stride;
+        double rows = part[0], share = rows / (count + rows);
+        for (int64_t i = 0; i < c; i++) {
+            double d = part[1 + i] - mean[i];
+            mean[i] += d * share;
+            variance[i] += part[1 + c + i] + d * d * share * count;
+        }
+        count += rows;
+    }
+    for (int64_t i = 0; i < c; i++) {
+        variance[i] /= count;
+    }
+}
+
+/* Mean and biased variance of the batch, shifted by the first row against cancellation; from the
+ * convolution before, where it has taken them. */
 static void batch_moments(mc_pass *pass, norm_job *job, double *mean, double *variance)
 {
+    if (pass->parts.of > 0 && pass->parts.of == job->node->inputs[0]) {
+        join_parts(&pass->parts, job->c, mean, variance);
+        return;
+    }
     job->shift = job->x;
     add_chunks(job, run_chunks(pass, moments_task, job));
     for (int64_t i = 0; i < job->c; i++) {
@@ -180,16 +207,32 @@ static void forward(mc_pass *pass, const mc_node *node)
     if (mc_is_folded(pass, &pass->graph->nodes[node->inputs[0]])) {
         return;
     }
-    if (pass->mode == MC_NORM_BATCH) {
+    if (pass->mode == MC_NORM_BATCH && !pass->making_again) {
         batch_moments(pass, &job, slot->moment, slot->moment + job.c);
         set_map(pass, node);
-    } else {
+    } else if (pass->mode != MC_NORM_BATCH) {
         mc_norm_running(pass, node);
     }
     if (!mc_is_lazy(pass, node)) {
         job.out = slot->out;
         run_chunks(pass, affine_task, &job);
     }
+}
+
+const mc_node *mc_lazy_input(const mc_pass *pass, const mc_node *node, int which, mc_map *map)
+{
+    const mc_node *input = &pass->graph->nodes[node->inputs[which]];
+    *map = (mc_map){.x = pass->slots[node->inputs[which]].out, .c = input->out.c};
+    if (input->forwarded) {
+        input = &pass->graph->nodes[input->inputs[0]];
+    }
+    if (!mc_is_lazy(pass, input)) {
+        return NULL;
+    }
+    map->scale = pass->slots[input - pass->graph->nodes].saved;
+    map->offset = map->scale + map->c;
+    map->relu = input->rectify;
+    return input;
 }
 
 static mc_map map_at(const norm_job *job, int64_t at)
@@ -206,8 +249,25 @@ static void reduce_task(void *arg, int64_t task, int worker)
     double *sums = job->sums + task * 2 * job->c;
     memset(sums, 0, (size_t)(2 * job->c) * sizeof *sums);
     mc_map x = map_at(job, at);
-    job->pass->kernels->norm_reduce(&x, job->dy + at, rows_of_task(job, task), job->shift, sums,
-                                    sums + job->c);
+    job->pass->kernels->norm_reduce(&x, job->dy + at, rows_of_task(job, task), job->c, job->shift,
+                                    sums, sums + job->c);
+}
+
+/* Both sums to job->sums [2][c]; from the convolution that gave the gradient, where it has taken
+ * them. */
+static void reduce(mc_pass *pass, norm_job *job)
+{
+    const mc_parts *parts = &pass->parts;
+    if (parts->of == 0 || parts->of != job->node - pass->graph->nodes) {
+        add_chunks(job, run_chunks(pass, reduce_task, job));
+        return;
+    }
+    memset(job->sums, 0, (size_t)(2 * job->c) * sizeof *job->sums);
+    for (int64_t k = 0; k < parts->count; k++) {
+        for (int64_t i = 0; i < 2 * job->c; i++) {
+            job->sums[i] += parts->data[k * parts->stride + 1 + i];
+        }
+    }
 }
 
 static void apply_task(void *arg, int64_t task, int worker)
@@ -234,9 +294,9 @@ static void backward(mc_pass *pass, const mc_node *node)
     job.dy = slot->d_out;
     job.out = mc_input_slot(pass, node, 0)->d_out;
     job.accumulate = slot->accumulate[0];
-    /* sum g (x - shift) with the shift of the forward pass: its means are near the batch's. */
+    /* sum g (x - shift), shifted by the first row: the mean is near it. */
     job.shift = job.x;
-    add_chunks(&job, run_chunks(pass, reduce_task, &job));
+    reduce(pass, &job);
     for (int64_t i = 0; i < job.c; i++) {
         double r = 1.0 / sqrt(variance[i] + node->eps);
         double sum = job.sums[i];

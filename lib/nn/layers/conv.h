@@ -22,6 +22,7 @@ typedef struct mc_conv_job {
     const mc_conv_algorithm *algorithm;
     int64_t rows;    /* of the output: n * oh * ow */
     bool accumulate; /* dx is added to */
+    bool in_parts;   /* somebody wants sums of what is written (mc_conv_parts()) */
 } mc_conv_job;
 
 struct mc_conv_algorithm {
@@ -45,8 +46,15 @@ extern const mc_conv_algorithm mc_conv_direct, mc_conv_winograd;
 /* Where the weights are prepared for forward (mc_pass.prepared): `ready` if they still are. */
 float *mc_conv_prepared(const mc_conv_job *job, bool *ready);
 
-/* Where node reads its input through the batch norm before it, that batch norm, else NULL. */
-const mc_node *mc_conv_lazy_input(const mc_pass *pass, const mc_node *node);
+/* For an algorithm that writes y, or dx, in `count` parts of consecutive rows: whether to take the
+ * sums of each by mc_conv_sum_y() or mc_conv_sum_dx() once it is written. */
+bool mc_conv_parts(const mc_conv_job *job, int64_t count, int64_t channels);
+/* Rows first .. first + rows - 1, channels column .. column + columns - 1: of y mean and squared
+ * deviations; of dx, seen as the gradient of job->input, what norm_reduce() sums up. */
+void mc_conv_sum_y(const mc_conv_job *job, int64_t part, int64_t first, int64_t rows,
+                   int64_t column, int64_t columns);
+void mc_conv_sum_dx(const mc_conv_job *job, int64_t part, int64_t first, int64_t rows,
+                    int64_t column, int64_t columns);
 
 /* Multiplies column j of panels [k][n] by scale[j]; nothing to do where it is NULL. */
 void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,

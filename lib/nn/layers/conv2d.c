@@ -69,15 +69,6 @@ bool mc_conv_reads_maps(const mc_node *node)
     return node->type == &mc_layer_conv2d && choose(node, MANY_IMAGES)->reads_maps(node);
 }
 
-const mc_node *mc_conv_lazy_input(const mc_pass *pass, const mc_node *node)
-{
-    const mc_node *input = &pass->graph->nodes[node->inputs[0]];
-    if (input->forwarded) {
-        input = &pass->graph->nodes[input->inputs[0]];
-    }
-    return mc_is_lazy(pass, input) ? input : NULL;
-}
-
 /* A batch shorter than n may call for another algorithm: room for the neediest. */
 static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
 {
@@ -115,22 +106,68 @@ float *mc_conv_prepared(const mc_conv_job *job, bool *ready)
     return prepared->data;
 }
 
+/* ---- sums of what is written ------------------------------------------------------------------
+ */
+
+bool mc_conv_parts(const mc_conv_job *job, int64_t count, int64_t channels)
+{
+    mc_parts *parts = &job->pass->parts;
+    if (!job->in_parts || count * (2 * channels + 1) > parts->capacity) {
+        return false;
+    }
+    parts->count = count;
+    parts->stride = 2 * channels + 1;
+    return true;
+}
+
+void mc_conv_sum_y(const mc_conv_job *job, int64_t part, int64_t first, int64_t rows,
+                   int64_t column, int64_t columns)
+{
+    const mc_parts *parts = &job->pass->parts;
+    int64_t o = job->node->out.c;
+    const float *y = job->y + first * o + column;
+    double *of = parts->data + part * parts->stride, *mean = of + 1 + column, *square = mean + o;
+    memset(mean, 0, (size_t)columns * sizeof *mean);
+    memset(square, 0, (size_t)columns * sizeof *square);
+    /* Shifted by the part's first row against cancellation. */
+    job->pass->kernels->moments(y, rows, columns, o, y, mean, square);
+    for (int64_t i = 0; i < columns; i++) {
+        double d = mean[i] / (double)rows;
+        square[i] -= mean[i] * d;
+        mean[i] = (double)y[i] + d;
+    }
+    if (column == 0) {
+        of[0] = (double)rows;
+    }
+}
+
+void mc_conv_sum_dx(const mc_conv_job *job, int64_t part, int64_t first, int64_t rows,
+                    int64_t column, int64_t columns)
+{
+    const mc_parts *parts = &job->pass->parts;
+    int64_t c = job->node->in.c, at = first * c + column;
+    double *of = parts->data + part * parts->stride, *sum = of + 1 + column, *product = sum + c;
+    mc_map map = {job->input.x + at, job->input.scale + column, job->input.offset + column,
+                  job->input.relu, c};
+    memset(sum, 0, (size_t)columns * sizeof *sum);
+    memset(product, 0, (size_t)columns * sizeof *product);
+    job->pass->kernels->norm_reduce(&map, job->dx + at, rows, columns, job->input.x + column, sum,
+                                    product);
+    if (column == 0) {
+        of[0] = (double)rows;
+    }
+}
+
 /* ---- passes ------------------------------------------------------------------------------------
  */
 
 static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
 {
     const mc_slot *slot = mc_slot_of(pass, node), *input = mc_input_slot(pass, node, 0);
-    const mc_node *norm = mc_conv_lazy_input(pass, node);
     mc_conv_job job = {.pass = pass, .node = node};
+    const mc_node *norm = mc_lazy_input(pass, node, 0, &job.input);
     /* Only the algorithm of large batches can read through a map. */
     job.algorithm = choose(node, norm != NULL ? MANY_IMAGES : pass->n);
-    job.input = (mc_map){.x = input->out, .c = node->in.c};
-    if (norm != NULL) {
-        job.input.scale = mc_slot_of(pass, norm)->saved;
-        job.input.offset = job.input.scale + node->in.c;
-        job.input.relu = norm->rectify;
-    }
     job.x = input->out;
     job.dx = input->d_out;
     job.y = slot->out;
@@ -153,7 +190,10 @@ static void forward(mc_pass *pass, const mc_node *node)
         job.bias = job.scale + node->out.c;
         job.relu = norm->rectify;
     }
+    job.in_parts = pass->mode == MC_NORM_BATCH && mc_norm_follows(pass->graph, node);
+    pass->parts.count = 0;
     job.algorithm->forward(&job);
+    pass->parts.of = pass->parts.count > 0 ? (int32_t)(node - pass->graph->nodes) : 0;
 }
 
 static void backward_bias(const mc_conv_job *job)
@@ -176,7 +216,12 @@ static void backward(mc_pass *pass, const mc_node *node)
         backward_bias(&job);
     }
     if (job.dx != NULL) {
+        mc_map map;
+        const mc_node *norm = mc_lazy_input(pass, node, 0, &map);
+        job.in_parts = norm != NULL;
+        pass->parts.count = 0;
         job.algorithm->backward_input(&job);
+        pass->parts.of = pass->parts.count > 0 ? (int32_t)(norm - pass->graph->nodes) : 0;
     }
 }
 

@@ -139,6 +139,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
     int64_t need = 0;
     if (gradients) {
+        need = prepared(node);
         need = mc_at_least(need, mc_conv_panels(mc_conv_taps(node) * node->out.c, node->in.c));
         /* A shorter batch may have as many groups. */
         int64_t groups = weight_cut_of(node, n).slabs < TASKS ? smaller(TASKS, n) : 1;

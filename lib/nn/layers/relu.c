@@ -35,7 +35,8 @@ static void forward_task(void *arg, int64_t task, int worker)
     (void)worker;
     const relu_job *job = arg;
     int64_t at = task * CHUNK;
-    job->pass->kernels->add(job->x + at, NULL, size_of_task(job, task), true, job->out + at);
+    mc_map x = {.x = job->x + at, .c = size_of_task(job, task)};
+    job->pass->kernels->add(&x, NULL, 1, true, job->out + at);
 }
 
 static void backward_task(void *arg, int64_t task, int worker)

@@ -63,9 +63,9 @@ START_TEST(test_norm)
     double *sum = calloc((size_t)(4 * c), sizeof *sum), *square = sum + c;
     double *gsum = sum + 2 * c, *product = sum + 3 * c;
 
-    k->moments(x, rows, c, shift, sum, square);
+    k->moments(x, rows, c, c, shift, sum, square);
     mc_map map = {x, a, q, true, c};
-    k->norm_reduce(&map, dy, rows, shift, gsum, product);
+    k->norm_reduce(&map, dy, rows, c, shift, gsum, product);
     for (int64_t i = 0; i < c; i++) {
         double s = 0.0, s2 = 0.0, g = 0.0, gx = 0.0;
         for (int64_t r = 0; r < rows; r++) {
@@ -113,6 +113,44 @@ START_TEST(test_norm)
 }
 END_TEST
 
+/* Sums of what maps show: of neither, of one or the other, of both. */
+START_TEST(test_add)
+{
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    int64_t rows = shapes[_i / ISAS][0], c = shapes[_i / ISAS][1], n = rows * c;
+    if (k == NULL) {
+        return;
+    }
+    float *x[2] = {values(n, 1), values(n, 2)}, *scale = values(c, 3), *offset = values(c, 4);
+    float *y = values(n, 5);
+    for (int mode = 0; mode < 32; mode++) {
+        mc_map map[2];
+        for (int m = 0; m < 2; m++) {
+            map[m] = (mc_map){x[m], mode >> m & 1 ? scale : NULL, offset, mode >> (2 + m) & 1, c};
+        }
+        bool relu = mode >> 4 & 1;
+        k->add(&map[0], &map[1], rows, relu, y);
+        for (int64_t i = 0; i < n; i++) {
+            double sum = 0.0;
+            for (int m = 0; m < 2; m++) {
+                double v = (double)x[m][i];
+                if (map[m].scale != NULL) {
+                    v = v * (double)scale[i % c] + (double)offset[i % c];
+                    v = map[m].relu && v < 0.0 ? 0.0 : v;
+                }
+                sum += v;
+            }
+            near((double)y[i], relu && sum < 0.0 ? 0.0 : sum, 1.0);
+        }
+    }
+    free(x[0]);
+    free(x[1]);
+    free(scale);
+    free(offset);
+    free(y);
+}
+END_TEST
+
 START_TEST(test_elementwise)
 {
     const mc_kernels *k = kernels_of(_i);
@@ -124,7 +162,8 @@ START_TEST(test_elementwise)
     double sum[C] = {0.0};
     for (int mode = 0; mode < 4; mode++) {
         bool relu = mode & 1, two = mode & 2;
-        k->add(a, two ? b : NULL, N, relu, y);
+        mc_map first = {.x = a, .c = N}, second = {.x = b, .c = N};
+        k->add(&first, two ? &second : NULL, 1, relu, y);
         for (int i = 0; i < N; i++) {
             float e = two ? a[i] + b[i] : a[i];
             ck_assert(y[i] == (relu && e < 0.0f ? 0.0f : e));
@@ -138,7 +177,8 @@ START_TEST(test_elementwise)
     }
     /* NaN is not rectified away: a diverging model must be seen to diverge. */
     a[3] = NAN;
-    k->add(a, NULL, N, true, y);
+    mc_map map = {.x = a, .c = N};
+    k->add(&map, NULL, 1, true, y);
     ck_assert(isnan(y[3]));
     a[3] = 0.0f;
 
@@ -170,6 +210,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, test_norm, 0, SHAPES * ISAS);
+    tcase_add_loop_test(tests, test_add, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_elementwise, 0, ISAS);
     tcase_add_test(tests, test_dispatch);
 }

@@ -104,11 +104,12 @@ START_TEST(test_convolution)
     map.x = raw;
     j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles));
     /* Kernels of 1 x C channels, or of C x 1 seen from behind, are one row of panels either way. */
-    j.k->winograd_filter(&j.w, taps, turned ? C : 1, turned ? 1 : C, turned, 0, 1, filters(u));
+    mc_filter filter = {taps, turned ? C : 1, turned, 0, 1, 0, C};
+    j.k->winograd_filter(&j.w, &filter, filters(u), 0);
     for (int64_t at = 0; at < j.freq * j.tiles * C; at++) {
         v[at] *= u[filter_at(at / (j.tiles * C), at % C)];
     }
-    j.k->winograd_output(&j.w, planes(v, j.tiles), C, 0, j.tiles, bias, accumulate, false, y);
+    j.k->winograd_output(&j.w, planes(v, j.tiles), C, C, 0, j.tiles, bias, accumulate, false, y);
     for (int64_t at = 0; at < j.out * C; at++) {
         double sum = (double)bias[at % C] + (accumulate ? (double)before[at] : 0.0);
         for (int t = 0; t < 9; t++) {
@@ -153,7 +154,9 @@ START_TEST(test_weight_gradient)
             du[(group * j.freq + f) * C + at % C] += v[from] * d[from];
         }
     }
-    j.k->winograd_filter_back(&j.w, du, 1, C, 0, 1, 2, accumulate, taps);
+    mc_filter filter = {NULL, 1, false, 0, 1, 0, C};
+    j.k->winograd_filter_back(&j.w, &filter, (mc_planes){du, C, C}, 2, j.freq * C, accumulate,
+                              taps);
     for (int at = 0; at < 9 * C; at++) {
         double sum = accumulate ? (double)before[at] : 0.0;
         for (int64_t p = 0; p < j.out; p++) {
@@ -186,9 +189,13 @@ START_TEST(test_parts)
     mc_map map = {.x = x, .c = C};
     j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(all, j.tiles));
     j.k->winograd_input(&j.w, &map, 1, 2, planes(part, 2));
-    j.k->winograd_filter(&j.w, taps, C, O, false, 0, C, (mc_planes){u, PLANE, C});
-    j.k->winograd_filter(&j.w, taps, C, O, false, 0, 7, (mc_planes){u_part, PLANE, C});
-    j.k->winograd_filter(&j.w, taps, C, O, false, 7, C - 7, (mc_planes){u_part, PLANE, C});
+    mc_filter whole = {taps, C, false, 0, C, 0, O}, low = whole, high = whole;
+    low.rows = 7;
+    high.row = 7;
+    high.rows = C - 7;
+    j.k->winograd_filter(&j.w, &whole, (mc_planes){u, PLANE, C}, 0);
+    j.k->winograd_filter(&j.w, &low, (mc_planes){u_part, PLANE, C}, 0);
+    j.k->winograd_filter(&j.w, &high, (mc_planes){u_part, PLANE, C}, 7);
     for (int64_t f = 0; f < j.freq; f++) {
         ck_assert_mem_eq(part + f * 2 * C, all + (f * j.tiles + 1) * C, 2 * C * sizeof(float));
     }

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Kernels of the 3x3, stride-1 convolution as a bilinear algorithm (winograd.h), compiled per
+ * instruction set: U = G g G^T to panels for a product, and the gradient dg = G^T dU G back.
+ *
+ * Kernels lie in PyTorch's layout, weight [o][c][3][3], vectors run over the columns of a product:
+ * rows of the layout are transposed, a square of LANES by LANES numbers at a time.
+ */
+#include "kernels/winograd.h"
+#include <string.h>
+
+enum { LANES = MC_LANES, TAPS = 9, SIDE = 6, COLUMNS = MC_GROUP * MC_LANES };
+
+static inline int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Row l becomes lane l: each round interleaves the rows of the first half with the second's. */
+static inline __attribute__((always_inline)) void transpose(mc_vec *rows)
+{
+    mc_vec next[LANES];
+    MC_UNROLL
+    for (int step = 1; step < LANES; step *= 2) {
+        MC_UNROLL
+        for (int i = 0; i < LANES / 2; i++) {
+            next[2 * i] = mc_interleave_low(rows[i], rows[i + LANES / 2]);
+            next[2 * i + 1] = mc_interleave_high(rows[i], rows[i + LANES / 2]);
+        }
+        MC_UNROLL
+        for (int i = 0; i < LANES; i++) {
+            rows[i] = next[i];
+        }
+    }
+}
+
+/* LANES rows, `used` of which are there, of up to LANES numbers each, `step` floats apart. */
+static __attribute__((noinline)) void load_square(const float *from, int64_t step, int64_t used,
+                                                  int64_t n, mc_vec *square)
+{
+    mc_vec rows[LANES];
+    MC_UNROLL
+    for (int l = 0; l < LANES; l++) {
+        rows[l] = l < used ? mc_load(from + l * step, n) : (mc_vec){0.0f};
+    }
+    transpose(rows);
+    MC_UNROLL
+    for (int l = 0; l < LANES; l++) {
+        square[l] = rows[l];
+    }
+}
+
+/* ---- kernels to panels -------------------------------------------------------------------------
+ */
+
+/* kernels[g][row][tap]: up to LANES rows of the product, a group of column vectors. */
+typedef mc_vec kernels_of_group[MC_GROUP][LANES][TAPS];
+
+/* Rows are inputs: of each output their taps lie behind each other. */
+static void load_forward(const mc_filter *k, int64_t row, int64_t rows, int64_t column,
+                         int64_t columns, kernels_of_group kernels)
+{
+    for (int64_t g = 0; g * LANES < columns; g++) {
+        const float *from = k->weight + ((column + g * LANES) * k->c + row) * TAPS;
+        for (int64_t i = 0; i < rows * TAPS; i += LANES) {
+            load_square(from + i, k->c * TAPS, columns - g * LANES, rows * TAPS - i,
+                        &kernels[g][0][0] + i);
+        }
+    }
+}
+
+/* Rows are outputs, kernels turned by a half: the taps of a vector's columns lie behind each
+ * other. */
+static void load_backward(const mc_filter *k, int64_t row, int64_t rows, int64_t column,
+                          int64_t columns, kernels_of_group kernels)
+{
+    MC_ALIGNED mc_vec square[LANES];
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t g = 0; g * LANES < columns; g++) {
+            const float *from = k->weight + ((row + r) * k->c + column + g * LANES) * TAPS;
+            for (int t = 0; t < TAPS; t += LANES) {
+                int taps = (int)smaller(TAPS - t, LANES);
+                load_square(from + t, TAPS, columns - g * LANES, taps, square);
+                for (int i = 0; i < taps; i++) {
+                    kernels[g][r][TAPS - 1 - t - i] = square[i];
+                }
+            }
+        }
+    }
+}
+
+/* A group of kernels of one row to its line of every frequency's panel. */
+static inline __attribute__((always_inline)) void filter_line(bool t2_y, bool t2_x,
+                                                              kernels_of_group kernels, int64_t row,
+                                                              int64_t vectors, float *to,
+                                                              int64_t plane)
+{
+    const int out_y = filter_extents.out[t2_y], out_x = filter_extents.out[t2_x];
+    MC_ALIGNED mc_vec half[MC_GROUP][3][SIDE];
+    mc_vec x[SIDE], y[SIDE];
+    for (int64_t g = 0; g < vectors; g++) {
+        for (int r = 0; r < 3; r++) {
+            MC_UNROLL
+            for (int k = 0; k < 3; k++) {
+                x[k] = kernels[g][row][3 * r + k];
+            }
+            filter_1d(t2_x, x, y);
+            MC_UNROLL
+            for (int k = 0; k < out_x; k++) {
+                half[g][r][k] = y[k];
+            }
+        }
+    }
+    for (int k = 0; k < out_x; k++) {
+        for (int64_t g = 0; g < vectors; g++) {
+            MC_UNROLL
+            for (int r = 0; r < 3; r++) {
+                x[r] = half[g][r][k];
+            }
+            filter_1d(t2_y, x, y);
+            MC_UNROLL
+            for (int r = 0; r < out_y; r++) {
+                *(mc_vec *)(to + (r * out_x + k) * plane + g * LANES) = y[r];
+            }
+        }
+    }
+}
+
+void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u,
+                                  int64_t u_row)
+{
+    MC_ALIGNED kernels_of_group kernels;
+    for (int64_t j = 0, width; j < k->columns; j += width) {
+        width = smaller(mc_panel_width(&MC_ISA_NAME(kernels), k->columns - j), COLUMNS);
+        int64_t used = smaller(width, k->columns - j);
+        for (int64_t i = 0; i < k->rows; i += LANES) {
+            int64_t rows = smaller(LANES, k->rows - i);
+            (k->backward ? load_backward : load_forward)(k, k->row + i, rows, k->column + j, used,
+                                                         kernels);
+            for (int64_t r = 0; r < rows; r++) {
+                float *to = u.data + j * u.row + (u_row + i + r) * width;
+                MC_BY_TILE(w, filter_line, kernels, r, width / LANES, to, u.plane);
+            }
+        }
+    }
+}
+
+/* ---- gradients of kernels ----------------------------------------------------------------------
+ */
+
+/* Gradients of one row of kernels and up to LANES columns, from the sum over the groups. */
+static inline __attribute__((always_inline)) void back(bool t2_y, bool t2_x, const float *du,
+                                                       int64_t plane, int64_t groups,
+                                                       int64_t group_step, int64_t left,
+                                                       mc_vec *kernel)
+{
+    const int in_y = filter_back_extents.in[t2_y], in_x = filter_back_extents.in[t2_x];
+    MC_ALIGNED mc_vec half[3][SIDE];
+    mc_vec x[SIDE], y[SIDE];
+    for (int k = 0; k < in_x; k++) {
+        MC_UNROLL
+        for (int r = 0; r < in_y; r++) {
+            const float *from = du + (r * in_x + k) * plane;
+            x[r] = mc_load(from, left);
+            for (int64_t g = 1; g < groups; g++) {
+                x[r] += mc_load(from + g * group_step, left);
+            }
+        }
+        filter_back_1d(t2_y, x, y);
+        MC_UNROLL
+        for (int r = 0; r < 3; r++) {
+            half[r][k] = y[r];
+        }
+    }
+    for (int r = 0; r < 3; r++) {
+        MC_UNROLL
+        for (int k = 0; k < in_x; k++) {
+            x[k] = half[r][k];
+        }
+        filter_back_1d(t2_x, x, y);
+        MC_UNROLL
+        for (int k = 0; k < 3; k++) {
+            kernel[3 * r + k] = y[k];
+        }
+    }
+}
+
+/* A square of numbers to rows of the gradient, `n` of each. */
+static __attribute__((noinline)) void store_square(const mc_vec *square, float *to, int64_t step,
+                                                   int64_t used, int64_t n, bool accumulate)
+{
+    mc_vec rows[LANES];
+    MC_UNROLL
+    for (int l = 0; l < LANES; l++) {
+        rows[l] = square[l];
+    }
+    transpose(rows);
+    MC_UNROLL
+    for (int l = 0; l < LANES; l++) {
+        if (l < used) {
+            if (accumulate) {
+                rows[l] += mc_load(to + l * step, n);
+            }
+            mc_store(to + l * step, n, rows[l]);
+        }
+    }
+}
+
+void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const mc_filter *k, mc_planes du,
+                                       int64_t groups, int64_t group_step, bool accumulate,
+                                       float *grad)
+{
+    MC_ALIGNED mc_vec kernels[LANES][TAPS];
+    for (int64_t j = 0; j < k->columns; j += LANES) {
+        int64_t left = k->columns - j;
+        for (int64_t i = 0; i < k->rows; i += LANES) {
+            int64_t rows = smaller(LANES, k->rows - i);
+            for (int64_t r = 0; r < rows; r++) {
+                const float *from = du.data + (i + r) * du.row + j;
+                MC_BY_TILE(w, back, from, du.plane, groups, group_step, left, kernels[r]);
+            }
+            float *to = grad + ((k->column + j) * k->c + k->row + i) * TAPS;
+            for (int64_t t = 0; t < rows * TAPS; t += LANES) {
+                store_square(&kernels[0][0] + t, to + t, k->c * TAPS, left, rows * TAPS - t,
+                             accumulate);
+            }
+        }
+    }
+}
