@@ -70,13 +70,13 @@ static int32_t identity_init(const modeconn_fitter *fitter, identity *id)
 {
     mc_text text;
     int32_t status = MODECONN_OK;
-    *id = (identity){.context = fitter->context};
-    mc_text_init(&text, fitter->context);
+    *id = (identity){.context = fitter->run.context};
+    mc_text_init(&text, fitter->run.context);
     for (int64_t v = 0; status == MODECONN_OK && v < fitter->n_views; v++) {
         status = describe_view(fitter->views[v], &text);
     }
     if (status == MODECONN_OK) {
-        id->data = text.failed ? NULL : mc_strdup(fitter->context, text.data);
+        id->data = text.failed ? NULL : mc_strdup(fitter->run.context, text.data);
         status = id->data == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
     }
     mc_text_free(&text);
@@ -86,7 +86,7 @@ static int32_t identity_init(const modeconn_fitter *fitter, identity *id)
     id->values[META_SETTINGS] = fitter->path->points[0]->settings;
     id->values[META_PATH] = id->path;
     id->values[META_DATA] = id->data;
-    id->values[META_OPTIONS] = fitter->options;
+    id->values[META_OPTIONS] = fitter->run.options;
     return status;
 }
 
@@ -140,8 +140,9 @@ int32_t modeconn_fitter_save(const modeconn_fitter *fitter, const char *path)
         identity_free(&id);
         return status;
     }
-    int64_t position[N_POSITION] = {fitter->epoch, fitter->step, fitter->hits, MC_HISTORY_SGD};
-    double sums[N_SUMS] = {fitter->loss_sum, fitter->seconds};
+    int64_t position[N_POSITION] = {fitter->run.epoch, fitter->run.step, fitter->run.hits,
+                                    MC_HISTORY_SGD};
+    double sums[N_SUMS] = {fitter->run.loss_sum, fitter->run.seconds};
     int64_t n_theta = fitter->path->points[0]->n_theta;
     for (int64_t k = 1; k < fitter->path->n_points - 1; k++) {
         snprintf(names[n], NAME, "%lld.theta", (long long)k);
@@ -153,11 +154,12 @@ int32_t modeconn_fitter_save(const modeconn_fitter *fitter, const char *path)
     }
     tensors[n++] = vector("position", "I64", position, N_POSITION);
     tensors[n++] = vector("sums", "F64", sums, N_SUMS);
-    if (fitter->history->n_epochs > 0) {
-        tensors[n++] = vector("history", "F64", fitter->history->values,
-                              fitter->history->n_epochs * MC_HISTORY_SGD);
+    if (fitter->run.history->n_epochs > 0) {
+        tensors[n++] = vector("history", "F64", fitter->run.history->values,
+                              fitter->run.history->n_epochs * MC_HISTORY_SGD);
     }
-    status = mc_safetensors_write(fitter->context, path, tensors, n, meta_keys, id.values, N_META);
+    status =
+        mc_safetensors_write(fitter->run.context, path, tensors, n, meta_keys, id.values, N_META);
     identity_free(&id);
     return status;
 }
@@ -194,8 +196,8 @@ static int32_t read_position(const modeconn_fitter *fitter, const mc_safetensors
         return status;
     }
     int64_t epoch = state->position[0], step = state->position[1], hits = state->position[2];
-    if (epoch < 0 || epoch > fitter->epochs || step < 0 || step > fitter->per_epoch ||
-        (epoch == fitter->epochs && step > 0) || hits < 0 || hits > fitter->n ||
+    if (epoch < 0 || epoch > fitter->run.epochs || step < 0 || step > fitter->run.per_epoch ||
+        (epoch == fitter->run.epochs && step > 0) || hits < 0 || hits > fitter->run.n ||
         state->position[3] != MC_HISTORY_SGD || !isfinite(state->sums[0]) ||
         !isfinite(state->sums[1])) {
         return mc_fail(MODECONN_ERROR_FORMAT,
@@ -211,7 +213,7 @@ static int32_t read_history(const modeconn_fitter *fitter, const mc_safetensors 
     const mc_tensor *tensor = NULL;
     int64_t epochs = state->position[0];
     int32_t status =
-        mc_history_create(fitter->context, mc_history_sgd, MC_HISTORY_SGD, &state->history);
+        mc_history_create(fitter->run.context, mc_history_sgd, MC_HISTORY_SGD, &state->history);
     if (status == MODECONN_OK && epochs > 0) {
         status = mc_run_tensor(file, path, "history", "F64", epochs * MC_HISTORY_SGD, &tensor);
     }
@@ -231,10 +233,11 @@ static int32_t read_state(const modeconn_fitter *fitter, const mc_safetensors *f
     for (int64_t k = 1; status == MODECONN_OK && k < fitter->path->n_points - 1; k++) {
         char name[NAME];
         snprintf(name, sizeof(name), "%lld.theta", (long long)k);
-        status = mc_run_floats(fitter->context, file, path, name, n_theta, &state->theta[k]);
+        status = mc_run_floats(fitter->run.context, file, path, name, n_theta, &state->theta[k]);
         if (status == MODECONN_OK) {
             snprintf(name, sizeof(name), "%lld.velocity", (long long)k);
-            status = mc_run_floats(fitter->context, file, path, name, n_theta, &state->velocity[k]);
+            status =
+                mc_run_floats(fitter->run.context, file, path, name, n_theta, &state->velocity[k]);
         }
     }
     return status == MODECONN_OK ? read_history(fitter, file, path, state) : status;
@@ -248,13 +251,13 @@ static void take_state(modeconn_fitter *fitter, loaded *state)
         memcpy(fitter->velocity[k], state->velocity[k], size);
         mc_model_changed(fitter->path->points[k]);
     }
-    fitter->epoch = state->position[0];
-    fitter->step = state->position[1];
-    fitter->hits = state->position[2];
-    fitter->loss_sum = state->sums[0];
-    fitter->seconds = state->sums[1];
-    modeconn_history_destroy(fitter->history);
-    fitter->history = state->history;
+    fitter->run.epoch = state->position[0];
+    fitter->run.step = state->position[1];
+    fitter->run.hits = state->position[2];
+    fitter->run.loss_sum = state->sums[0];
+    fitter->run.seconds = state->sums[1];
+    modeconn_history_destroy(fitter->run.history);
+    fitter->run.history = state->history;
     state->history = NULL;
     mc_path_set_history(fitter->path, state->published);
     state->published = NULL;
@@ -268,7 +271,7 @@ int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *path)
     if (fitter == NULL || path == NULL) {
         return mc_null(fitter == NULL ? "fitter" : "path");
     }
-    int32_t status = mc_safetensors_read(fitter->context, path, &file);
+    int32_t status = mc_safetensors_read(fitter->run.context, path, &file);
     if (status < 0) {
         return status;
     }
@@ -282,7 +285,7 @@ int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *path)
     if (status == MODECONN_OK) {
         take_state(fitter, &state);
     }
-    loaded_free(fitter->context, &state);
+    loaded_free(fitter->run.context, &state);
     identity_free(&id);
     mc_safetensors_free(file);
     return status;

@@ -45,7 +45,7 @@ typedef struct identity {
 
 static void identity_free(const modeconn_trainer *trainer, identity *id)
 {
-    mc_free(trainer->context, id->data);
+    mc_free(trainer->run.context, id->data);
     *id = (identity){0};
 }
 
@@ -57,7 +57,7 @@ static int32_t identity_init(const modeconn_trainer *trainer, identity *id)
     if (status < 0) {
         return status;
     }
-    id->data = mc_alloc(trainer->context, size, 1);
+    id->data = mc_alloc(trainer->run.context, size, 1);
     if (id->data == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
@@ -74,7 +74,7 @@ static int32_t identity_init(const modeconn_trainer *trainer, identity *id)
     id->values[META_SETTINGS] = trainer->model->settings;
     id->values[META_DATA] = id->data;
     id->values[META_FINGERPRINT] = id->fingerprint;
-    id->values[META_OPTIONS] = trainer->options;
+    id->values[META_OPTIONS] = trainer->run.options;
     return MODECONN_OK;
 }
 
@@ -144,16 +144,17 @@ int32_t modeconn_trainer_save(const modeconn_trainer *trainer, const char *path)
     }
 
     const modeconn_model *model = trainer->model;
-    int64_t position[N_POSITION] = {trainer->epoch, trainer->step, trainer->hits, MC_HISTORY_SGD};
-    double sums[N_SUMS] = {trainer->loss_sum, trainer->seconds};
+    int64_t position[N_POSITION] = {trainer->run.epoch, trainer->run.step, trainer->run.hits,
+                                    MC_HISTORY_SGD};
+    double sums[N_SUMS] = {trainer->run.loss_sum, trainer->run.seconds};
     add_tensor(tensors, &n, "theta", "F32", model->theta, model->n_theta, 1);
     add_tensor(tensors, &n, "statistics", "F32", model->statistics, model->n_stats, 1);
     add_tensor(tensors, &n, "velocity", "F32", trainer->velocity, model->n_theta, 1);
     add_tensor(tensors, &n, "position", "I64", position, N_POSITION, 1);
     add_tensor(tensors, &n, "sums", "F64", sums, N_SUMS, 1);
-    add_tensor(tensors, &n, "history", "F64", trainer->history->values, trainer->history->n_epochs,
-               MC_HISTORY_SGD);
-    if (trainer->step > 0) {
+    add_tensor(tensors, &n, "history", "F64", trainer->run.history->values,
+               trainer->run.history->n_epochs, MC_HISTORY_SGD);
+    if (trainer->run.step > 0) {
         add_tensor(tensors, &n, "epoch_start.theta", "F32", trainer->start_theta, model->n_theta,
                    1);
         add_tensor(tensors, &n, "epoch_start.statistics", "F32", trainer->start_statistics,
@@ -161,7 +162,8 @@ int32_t modeconn_trainer_save(const modeconn_trainer *trainer, const char *path)
         add_tensor(tensors, &n, "epoch_start.velocity", "F32", trainer->start_velocity,
                    model->n_theta, 1);
     }
-    status = mc_safetensors_write(trainer->context, path, tensors, n, meta_keys, id.values, N_META);
+    status =
+        mc_safetensors_write(trainer->run.context, path, tensors, n, meta_keys, id.values, N_META);
     identity_free(trainer, &id);
     return status;
 }
@@ -201,8 +203,8 @@ static int32_t read_position(const modeconn_trainer *trainer, const mc_safetenso
         return status;
     }
     int64_t epoch = state->position[0], step = state->position[1], hits = state->position[2];
-    if (epoch < 0 || epoch > trainer->epochs || step < 0 || step > trainer->per_epoch ||
-        (epoch == trainer->epochs && step > 0) || hits < 0 || hits > trainer->n ||
+    if (epoch < 0 || epoch > trainer->run.epochs || step < 0 || step > trainer->run.per_epoch ||
+        (epoch == trainer->run.epochs && step > 0) || hits < 0 || hits > trainer->run.n ||
         state->position[3] != MC_HISTORY_SGD || !isfinite(state->sums[0]) ||
         !isfinite(state->sums[1])) {
         return mc_fail(MODECONN_ERROR_FORMAT,
@@ -236,7 +238,7 @@ static int32_t read_history(const modeconn_trainer *trainer, const mc_safetensor
 static int32_t read_state(const modeconn_trainer *trainer, const mc_safetensors *file,
                           const char *path, loaded *state)
 {
-    const modeconn_context *context = trainer->context;
+    const modeconn_context *context = trainer->run.context;
     const modeconn_model *model = trainer->model;
     int32_t status = read_position(trainer, file, path, state);
     const struct {
@@ -278,18 +280,18 @@ static void take_state(modeconn_trainer *trainer, loaded *state)
     take_floats(model->statistics, state->statistics, model->n_stats);
     take_floats(trainer->velocity, state->velocity, model->n_theta);
     mc_model_changed(model);
-    trainer->epoch = state->position[0];
-    trainer->step = state->position[1];
-    trainer->hits = state->position[2];
-    trainer->loss_sum = state->sums[0];
-    trainer->seconds = state->sums[1];
-    if (trainer->step > 0) {
+    trainer->run.epoch = state->position[0];
+    trainer->run.step = state->position[1];
+    trainer->run.hits = state->position[2];
+    trainer->run.loss_sum = state->sums[0];
+    trainer->run.seconds = state->sums[1];
+    if (trainer->run.step > 0) {
         take_floats(trainer->start_theta, state->start_theta, model->n_theta);
         take_floats(trainer->start_statistics, state->start_statistics, model->n_stats);
         take_floats(trainer->start_velocity, state->start_velocity, model->n_theta);
     }
-    modeconn_history_destroy(trainer->history);
-    trainer->history = state->history;
+    modeconn_history_destroy(trainer->run.history);
+    trainer->run.history = state->history;
     state->history = NULL;
     mc_model_set_history(model, state->published);
     state->published = NULL;
@@ -307,7 +309,7 @@ int32_t modeconn_trainer_load(modeconn_trainer *trainer, const char *path)
     if (path == NULL) {
         return mc_null("path");
     }
-    int32_t status = mc_safetensors_read(trainer->context, path, &file);
+    int32_t status = mc_safetensors_read(trainer->run.context, path, &file);
     if (status < 0) {
         return status;
     }
@@ -321,7 +323,7 @@ int32_t modeconn_trainer_load(modeconn_trainer *trainer, const char *path)
     if (status == MODECONN_OK) {
         take_state(trainer, &state);
     }
-    loaded_free(trainer->context, &state);
+    loaded_free(trainer->run.context, &state);
     identity_free(trainer, &id);
     mc_safetensors_free(file);
     return status;
