@@ -55,8 +55,8 @@ MODECONN_API int32_t modeconn_path_from_models(const char *family,
  *
  * @param path     fitted in place; needs a control point between its ends
  * @param options  kind "path_fit", or NULL: "epochs", "batch_size", "learning_rate", "momentum",
- *                 "nesterov", "weight_decay", "schedule", "step_epochs", "step_factor" (as for
- *                 training, train.h), "mode" (curve, reference), "decay" (of gamma(t): curve; of
+ *                 "nesterov", "weight_decay", "schedule", "step_epochs", "step_factor",
+ *                 "milestones", "warmup_epochs" (as for training, train.h), "mode" (curve, reference), "decay" (of gamma(t): curve; of
  *                 the control points: points; auto: curve in mode curve, points in mode reference),
  *                 "t_law" (uniform, or arc: uniform in arc length), "views" (their union, with the
  *                 cue on all samples; "" = cue, or nocue without a cue), "seed"
