@@ -7,10 +7,35 @@
  */
 #include "train/train.h"
 #include <math.h>
+#include <string.h>
 
 const char *const mc_history_sgd[] = {"loss", "accuracy", "learning_rate", MC_SPEED_COLUMN};
 
 /* ---- creation ---------------------------------------------------------------------------- */
+
+int32_t mc_options_text(const modeconn_context *context, const modeconn_options *options,
+                        const mc_option_kind *kind, uint64_t seed, char **out)
+{
+    mc_text text;
+    mc_text_init(&text, context);
+    for (int64_t i = 0; i < kind->n_specs; i++) {
+        const mc_option_spec *spec = &kind->specs[i];
+        mc_text_add(&text, "%s=", spec->key);
+        if (strcmp(spec->key, "seed") == 0) {
+            mc_text_add(&text, "%llu", (unsigned long long)seed);
+        } else if (spec->type == MODECONN_OPTION_I64) {
+            mc_text_add(&text, "%lld", (long long)mc_option_i64(options, kind, spec->key));
+        } else if (spec->type == MODECONN_OPTION_F64) {
+            mc_text_add_f64(&text, mc_option_f64(options, kind, spec->key));
+        } else {
+            mc_text_add(&text, "%s", mc_option_str(options, kind, spec->key));
+        }
+        mc_text_add(&text, "\n");
+    }
+    *out = text.failed ? NULL : mc_strdup(context, text.data);
+    mc_text_free(&text);
+    return *out != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
+}
 
 static int32_t configure(mc_run *run, const modeconn_options *options, const mc_option_kind *kind)
 {

@@ -212,34 +212,47 @@ struct modeconn_trainer {
     float *start_theta, *start_statistics, *start_velocity;
 };
 
-/* ---- files of interrupted runs (run_file.c) ------------------------------------------------ */
-
 /* Every key of a kind as "key=value\n", "seed" as resolved, so that a saved run can name the key
  * that differs. */
 int32_t mc_options_text(const modeconn_context *context, const modeconn_options *options,
                         const mc_option_kind *kind, uint64_t seed, char **out);
-/* Names the first line of two such texts that differs: MODECONN_ERROR_ARGUMENT. */
-int32_t mc_run_options_differ(const char *path, const char *saved, const char *own);
+
+/* ---- files of interrupted runs (run_file.c) ------------------------------------------------ */
+
+/* What a run is made over, as far as mc_run does not know it. */
+typedef struct mc_run_facts {
+    const char *what, *format; /* "training run"; the file's "modeconn.trainer.1" */
+    char path[96];             /* the path that is fitted; "" for none */
+    char *data;                /* description of the samples, to be freed */
+    char fingerprint[17];      /* of one data set; "" where `data` has those of several */
+} mc_run_facts;
+
+/* A vector of a run's state: its name in the file, and where it lives. */
+typedef struct mc_run_vector {
+    char name[32];
+    int64_t size;
+    float *values;
+    bool statistics; /* of batch norm: no variance is negative */
+    bool inside;     /* in the file only in the middle of an epoch */
+} mc_run_vector;
+
+/* Description of a data set (to be freed), and a fingerprint of every label and of the pixels, as
+ * seen, of samples evenly spread over it: cheap, and tells apart sets that only their descriptions
+ * would confuse. */
+int32_t mc_run_describe(const modeconn_dataset *dataset, char **description, char fingerprint[17]);
 
 /* FNV-1a, 64 bits, over more bytes, and as 16 hexadecimal digits. */
 #define MC_HASH_START UINT64_C(14695981039346656037)
 uint64_t mc_hash(uint64_t hash, const void *data, size_t size);
 void mc_hash_text(uint64_t hash, char text[17]);
-/* Of every label and of the pixels, as seen, of samples evenly spread over the set: cheap, and
- * tells apart sets that only their descriptions would confuse. */
-int32_t mc_fingerprint(const modeconn_dataset *dataset, char text[17]);
 
-struct mc_safetensors;
-struct mc_tensor;
-/* A tensor of this dtype and number of values; an error that names it otherwise. */
-int32_t mc_run_tensor(const struct mc_safetensors *file, const char *path, const char *name,
-                      const char *dtype, int64_t size, const struct mc_tensor **out);
-/* Copies a tensor's bytes into `out` (value size `width`), which may be unaligned in the file. */
-int32_t mc_run_values(const struct mc_safetensors *file, const char *path, const char *name,
-                      const char *dtype, int64_t size, size_t width, void *out);
-/* A new vector of finite floats. */
-int32_t mc_run_floats(const modeconn_context *context, const struct mc_safetensors *file,
-                      const char *path, const char *name, int64_t size, float **out);
+/* Writes position, sums and history, the owner's vectors, and what the run is made over. */
+int32_t mc_run_save(const mc_run *run, const mc_run_facts *facts, const mc_run_vector *vectors,
+                    int64_t n_vectors, const char *path);
+/* Reads that back; what is wrong or differs is an error that names it and changes nothing. `record`
+ * receives a copy of the history. */
+int32_t mc_run_load(mc_run *run, const mc_run_facts *facts, const mc_run_vector *vectors,
+                    int64_t n_vectors, const char *path, modeconn_history **record);
 
 /* MODECONN_ERROR_UNSUPPORTED, naming the layer and the sizes, where a batch of `size` samples
  * (the last of a set of n, batch_size at a time) is too small for the model's batch norm. */
