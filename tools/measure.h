@@ -17,14 +17,6 @@ typedef struct cli_measure {
     modeconn_model *model[2];
 } cli_measure;
 
-/* The row of --arch for files without our metadata. */
-#define CLI_ARCH_OPTION(variable)                                                                  \
-    {                                                                                              \
-        .name = "arch", .value = "ARCH",                                                           \
-        .help = "architecture of model files that do not say it (PyTorch exports)",                \
-        .text = (variable)                                                                         \
-    }
-
 /* What --help says of the kind "dataset" where a test set is measured. */
 #define CLI_TEST_WORDS                                                                             \
     {                                                                                              \

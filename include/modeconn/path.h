@@ -56,10 +56,10 @@ MODECONN_API int32_t modeconn_path_from_models(const char *family,
  * @param path     fitted in place; needs a control point between its ends
  * @param options  kind "path_fit", or NULL: "epochs", "batch_size", "learning_rate", "momentum",
  *                 "nesterov", "weight_decay", "schedule", "step_epochs", "step_factor",
- *                 "milestones", "warmup_epochs" (as for training, train.h), "mode" (curve, reference), "decay" (of gamma(t): curve; of
- *                 the control points: points; auto: curve in mode curve, points in mode reference),
- *                 "t_law" (uniform, or arc: uniform in arc length), "views" (their union, with the
- *                 cue on all samples; "" = cue, or nocue without a cue), "seed"
+ *                 "milestones", "warmup_epochs" (as for training, train.h), "mode" (curve,
+ * reference), "decay" (of gamma(t): curve; of the control points: points; auto: curve in mode
+ * curve, points in mode reference), "t_law" (uniform, or arc: uniform in arc length), "views"
+ * (their union, with the cue on all samples; "" = cue, or nocue without a cue), "seed"
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE (path and data do not fit), _UNSUPPORTED
  *         (nothing to fit; batch norm on a single value), _NUMERIC (the loss or a parameter is not
  *         finite: the path stands after the last step), _CANCELLED (likewise), _MEMORY
