@@ -47,12 +47,8 @@ static int32_t describe_views(const modeconn_fitter *fitter, char **out)
         }
         mc_free(context, description);
     }
-    if (status == MODECONN_OK) {
-        *out = text.failed ? NULL : mc_strdup(context, text.data);
-        status = *out == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
-    }
-    mc_text_free(&text);
-    return status;
+    *out = mc_text_take(&text);
+    return status == MODECONN_OK && *out == NULL ? MODECONN_ERROR_MEMORY : status;
 }
 
 static int32_t state_facts(const modeconn_fitter *fitter, mc_run_facts *facts)

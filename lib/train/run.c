@@ -32,8 +32,7 @@ int32_t mc_options_text(const modeconn_context *context, const modeconn_options 
         }
         mc_text_add(&text, "\n");
     }
-    *out = text.failed ? NULL : mc_strdup(context, text.data);
-    mc_text_free(&text);
+    *out = mc_text_take(&text);
     return *out != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
 }
 
