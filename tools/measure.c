@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What eval, probe, compare, connectivity and barrier share (measure.h).
+ * What eval, probe, compare, connectivity, barrier and align share (measure.h).
  */
 #include "measure.h"
 

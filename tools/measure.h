@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What eval, probe, compare, connectivity and barrier share: models, the test set and, where the
- * statistics policy needs one, the training set.
+ * What eval, probe, compare, connectivity, barrier and align share: models, the test set and, where
+ * the statistics policy needs one, the training set.
  */
 #ifndef CLI_MEASURE_H
 #define CLI_MEASURE_H

@@ -13,16 +13,17 @@ const char *const mc_history_sgd[] = {"loss", "accuracy", "learning_rate", MC_SP
 
 /* ---- creation ---------------------------------------------------------------------------- */
 
-int32_t mc_options_text(const modeconn_context *context, const modeconn_options *options,
-                        const mc_option_kind *kind, uint64_t seed, char **out)
+/* Every key as "key=value\n", the seed resolved, so that a saved run can name what differs. */
+static int32_t tell_options(mc_run *run, const modeconn_options *options,
+                            const mc_option_kind *kind)
 {
     mc_text text;
-    mc_text_init(&text, context);
+    mc_text_init(&text, run->context);
     for (int64_t i = 0; i < kind->n_specs; i++) {
         const mc_option_spec *spec = &kind->specs[i];
         mc_text_add(&text, "%s=", spec->key);
         if (strcmp(spec->key, "seed") == 0) {
-            mc_text_add(&text, "%llu", (unsigned long long)seed);
+            mc_text_add(&text, "%llu", (unsigned long long)run->seed);
         } else if (spec->type == MODECONN_OPTION_I64) {
             mc_text_add(&text, "%lld", (long long)mc_option_i64(options, kind, spec->key));
         } else if (spec->type == MODECONN_OPTION_F64) {
@@ -32,8 +33,8 @@ int32_t mc_options_text(const modeconn_context *context, const modeconn_options 
         }
         mc_text_add(&text, "\n");
     }
-    *out = mc_text_take(&text);
-    return *out != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
+    run->options = mc_text_take(&text);
+    return run->options != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
 }
 
 static int32_t configure(mc_run *run, const modeconn_options *options, const mc_option_kind *kind)
@@ -52,7 +53,7 @@ static int32_t configure(mc_run *run, const modeconn_options *options, const mc_
         status = mc_schedule_init(&run->schedule, options, kind, run->epochs, run->per_epoch);
     }
     if (status == MODECONN_OK) {
-        status = mc_options_text(run->context, options, kind, run->seed, &run->options);
+        status = tell_options(run, options, kind);
     }
     return status;
 }

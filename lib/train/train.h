@@ -162,7 +162,7 @@ typedef struct mc_run {
     const modeconn_model *model; /* whose operations compute the gradient */
     int64_t n;                   /* samples of an epoch */
 
-    char *options; /* as mc_options_text() gives them; for the file */
+    char *options; /* every key as "key=value\n", the seed resolved; for the file */
     mc_sgd sgd;
     mc_schedule schedule;
     uint64_t seed;
@@ -211,11 +211,6 @@ struct modeconn_trainer {
     /* State at the start of the epoch, to which a loss that is not finite leads back. */
     float *start_theta, *start_statistics, *start_velocity;
 };
-
-/* Every key of a kind as "key=value\n", "seed" as resolved, so that a saved run can name the key
- * that differs. */
-int32_t mc_options_text(const modeconn_context *context, const modeconn_options *options,
-                        const mc_option_kind *kind, uint64_t seed, char **out);
 
 /* ---- files of interrupted runs (run_file.c) ------------------------------------------------ */
 
