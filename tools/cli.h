@@ -43,6 +43,7 @@ typedef struct cli_option {
     const char *help;       /* without range and default, which --help adds */
     const char *by_default; /* as --help says it; NULL: not said */
     bool required;
+    bool output; /* a file that is written, see cli_outputs() */
     const char **text;
     int64_t *integer;
     double *real;
@@ -130,8 +131,9 @@ int cli_stream_save(const cli_args *args, const char *path, FILE *stream, char *
 
 /* CLI_OK when a file can be written at `path` (NULL is fine): asked before long work. */
 int cli_writable(const cli_args *args, const char *path);
-/* The same of an output other than --json, which "-" is no name for; `option` is its name. */
-int cli_output(const cli_args *args, const char *option, const char *path);
+/* The same of every option of the verb that is an output, which "-" is no name for, and of --json.
+ */
+int cli_outputs(const cli_args *args);
 
 /* The same of a picture or a page, which may go to standard output if the JSON does not. */
 int cli_picture_output(const cli_args *args, const char *path);
@@ -188,6 +190,14 @@ double cli_seconds(void);
         .required = true, .text = (variable)                                                       \
     }
 
+/* The row of --arch for files without our metadata. */
+#define CLI_ARCH_OPTION(variable)                                                                  \
+    {                                                                                              \
+        .name = "arch", .value = "ARCH",                                                           \
+        .help = "architecture of model files that do not say it (PyTorch exports)",                \
+        .text = (variable)                                                                         \
+    }
+
 /* The training set as --view, --cue and --cue-proportion ask to see it: an explicit --view wins;
  * otherwise view cue where there is a cue, nocue where there is none. */
 int cli_data_train(const cli_args *args, modeconn_context *context, const char *spec,
@@ -225,6 +235,9 @@ int32_t cli_progress_step(void *user, int64_t epoch, int64_t step, int64_t total
 void cli_progress_clear(cli_progress *progress);
 void cli_progress_end(cli_progress *progress);
 bool cli_interrupted(void);
+/* A line on epoch `epoch` (from 0) of a history. */
+void cli_say_epoch(const cli_args *args, const modeconn_history *history, int64_t epoch,
+                   int64_t total);
 
 /* ---- charts (svg.c) ----------------------------------------------------------------------- */
 
@@ -276,6 +289,9 @@ typedef struct cli_figure {
 
 /* Draws a curve's JSON: loss and accuracy on each view. False where it is not one. */
 bool cli_figure_curve(FILE *out, const json_t *curve, const cli_figure *figure);
+/* Likewise into a file; an exit status. */
+int cli_curve_draw(const cli_args *args, const char *path, const json_t *curve,
+                   const cli_figure *figure);
 /* Draws a training history's JSON. */
 bool cli_figure_history(FILE *out, const json_t *history, const cli_figure *figure);
 

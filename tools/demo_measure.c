@@ -69,8 +69,7 @@ static int save_curve(demo_job *demo, const char *name, const modeconn_curve *cu
 {
     char *csv = demo_path(demo, "curve_", name, ".csv");
     char *svg = demo_path(demo, "curve_", name, ".svg");
-    char *table = cli_curve_csv(curve), *picture = NULL, title[96], ends[96];
-    size_t size = 0;
+    char *table = cli_curve_csv(curve), title[96], ends[96];
     int status = CLI_FAILED;
     if (csv == NULL || svg == NULL || table == NULL) {
         cli_error(demo->args, "out of memory");
@@ -83,16 +82,7 @@ static int save_curve(demo_job *demo, const char *name, const modeconn_curve *cu
     snprintf(ends, sizeof(ends), "from theta_C (t = 0) to %s (t = 1)", name);
     const cli_figure figure = {
         .title = title, .id = "curve", .ends = ends, .write = cli_chart_write};
-    FILE *stream = open_memstream(&picture, &size);
-    if (stream == NULL || !cli_figure_curve(stream, result, &figure)) {
-        cli_error(demo->args, "%s: cannot be drawn", svg);
-        if (stream != NULL) {
-            fclose(stream);
-            free(picture);
-        }
-        goto out;
-    }
-    status = cli_stream_save(demo->args, svg, stream, &picture);
+    status = cli_curve_draw(demo->args, svg, result, &figure);
     if (status == CLI_OK) {
         demo_keep(demo, csv);
         demo_keep(demo, svg);

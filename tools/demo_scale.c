@@ -52,10 +52,8 @@ static const demo_scale scales[] = {
     },
 };
 
-static const char *const training[][2] = {
-    {"learning_rate", "0.1"}, {"momentum", "0.9"},       {"weight_decay", "1e-4"},
-    {"schedule", "step"},     {"milestones", "0.4,0.8"}, {"step_factor", "0.1"},
-};
+static const char training[] = "learning_rate=0.1,momentum=0.9,weight_decay=1e-4,"
+                               "schedule=step,milestones=0.4,0.8,step_factor=0.1";
 
 const demo_tuning demo_tunings[DEMO_TUNINGS] = {
     {"FT_large", "method=naive,learning_rate=0.1", "naive fine-tuning, rate 0.1", false},
@@ -79,8 +77,8 @@ const demo_scale *demo_scale_find(const char *name)
 static int32_t make_training(demo_job *demo)
 {
     int32_t status = modeconn_options_create(NULL, "train", &demo->train_options);
-    for (int i = 0; i < CLI_COUNT(training) && status == MODECONN_OK; i++) {
-        status = modeconn_options_set_text(demo->train_options, training[i][0], training[i][1]);
+    if (status == MODECONN_OK) {
+        status = modeconn_options_parse(demo->train_options, training);
     }
     if (status == MODECONN_OK) {
         status = modeconn_options_set_i64(demo->train_options, "epochs", demo->scale.epochs);

@@ -268,3 +268,19 @@ bool cli_figure_history(FILE *out, const json_t *history, const cli_figure *figu
     free(x);
     return done;
 }
+
+int cli_curve_draw(const cli_args *args, const char *path, const json_t *curve,
+                   const cli_figure *figure)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+    if (stream != NULL && cli_figure_curve(stream, curve, figure)) {
+        return cli_stream_save(args, path, stream, &text);
+    }
+    if (stream != NULL) {
+        fclose(stream);
+        free(text);
+    }
+    return cli_error(args, "%s: cannot be drawn", path);
+}

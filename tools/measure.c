@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What eval, probe, compare, connectivity and barrier share (measure.h).
+ * What eval, probe, compare, connectivity, barrier and align share (measure.h).
  */
 #include "measure.h"
 
@@ -71,10 +71,10 @@ static int need_attribute(const cli_args *args, const modeconn_dataset *test)
 
 int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kind)
 {
-    if (cli_writable(args, args->json) != CLI_OK) {
-        return CLI_FAILED;
+    int status = cli_outputs(args);
+    if (status == CLI_OK) {
+        status = cli_context(args, &measure->context);
     }
-    int status = cli_context(args, &measure->context);
     if (status == CLI_OK) {
         status = open_data(measure, args, kind != NULL ? cli_options(args, kind) : NULL);
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What eval, probe, compare, connectivity and barrier share: models, the test set and, where the
- * statistics policy needs one, the training set.
+ * What eval, probe, compare, connectivity, barrier and align share: models, the test set and, where
+ * the statistics policy needs one, the training set.
  */
 #ifndef CLI_MEASURE_H
 #define CLI_MEASURE_H
@@ -16,14 +16,6 @@ typedef struct cli_measure {
     modeconn_dataset *test;
     modeconn_model *model[2];
 } cli_measure;
-
-/* The row of --arch for files without our metadata. */
-#define CLI_ARCH_OPTION(variable)                                                                  \
-    {                                                                                              \
-        .name = "arch", .value = "ARCH",                                                           \
-        .help = "architecture of model files that do not say it (PyTorch exports)",                \
-        .text = (variable)                                                                         \
-    }
 
 /* What --help says of the kind "dataset" where a test set is measured. */
 #define CLI_TEST_WORDS                                                                             \

@@ -149,7 +149,7 @@ int cli_writable(const cli_args *args, const char *path)
     return status;
 }
 
-int cli_output(const cli_args *args, const char *option, const char *path)
+static int check_output(const cli_args *args, const char *option, const char *path)
 {
     if (path != NULL && strcmp(path, "-") == 0) {
         return cli_usage(args, "--%s -: a file is wanted, standard output is not taken here",
@@ -161,10 +161,21 @@ int cli_output(const cli_args *args, const char *option, const char *path)
     return cli_writable(args, path);
 }
 
+int cli_outputs(const cli_args *args)
+{
+    int status = CLI_OK;
+    for (int i = 0; i < args->n_options && status == CLI_OK; i++) {
+        if (args->options[i].output) {
+            status = check_output(args, args->options[i].name, *args->options[i].text);
+        }
+    }
+    return status == CLI_OK ? cli_writable(args, args->json) : status;
+}
+
 int cli_picture_output(const cli_args *args, const char *path)
 {
     if (strcmp(path, "-") != 0) {
-        return cli_output(args, "out", path);
+        return check_output(args, "out", path);
     }
     return args->json != NULL && strcmp(args->json, "-") == 0
                ? cli_usage(args, "--out - and --json -: standard output takes one of them")

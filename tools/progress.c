@@ -125,3 +125,15 @@ void cli_progress_end(cli_progress *progress)
     cli_progress_clear(progress);
     catch_signals(SIG_DFL);
 }
+
+void cli_say_epoch(const cli_args *args, const modeconn_history *history, int64_t epoch,
+                   int64_t total)
+{
+    double loss = 0.0, accuracy = 0.0, rate = 0.0, speed = 0.0;
+    modeconn_history_value(history, "loss", epoch, &loss);
+    modeconn_history_value(history, "accuracy", epoch, &accuracy);
+    modeconn_history_value(history, "learning_rate", epoch, &rate);
+    modeconn_history_value(history, "samples_per_second", epoch, &speed);
+    cli_say(args, "epoch %3d/%d  loss %.4f  accuracy %.2f %%  rate %-8.4g %.0f samples/s\n",
+            (int)epoch + 1, (int)total, loss, 100.0 * accuracy, rate, speed);
+}

@@ -131,8 +131,16 @@ int cli_verb_align(int argc, char **argv)
     const cli_option options[] = {
         CLI_DATA_OPTION(&job.measure.data),
         CLI_ARCH_OPTION(&job.measure.arch),
-        {.name = "out", .value = "FILE", .text = &job.out, .help = "write the permuted MODEL"},
-        {.name = "save", .value = "FILE", .text = &job.save, .help = "write the permutations"},
+        {.name = "out",
+         .value = "FILE",
+         .text = &job.out,
+         .output = true,
+         .help = "write the permuted MODEL"},
+        {.name = "save",
+         .value = "FILE",
+         .text = &job.save,
+         .output = true,
+         .help = "write the permutations"},
     };
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const curve_words[] = CLI_STATISTICS_WORDS("reset");
@@ -158,12 +166,6 @@ int cli_verb_align(int argc, char **argv)
     int status = cli_parse(&args, argc, argv);
     job.measure.models[0] = args.operand[0];
     job.measure.models[1] = args.operand[1];
-    if (status == CLI_OK) {
-        status = cli_output(&args, "out", job.out);
-    }
-    if (status == CLI_OK) {
-        status = cli_output(&args, "save", job.save);
-    }
     if (status == CLI_OK) {
         status = cli_measure_open(&job.measure, &args, "curve");
     }

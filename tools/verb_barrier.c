@@ -148,8 +148,7 @@ static void say(const cli_args *args, const json_t *result)
 
 static int write_plot(const barrier_job *job, const cli_args *args, const json_t *result)
 {
-    char *text = NULL, *title = NULL;
-    size_t size = 0;
+    char *title = NULL;
     int made = job->path_file != NULL
                    ? asprintf(&title, "%s", job->path_file)
                    : asprintf(&title, "%s to %s", job->measure.models[0], job->measure.models[1]);
@@ -158,17 +157,7 @@ static int write_plot(const barrier_job *job, const cli_args *args, const json_t
     }
     const cli_figure figure = {
         .title = title, .id = "curve", .ends = CLI_ENDS, .write = cli_chart_write};
-    FILE *stream = open_memstream(&text, &size);
-    int status = CLI_FAILED;
-    if (stream == NULL || !cli_figure_curve(stream, result, &figure)) {
-        cli_error(args, "out of memory");
-        if (stream != NULL) {
-            fclose(stream);
-            free(text);
-        }
-    } else {
-        status = cli_stream_save(args, job->plot, stream, &text);
-    }
+    int status = cli_curve_draw(args, job->plot, result, &figure);
     free(title);
     return status;
 }
@@ -231,8 +220,16 @@ int cli_verb_barrier(int argc, char **argv)
          .help = "measure also each layer alone, the rest kept of the first model"},
         CLI_DATA_OPTION(&job.measure.data),
         CLI_ARCH_OPTION(&job.measure.arch),
-        {.name = "plot", .value = "FILE.svg", .text = &job.plot, .help = "draw the curves"},
-        {.name = "csv", .value = "FILE", .text = &job.csv, .help = "write the curves as a table"},
+        {.name = "plot",
+         .value = "FILE.svg",
+         .text = &job.plot,
+         .output = true,
+         .help = "draw the curves"},
+        {.name = "csv",
+         .value = "FILE",
+         .text = &job.csv,
+         .output = true,
+         .help = "write the curves as a table"},
     };
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const curve_words[] = CLI_STATISTICS_WORDS("reset");
@@ -260,12 +257,6 @@ int cli_verb_barrier(int argc, char **argv)
         if (saved ? from || to : !from || !to) {
             status = cli_usage(&args, "give either --from and --to, or --path");
         }
-    }
-    if (status == CLI_OK) {
-        status = cli_output(&args, "plot", job.plot);
-    }
-    if (status == CLI_OK) {
-        status = cli_output(&args, "csv", job.csv);
     }
     if (status == CLI_OK) {
         status = cli_measure_open(&job.measure, &args, "curve");

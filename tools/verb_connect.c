@@ -47,22 +47,10 @@ static int make_path(connect_job *job)
     return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
 }
 
-static int check_outputs(const connect_job *job)
-{
-    int status = cli_output(job->args, "out", job->out);
-    if (status == CLI_OK) {
-        status = cli_output(job->args, "checkpoint", job->checkpoint);
-    }
-    if (status == CLI_OK) {
-        status = cli_output(job->args, "plot", job->plot);
-    }
-    return status == CLI_OK ? cli_writable(job->args, job->args->json) : status;
-}
-
 static int prepare(connect_job *job)
 {
     const cli_args *args = job->args;
-    int status = check_outputs(job);
+    int status = cli_outputs(args);
     if (status == CLI_OK) {
         status = cli_context(args, &job->context);
     }
@@ -91,15 +79,8 @@ static int prepare(connect_job *job)
 static void say_epoch(const connect_job *job, int64_t epoch, int64_t total)
 {
     modeconn_history *history = NULL;
-    double loss = 0.0, accuracy = 0.0, rate = 0.0, speed = 0.0;
     if (modeconn_path_history(job->path, &history) == MODECONN_OK) {
-        modeconn_history_value(history, "loss", epoch, &loss);
-        modeconn_history_value(history, "accuracy", epoch, &accuracy);
-        modeconn_history_value(history, "learning_rate", epoch, &rate);
-        modeconn_history_value(history, "samples_per_second", epoch, &speed);
-        cli_say(job->args,
-                "epoch %3d/%d  loss %.4f  accuracy %.2f %%  rate %-8.4g %.0f samples/s\n",
-                (int)epoch + 1, (int)total, loss, 100.0 * accuracy, rate, speed);
+        cli_say_epoch(job->args, history, epoch, total);
     }
     modeconn_history_destroy(history);
 }
@@ -178,24 +159,13 @@ static int measure(connect_job *job)
 
 static int draw(const connect_job *job, const json_t *curve)
 {
-    char *text = NULL, *title = NULL;
-    size_t size = 0;
+    char *title = NULL;
     if (asprintf(&title, "%s to %s, fitted", job->from, job->to) < 0) {
         return cli_error(job->args, "out of memory");
     }
     const cli_figure figure = {
         .title = title, .id = "curve", .ends = CLI_ENDS, .write = cli_chart_write};
-    FILE *stream = open_memstream(&text, &size);
-    int status = CLI_FAILED;
-    if (stream == NULL || !cli_figure_curve(stream, curve, &figure)) {
-        cli_error(job->args, "out of memory");
-        if (stream != NULL) {
-            fclose(stream);
-            free(text);
-        }
-    } else {
-        status = cli_stream_save(job->args, job->plot, stream, &text);
-    }
+    int status = cli_curve_draw(job->args, job->plot, curve, &figure);
     free(title);
     return status;
 }
@@ -283,6 +253,7 @@ int cli_verb_connect(int argc, char **argv)
         {.name = "out",
          .value = "FILE",
          .text = &job.out,
+         .output = true,
          .required = true,
          .help = "the fitted curve, as safetensors"},
         {.name = "degree",
@@ -298,13 +269,11 @@ int cli_verb_connect(int argc, char **argv)
          .min = 1,
          .max = 62,
          .help = "instead, straight legs with this many bends"},
-        {.name = "arch",
-         .value = "ARCH",
-         .text = &job.arch,
-         .help = "architecture of model files that do not say it (PyTorch exports)"},
+        CLI_ARCH_OPTION(&job.arch),
         {.name = "checkpoint",
          .value = "FILE",
          .text = &job.checkpoint,
+         .output = true,
          .help = "complete state, written after each epoch and when stopped"},
         {.name = "resume",
          .value = "STATE",
@@ -313,6 +282,7 @@ int cli_verb_connect(int argc, char **argv)
         {.name = "plot",
          .value = "FILE.svg",
          .text = &job.plot,
+         .output = true,
          .help = "measure the curve on every view of the test set and draw it"},
     };
     static const char *const path_keys[] = {"family", "degree", "bends", NULL};

@@ -111,10 +111,7 @@ static int open_data(tune_job *job)
 static int run(tune_job *job)
 {
     const cli_args *args = job->args;
-    int status = cli_output(args, "out", job->out);
-    if (status == CLI_OK) {
-        status = cli_writable(args, args->json);
-    }
+    int status = cli_outputs(args);
     if (status == CLI_OK) {
         status = cli_context(args, &job->context);
     }
@@ -210,6 +207,7 @@ int cli_verb_finetune(int argc, char **argv)
         {.name = "out",
          .value = "FILE",
          .text = &job.out,
+         .output = true,
          .required = true,
          .help = "the fine-tuned model"},
         {.name = "clean",
@@ -219,10 +217,7 @@ int cli_verb_finetune(int argc, char **argv)
          .max = 1e12,
          .help = "clean samples to draw from the training set",
          .by_default = "1000"},
-        {.name = "arch",
-         .value = "ARCH",
-         .text = &job.arch,
-         .help = "architecture of a model file that does not say it (PyTorch export)"},
+        CLI_ARCH_OPTION(&job.arch),
     };
     static const char *const except[] = {"view", NULL};
     static const char *const data_seed[] = {"seed", "data-seed", NULL};

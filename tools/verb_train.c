@@ -22,13 +22,7 @@ static int prepare(train_job *job)
     if (!cli_known_arch(args, job->arch)) {
         return CLI_USAGE;
     }
-    int status = cli_output(args, "out", job->out);
-    if (status == CLI_OK) {
-        status = cli_output(args, "checkpoint", job->checkpoint);
-    }
-    if (status == CLI_OK) {
-        status = cli_writable(args, args->json);
-    }
+    int status = cli_outputs(args);
     if (status == CLI_OK) {
         status = cli_context(args, &job->context);
     }
@@ -52,15 +46,8 @@ static int prepare(train_job *job)
 static void say_epoch(const train_job *job, int64_t epoch, int64_t total)
 {
     modeconn_history *history = NULL;
-    double loss = 0.0, accuracy = 0.0, rate = 0.0, speed = 0.0;
     if (modeconn_model_history(job->model, &history) == MODECONN_OK) {
-        modeconn_history_value(history, "loss", epoch, &loss);
-        modeconn_history_value(history, "accuracy", epoch, &accuracy);
-        modeconn_history_value(history, "learning_rate", epoch, &rate);
-        modeconn_history_value(history, "samples_per_second", epoch, &speed);
-        cli_say(job->args,
-                "epoch %3d/%d  loss %.4f  accuracy %.2f %%  rate %-8.4g %.0f samples/s\n",
-                (int)epoch + 1, (int)total, loss, 100.0 * accuracy, rate, speed);
+        cli_say_epoch(job->args, history, epoch, total);
     }
     modeconn_history_destroy(history);
 }
@@ -160,11 +147,13 @@ int cli_verb_train(int argc, char **argv)
         {.name = "out",
          .value = "FILE",
          .text = &job.out,
+         .output = true,
          .required = true,
          .help = "the model, as safetensors"},
         {.name = "checkpoint",
          .value = "FILE",
          .text = &job.checkpoint,
+         .output = true,
          .help = "complete state, written after each epoch and when stopped"},
         {.name = "resume",
          .value = "STATE",

@@ -74,8 +74,9 @@ MODECONN_API int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry,
  * @param data     samples for "activations", in its current view; may be NULL for "weights"
  * @param options  kind "align", or NULL: "method" (default activations), "similarity", "samples"
  *                 (the first ones; 0 = all), "batch_size", "reference" (1: as the paper's code,
- * only the last batch of batch_size decides: that code matches anew on every batch), "restarts",
- * "sweeps" (most rounds over the groups), "seed" (of the orders; -1 = the context's)
+ *                 only the last batch of batch_size decides: that code matches anew on every
+ *                 batch), "restarts", "sweeps" (most rounds over the groups), "seed" (of the
+ *                 orders; -1 = the context's)
  * @param progress may be NULL
  * @param out      receives the alignment; modeconn_alignment_destroy() it
  * @return MODECONN_OK, _ARGUMENT, _SHAPE (the models differ, or the data do not fit), _UNSUPPORTED
@@ -119,7 +120,8 @@ MODECONN_API int32_t modeconn_alignment_size(const modeconn_alignment *alignment
 MODECONN_API int32_t modeconn_alignment_group(const modeconn_alignment *alignment, int64_t index,
                                               const char **name, int64_t *size, int64_t *moved,
                                               double *similarity);
-/** The permutation of one group, [size]; _BUFFER where `capacity` is less. */
+/** The permutation of one group, [size].
+ *  @return MODECONN_OK, _ARGUMENT (index out of range), _BUFFER (`capacity` below size) */
 MODECONN_API int32_t modeconn_alignment_permutation(const modeconn_alignment *alignment,
                                                     int64_t index, int64_t *permutation,
                                                     int64_t capacity);

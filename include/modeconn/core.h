@@ -112,8 +112,9 @@ typedef void (*modeconn_free_fn)(void *user, void *pointer);
  * Creates a context: a thread pool, an allocator and a seed.
  *
  * @param options  kind "context", or NULL: "threads" (0 = every core this process may use: the
- *                 least of affinity mask and cgroup quota), "seed" (default seed of everything
- *                 made in this context), "isa" (auto, baseline, avx2, avx512)
+ *                 least of affinity mask and cgroup quota), "seed" (of everything made in this
+ *                 context that has none of its own; default 0), "isa" (auto, baseline,
+ *                 avx2, avx512)
  * @param out      receives the context; modeconn_context_destroy() it
  * @return MODECONN_OK, _ARGUMENT (also options of another kind), _MEMORY, _UNSUPPORTED (this
  *         processor lacks the instructions of "isa"), or _SYSTEM (threads cannot be started)

@@ -75,21 +75,23 @@ extern "C" {
  *                 images and y or labels, either split; images [n][C][H][W], [n][H][W] or [n][d],
  *                 integers 0 .. 255 taken as uint8 data, floats as they are; labels [n] of whole
  *                 numbers; any byte order, C or Fortran order), "shapes[:settings]" (built in,
- * drawn from the seed: ten classes of simple figures, each block of ten holds one of each; settings
- * are options of kind "shapes", e.g. "shapes:size=32,channels=3,train=4000"; their seed is 0 by
- * default, whatever the context's, so that the data stay the same), "slabs[:settings]" (built in,
- * two classes: vectors [d][1][1] of attributes of chosen complexity and noise, paper, Appendix F.3;
- * options of kind "slabs", e.g. "slabs:slabs=0+4,noise=18,margin=0.1"; seed likewise)
+ *                 drawn from the seed: ten classes of simple figures, each block of ten holds one
+ *                 of each; settings are options of kind "shapes", e.g.
+ *                 "shapes:size=32,channels=3,train=4000"; their seed is 0 by default, whatever the
+ *                 context's, so that the data stay the same), "slabs[:settings]" (built in, two
+ *                 classes: vectors [d][1][1] of attributes of chosen complexity and noise, paper,
+ *                 Appendix F.3; options of kind "slabs", e.g.
+ *                 "slabs:slabs=0+4,noise=18,margin=0.1"; seed likewise)
  * @param split    "train" or "test"
  * @param options  kind "dataset", or NULL: "cue" (none, box, domino), "view", "cue_proportion" (p
- * of the views cue and randimg), "limit" (at most the first n samples, 0 = all), "seed" (of the
- * random views; -1 = the context's), "labels" (of cifar100: fine, coarse), "crop" (padding of the
- * random crop of training passes, pixels of value 0 before the normalisation), "flip" (1: they flip
- * left to right half of the time)
+ *                 of the views cue and randimg), "limit" (at most the first n samples, 0 = all),
+ *                 "seed" (of the random views; -1 = the context's), "labels" (of cifar100: fine,
+ *                 coarse), "crop" (padding of the random crop of training passes, pixels of value 0
+ *                 before the normalisation), "flip" (1: they flip left to right half of the time)
  * @param out      receives the dataset; modeconn_dataset_destroy() it
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (spec, split, key of "shapes" or "slabs", array of an
  *         npz, view that the dataset has not), _IO, _FORMAT (both name the file), _SHAPE (images
- * and labels differ in number; cue does not fit the images), _MEMORY
+ *         and labels differ in number; cue does not fit the images), _MEMORY
  */
 MODECONN_API int32_t modeconn_dataset_open(modeconn_context *context, const char *spec,
                                            const char *split, const modeconn_options *options,

@@ -95,8 +95,8 @@ MODECONN_API int32_t modeconn_finetune_method_defaults(int64_t index, const char
  * @param tuned     receives the fine-tuned model; its history has a column for each part of L
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (method), _SHAPE, _UNSUPPORTED (batch norm on a single
  *         value; "cbft" of a model without a penultimate representation; "llrt" and "lpft" of one
- *         whose last layer is not linear), _NUMERIC (a loss or
- *         parameter was not finite), _CANCELLED, _MEMORY; whenever it fails `model` is as it was
+ *         whose last layer is not linear), _NUMERIC (a loss or parameter was not finite),
+ *         _CANCELLED, _MEMORY; whenever it fails `model` is as it was
  */
 MODECONN_API int32_t modeconn_finetune(const modeconn_model *model, const modeconn_dataset *clean,
                                        const modeconn_dataset *cued,

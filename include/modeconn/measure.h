@@ -106,11 +106,13 @@ MODECONN_API int32_t modeconn_curve_size(const modeconn_curve *curve, int64_t *p
 /** t of each point; `t` has room for `capacity` values (_BUFFER if too few). */
 MODECONN_API int32_t modeconn_curve_points(const modeconn_curve *curve, double *t,
                                            int64_t capacity);
-/** Mean loss and accuracy of one view at each point; either array may be NULL. */
+/** Mean loss (nats) and accuracy of one view at each point; either array may be NULL.
+ *  @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _BUFFER (`capacity` below the points) */
 MODECONN_API int32_t modeconn_curve_values(const modeconn_curve *curve, const char *view,
                                            double *loss, double *accuracy, int64_t capacity);
 
-/** Length of the path from its start to each point, in parameter space (path.h). */
+/** Length of the path from its start to each point, in parameter space (path.h); _BUFFER as above.
+ */
 MODECONN_API int32_t modeconn_curve_arc(const modeconn_curve *curve, double *arc, int64_t capacity);
 
 /** Loss along the path on one view: least and largest measured value, mean over t (the integral
@@ -196,7 +198,8 @@ MODECONN_API int32_t modeconn_probe_measure_with_progress(const modeconn_model *
 MODECONN_API void modeconn_probe_destroy(modeconn_probe *probe);
 /** Number of attributes. */
 MODECONN_API int32_t modeconn_probe_size(const modeconn_probe *probe, int64_t *attributes);
-/** Name of attribute `index`, valid as long as the probe. */
+/** Name of attribute `index`, valid as long as the probe.
+ *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
 MODECONN_API int32_t modeconn_probe_attribute(const modeconn_probe *probe, int64_t index,
                                               const char **name);
 /** Verdict, effect and its interval in nats; every output may be NULL. _UNKNOWN attribute. */
@@ -215,7 +218,9 @@ MODECONN_API int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffe
 /** Probes two models on the same data and compares their invariances (Definition 4). Options are
  *  of kind "probe". The models may differ in architecture. The verdict rests on invariances alone:
  *  that a lack of linear connectivity up to symmetries implies dissimilar mechanisms is the
- *  paper's Conjecture 1, unproved. */
+ *  paper's Conjecture 1, unproved.
+ *  @param out  receives the comparison; modeconn_comparison_destroy() it
+ *  @return as modeconn_probe_measure(); _SHAPE where one of the models does not fit the data */
 MODECONN_API int32_t modeconn_compare(const modeconn_model *first, const modeconn_model *second,
                                       const modeconn_dataset *test, const modeconn_options *options,
                                       modeconn_comparison **out);
@@ -231,7 +236,8 @@ MODECONN_API void modeconn_comparison_destroy(modeconn_comparison *comparison);
 /** MODECONN_VERDICT_SIMILAR, _DISSIMILAR or _UNDECIDED. */
 MODECONN_API int32_t modeconn_comparison_verdict(const modeconn_comparison *comparison,
                                                  int32_t *verdict);
-/** The probe of the first (0) or second (1) model, owned by the comparison. */
+/** The probe of the first (0) or second (1) model, owned by the comparison.
+ *  @return MODECONN_OK or _ARGUMENT (also `which` out of range) */
 MODECONN_API int32_t modeconn_comparison_probe(const modeconn_comparison *comparison, int32_t which,
                                                const modeconn_probe **probe);
 /** {"verdict", "attributes": {"cue": {"verdict", "first": {...}, "second": {...}}, ...}, "margin",

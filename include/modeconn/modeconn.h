@@ -20,7 +20,10 @@
  * Conventions shared by every call
  *
  *  - A call that can fail returns int32_t: MODECONN_OK (0) or a negative pinned code of
- *    core.h; modeconn_last_error() then says in words what was wrong and with what.
+ *    core.h; modeconn_last_error() then says in words what was wrong and with what. A NULL where
+ *    one is not allowed is MODECONN_ERROR_ARGUMENT everywhere; a call that lists no errors has no
+ *    other. Whatever reads samples can return MODECONN_ERROR_CALLBACK where the dataset has a cue
+ *    or an attribute of the host's (dataset.h).
  *  - On failure output handles are set to NULL, other outputs are untouched, and every handle
  *    that went in stays usable.
  *  - Handles are opaque and reference-counted inside: destroy them in any order, each once; NULL
@@ -29,9 +32,11 @@
  *    be read by any number of threads.
  *  - NULL for an options argument means every default. An options object serves calls of its
  *    own kind only ("train", "curve", ...); it is read during the call and not kept.
+ *    modeconn_options_describe() tells the type, default, range and meaning of each key.
+ *  - A progress callback (core.h) may be NULL everywhere.
  *  - Text and array outputs: pass capacity 0 and a NULL buffer to ask for the size; a buffer that
  *    is too small gets MODECONN_ERROR_BUFFER and is left untouched. Sizes of texts count the
- *    terminating NUL. Every `needed` or `count` pointer may be NULL.
+ *    terminating NUL. `needed` may be NULL. Making a text can also be MODECONN_ERROR_MEMORY.
  *  - Images are NCHW float, labels int32_t from 0. Losses are cross-entropies in nats, accuracies
  *    and errors are fractions of 1.
  *  - Same seed, same build, same instruction set: bit-for-bit the same result for any number of

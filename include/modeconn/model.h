@@ -8,9 +8,6 @@
  * of batch-norm statistics (running means and unbiased running variances). Both are divided into
  * named blocks with the names, shapes and order of a PyTorch state dict ("layers.0.conv1.weight",
  * [64, 3, 3, 3], ...), so that weights can be exchanged with PyTorch as they are.
- *
- * Every call can also fail with MODECONN_ERROR_ARGUMENT for a NULL where one is not allowed; each
- * lists what else.
  */
 #ifndef MODECONN_MODEL_H
 #define MODECONN_MODEL_H
@@ -147,8 +144,8 @@ MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *
 /** Reads a safetensors file without our metadata, such as a PyTorch export, as architecture
  *  `arch`; width, channels and classes are inferred from the shapes, height and width come from
  *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. Where every
- * name begins with "module." (DataParallel) or "_orig_mod." (torch.compile), or several of them,
- * they are taken off, and the model's metadata "removed_prefix" says so. "theory" gets the default
+ *  name begins with "module." (DataParallel) or "_orig_mod." (torch.compile), or several of them,
+ *  they are taken off, and the model's metadata "removed_prefix" says so. "theory" gets the default
  *  "logit_scale". Errors as for modeconn_model_load(). */
 MODECONN_API int32_t modeconn_model_load_as(modeconn_context *context, const char *path,
                                             const char *arch, const modeconn_dataset *like,
@@ -171,8 +168,8 @@ MODECONN_API int32_t modeconn_model_describe(const modeconn_model *model, char *
 
 /** Provenance: text under a key of your own, both UTF-8 and copied; NULL value removes it. Saved
  *  with the model. Keys starting with "modeconn." are the library's. Setting and getting take a
- * time that does not grow with the number of keys, removing one that does. The `value` read stays
- * valid until the key is set again or the model is destroyed.
+ *  time that does not grow with the number of keys, removing one that does. The `value` read stays
+ *  valid until the key is set again or the model is destroyed.
  *  @return MODECONN_OK; setting: _ARGUMENT (an empty key, the library's, not UTF-8), _MEMORY;
  *          getting: _UNKNOWN (the key is not set) */
 MODECONN_API int32_t modeconn_model_set_metadata(modeconn_model *model, const char *key,
@@ -236,12 +233,13 @@ MODECONN_API int32_t modeconn_model_representation(const modeconn_model *model, 
 
 /** Mean cross-entropy of one batch in training mode (batch statistics; the model's running
  *  statistics stay as they are) and its gradient.
+ *  @param images    [n][channels][height][width]
  *  @param labels    [n], each 0 .. classes-1
  *  @param loss      receives the mean loss; may be NULL
  *  @param gradient  receives d loss / d theta, [parameter_count]
  *  @return MODECONN_OK, _ARGUMENT (n below 1; a label: sample named), _UNSUPPORTED (batch norm over
  *          a single value per channel: names the layer), _NUMERIC (the loss is not finite:
- *  `gradient` may have been written), _MEMORY */
+ *          `gradient` may have been written), _MEMORY */
 MODECONN_API int32_t modeconn_model_gradient(const modeconn_model *model, const float *images,
                                              const int32_t *labels, int64_t n, double *loss,
                                              float *gradient);

@@ -55,11 +55,12 @@ MODECONN_API int32_t modeconn_path_from_models(const char *family,
  *
  * @param path     fitted in place; needs a control point between its ends
  * @param options  kind "path_fit", or NULL: "epochs", "batch_size", "learning_rate", "momentum",
- *                 "nesterov", "weight_decay", "schedule", "step_epochs", "step_factor" (as for
- *                 training, train.h), "mode" (curve, reference), "decay" (of gamma(t): curve; of
- *                 the control points: points; auto: curve in mode curve, points in mode reference),
- *                 "t_law" (uniform, or arc: uniform in arc length), "views" (their union, with the
- *                 cue on all samples; "" = cue, or nocue without a cue), "seed"
+ *                 "nesterov", "weight_decay", "schedule", "step_epochs", "step_factor",
+ *                 "milestones", "warmup_epochs" (as for training, train.h), "mode" (curve,
+ *                 reference), "decay" (of gamma(t): curve; of the control points: points; auto:
+ *                 curve in mode curve, points in mode reference), "t_law" (uniform, or arc: uniform
+ *                 in arc length), "views" (their union, with the cue on all samples; "" = cue, or
+ *                 nocue without a cue), "seed" (of t and of the samples' order; -1 = the context's)
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE (path and data do not fit), _UNSUPPORTED
  *         (nothing to fit; batch norm on a single value), _NUMERIC (the loss or a parameter is not
  *         finite: the path stands after the last step), _CANCELLED (likewise), _MEMORY
@@ -74,7 +75,8 @@ MODECONN_API int32_t modeconn_path_fit(modeconn_path *path, const modeconn_datas
 typedef struct modeconn_fitter modeconn_fitter;
 
 /** Prepares a fit; nothing is computed yet. Arguments and errors as for modeconn_path_fit(); the
- *  fitter keeps the path alive and fits it in place.
+ *  fitter keeps the path alive and fits it in place. It holds a momentum for each control point
+ *  between the ends, three more vectors of theta's length and the working memory of a batch.
  *  @param out  receives the fitter; modeconn_fitter_destroy() it */
 MODECONN_API int32_t modeconn_fitter_create(modeconn_path *path, const modeconn_dataset *dataset,
                                             const modeconn_options *options, modeconn_fitter **out);
@@ -139,8 +141,9 @@ MODECONN_API int32_t modeconn_path_group(const modeconn_path *path, const char *
 
 /* ---- what a path is -------------------------------------------------------------------- */
 
-/** The record of the last fit (model.h), whole epochs; empty before. modeconn_history_destroy() it.
- */
+/** The record of the last fit, whole epochs, with the columns of training (train.h); empty before.
+ *  modeconn_history_destroy() it.
+ *  @return MODECONN_OK, _ARGUMENT, _MEMORY */
 MODECONN_API int32_t modeconn_path_history(const modeconn_path *path, modeconn_history **out);
 
 /** Number of control points, the ends included. */

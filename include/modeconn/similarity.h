@@ -75,7 +75,8 @@ MODECONN_API int32_t modeconn_connectivity_weakest(const modeconn_connectivity *
 /** Number of views. */
 MODECONN_API int32_t modeconn_connectivity_size(const modeconn_connectivity *connectivity,
                                                 int64_t *views);
-/** Name of view `index`, a static string. */
+/** Name of view `index`, a static string.
+ *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
 MODECONN_API int32_t modeconn_connectivity_view(const modeconn_connectivity *connectivity,
                                                 int64_t index, const char **name);
 /** One view's verdict, its height max_t E(t) with max_t low(t) and max_t high(t) (nats, none below
@@ -142,7 +143,8 @@ MODECONN_API void modeconn_patterns_destroy(modeconn_patterns *patterns);
 MODECONN_API int32_t modeconn_patterns_size(const modeconn_patterns *patterns, int64_t *layers,
                                             int64_t *points);
 /** Name of layer `index` (the layer that the ReLU follows, valid as long as the handle) and its
- *  units; either output may be NULL. */
+ *  units; either output may be NULL.
+ *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
 MODECONN_API int32_t modeconn_patterns_layer(const modeconn_patterns *patterns, int64_t index,
                                              const char **name, int64_t *units);
 /** Figures of a layer at every point against the first (0) or second (1) end; each array has room

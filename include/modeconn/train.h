@@ -31,7 +31,9 @@
 extern "C" {
 #endif
 
-/** A training run: model, data, momentum, schedule and position. */
+/** A training run: model, data, momentum, schedule and position. Beside the model it holds four
+ *  vectors of theta's length (momentum, gradient, and theta and momentum at the start of the epoch)
+ *  and the working memory of a batch. */
 typedef struct modeconn_trainer modeconn_trainer;
 
 /**
@@ -56,24 +58,26 @@ MODECONN_API int32_t modeconn_trainer_create(modeconn_model *model, const modeco
 MODECONN_API void modeconn_trainer_destroy(modeconn_trainer *trainer);
 
 /**
- * Trains on, up to `epochs` more epochs (-1: to the end of the run).
+ * Trains on, up to `epochs` more epochs (-1: to the end of the run). An epoch that was cancelled
+ * half-way counts as one of them when it is gone on with.
  *
- * @return MODECONN_OK (also when nothing was left to do), _CANCELLED (the model stands after the
- *         last whole step; running again goes on from there, bit for bit as if never stopped),
- *         _NUMERIC (the loss or a parameter was not finite: model and trainer are back at the
- *         start of that epoch), _MEMORY
- *
- * An epoch that was cancelled half-way counts as one of the `epochs` when it is gone on with.
+ * @param progress  `epoch` is the number of epochs done in the run, `step` counts the batches of
+ *                  this call
+ * @return MODECONN_OK (also when nothing was left to do), _ARGUMENT (epochs below -1), _CANCELLED
+ *         (the model stands after the last whole step; running again goes on from there, bit for
+ *         bit as if never stopped), _NUMERIC (the loss or a parameter was not finite: model and
+ *         trainer are back at the start of that epoch), _MEMORY (the model as for _CANCELLED)
  */
 MODECONN_API int32_t modeconn_trainer_run(modeconn_trainer *trainer, int64_t epochs,
                                           modeconn_progress_fn progress, void *user);
 
-/** Whole epochs done, and of the run. */
+/** Whole epochs done, and of the run; either output may be NULL. */
 MODECONN_API int32_t modeconn_trainer_epochs(const modeconn_trainer *trainer, int64_t *done,
                                              int64_t *total);
 
 /** Writes the complete state (model, momentum, position, history, options) to a file, through a
- *  temporary file and a rename. */
+ *  temporary file and a rename.
+ *  @return MODECONN_OK, _ARGUMENT, _IO (names the path), _MEMORY */
 MODECONN_API int32_t modeconn_trainer_save(const modeconn_trainer *trainer, const char *path);
 
 /** Takes that state back into a trainer created over a model of the same architecture, the same
@@ -84,7 +88,8 @@ MODECONN_API int32_t modeconn_trainer_save(const modeconn_trainer *trainer, cons
  *          _MEMORY */
 MODECONN_API int32_t modeconn_trainer_load(modeconn_trainer *trainer, const char *path);
 
-/** Create, run to the end, destroy. On _CANCELLED and _NUMERIC the model is as described above. */
+/** Create, run to the end, destroy. Arguments and errors as of modeconn_trainer_create() and
+ *  modeconn_trainer_run(), which also say where the model then stands. */
 MODECONN_API int32_t modeconn_train(modeconn_model *model, const modeconn_dataset *dataset,
                                     const modeconn_options *options, modeconn_progress_fn progress,
                                     void *user);

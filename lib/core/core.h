@@ -292,6 +292,11 @@ void mc_text_add(mc_text *text, const char *format, ...) __attribute__((format(p
 void mc_text_add_f64(mc_text *text, double value);
 /* As a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */
 void mc_text_add_json(mc_text *text, const char *value);
+/* Hands the text out as mc_text_out() does and frees it; MODECONN_ERROR_MEMORY where an append
+ * failed. */
+int32_t mc_text_finish(mc_text *text, char *buffer, int64_t capacity, int64_t *needed);
+/* The text itself, to be freed; NULL where an append failed. `text` is empty afterwards. */
+char *mc_text_take(mc_text *text);
 
 /* Seconds of a monotonic clock. */
 double mc_seconds(void);

@@ -233,6 +233,24 @@ void mc_text_add_json(mc_text *text, const char *value)
     mc_text_add(text, "\"");
 }
 
+int32_t mc_text_finish(mc_text *text, char *buffer, int64_t capacity, int64_t *needed)
+{
+    int32_t status = text->failed ? mc_fail(MODECONN_ERROR_MEMORY, "out of memory: a text")
+                                  : mc_text_out(text->data, buffer, capacity, needed);
+    mc_text_free(text);
+    return status;
+}
+
+char *mc_text_take(mc_text *text)
+{
+    if (text->failed) {
+        mc_text_free(text);
+    }
+    char *data = text->data;
+    mc_text_init(text, text->context);
+    return data;
+}
+
 double mc_seconds(void)
 {
     struct timespec now;

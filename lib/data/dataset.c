@@ -224,12 +224,7 @@ int32_t modeconn_dataset_describe(const modeconn_dataset *dataset, char *buffer,
     }
     mc_text_add(&text, "], \"crop\": %lld, \"flip\": %s}", (long long)dataset->crop,
                 dataset->flip ? "true" : "false");
-    int32_t status = MODECONN_ERROR_MEMORY;
-    if (!text.failed) {
-        status = mc_text_out(text.data, buffer, capacity, needed);
-    }
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }
 
 /* Marks the first trunc(n_c * p) samples of each class c, in the handle's order. */

@@ -154,11 +154,11 @@ static int32_t train_epoch(mc_finetune_job *job, const mc_training *training,
     if (status < 0) {
         return status;
     }
-    relay->steps_before += trainer->per_epoch;
+    relay->steps_before += trainer->run.per_epoch;
     if (training->publish != NULL) {
         training->publish(training->user, job);
     }
-    return record_epoch(job, training, trainer->history);
+    return record_epoch(job, training, trainer->run.history);
 }
 
 int32_t mc_finetune_train(mc_finetune_job *job, const mc_training *training)

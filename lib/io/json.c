@@ -128,8 +128,5 @@ int32_t mc_json_out(json_t *value, char *buffer, int64_t capacity, int64_t *need
     mc_text_init(&text, NULL);
     add_value(&text, value, 0);
     json_decref(value);
-    int32_t status = text.failed ? mc_fail(MODECONN_ERROR_MEMORY, "out of memory: JSON")
-                                 : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

@@ -50,11 +50,7 @@ static json_t *layer_json(const modeconn_cka *cka, int64_t i)
     ok = mc_json_add(out, "features", features) && ok;
     ok = mc_json_add(out, "cka", mc_json_real(cka->value[i])) && ok;
     ok = mc_json_add(out, "debiased", mc_json_real(cka->debiased[i])) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 int32_t modeconn_cka_json(const modeconn_cka *cka, char *buffer, int64_t capacity, int64_t *needed)
@@ -73,11 +69,7 @@ int32_t modeconn_cka_json(const modeconn_cka *cka, char *buffer, int64_t capacit
     ok = mc_json_add(out, "batch_size", json_integer(cka->origin.batch_size)) && ok;
     ok = mc_json_add(out, "models", mc_provenance_models(&cka->origin)) && ok;
     ok = mc_json_add(out, "data", mc_provenance_test(&cka->origin)) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
+    return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
 int32_t modeconn_cka_csv(const modeconn_cka *cka, char *buffer, int64_t capacity, int64_t *needed)
@@ -96,8 +88,5 @@ int32_t modeconn_cka_csv(const modeconn_cka *cka, char *buffer, int64_t capacity
         mc_text_add_f64(&text, cka->debiased[i]);
         mc_text_add(&text, "\n");
     }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

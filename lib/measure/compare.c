@@ -171,11 +171,7 @@ static json_t *attribute_json(const modeconn_comparison *comparison, int64_t a)
     ok = mc_json_add(out, "first", first) && ok;
     json_t *second = mc_finding_json(&comparison->probes[1]->findings[a]);
     ok = mc_json_add(out, "second", second) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 static json_t *models_json(const modeconn_comparison *comparison)
@@ -185,11 +181,7 @@ static json_t *models_json(const modeconn_comparison *comparison)
     bool ok = mc_json_add(out, "first", first);
     json_t *second = mc_provenance_subject(&comparison->probes[1]->origin, 0);
     ok = mc_json_add(out, "second", second) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 int32_t modeconn_comparison_json(const modeconn_comparison *comparison, char *buffer,
@@ -208,11 +200,7 @@ int32_t modeconn_comparison_json(const modeconn_comparison *comparison, char *bu
     ok = mc_probe_settings_json(comparison->probes[0], out) && ok;
     ok = mc_json_add(out, "models", models_json(comparison)) && ok;
     ok = mc_json_add(out, "note", json_string(note)) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
+    return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
 int32_t modeconn_comparison_csv(const modeconn_comparison *comparison, char *buffer,
@@ -233,8 +221,5 @@ int32_t modeconn_comparison_csv(const modeconn_comparison *comparison, char *buf
         mc_finding_csv(&comparison->probes[1]->findings[a], &text);
         mc_probe_settings_csv(comparison->probes[0], &text);
     }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

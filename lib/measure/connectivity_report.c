@@ -134,11 +134,7 @@ static json_t *end_json(const mc_path_end *end)
     ok = mc_json_add(out, "low", mc_json_real(end->low)) && ok;
     ok = mc_json_add(out, "high", mc_json_real(end->high)) && ok;
     ok = mc_json_add(out, "minimizer", minimizer) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 static json_t *view_json(const modeconn_connectivity *connectivity, const mc_rise *view)
@@ -158,11 +154,7 @@ static json_t *view_json(const modeconn_connectivity *connectivity, const mc_ris
     ok = mc_json_add(out, "excess_low", mc_json_values(view->below, points)) && ok;
     ok = mc_json_add(out, "excess_high", mc_json_values(view->above, points)) && ok;
     ok = mc_json_add(out, "ends", ends) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 static bool add_settings(const modeconn_connectivity *connectivity, json_t *out)
@@ -202,11 +194,7 @@ int32_t modeconn_connectivity_json(const modeconn_connectivity *connectivity, ch
     }
     ok = mc_json_add(out, "views", views) && ok;
     ok = add_settings(connectivity, out) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
+    return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
 int32_t modeconn_connectivity_csv(const modeconn_connectivity *connectivity, char *buffer,
@@ -234,8 +222,5 @@ int32_t modeconn_connectivity_csv(const modeconn_connectivity *connectivity, cha
             mc_text_add(&text, ",%lld\n", (long long)connectivity->n);
         }
     }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

@@ -473,11 +473,7 @@ static json_t *summary_json(const modeconn_curve *curve, int64_t view, bool erro
     ok = mc_json_add(out, "max", mc_json_real(found.largest)) && ok;
     ok = mc_json_add(out, "mean", mc_json_real(found.mean)) && ok;
     ok = mc_json_add(out, "integral", mc_json_real(found.integral)) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 static json_t *values_json(const double *values, int64_t n)
@@ -501,11 +497,7 @@ static json_t *barriers_json(const modeconn_curve *curve, int64_t view, bool err
         ok = view_barrier(curve, view, error, barriers[i].definition, &height) == MODECONN_OK &&
              mc_json_add(out, barriers[i].name, mc_json_real(height)) && ok;
     }
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 static json_t *view_json(const modeconn_curve *curve, int64_t v)
@@ -521,11 +513,7 @@ static json_t *view_json(const modeconn_curve *curve, int64_t v)
     ok = mc_json_add(out, "n", json_integer(curve->n)) && ok;
     ok = mc_json_add(out, "barrier", heights) && ok;
     ok = mc_json_add(out, "summary", summaries) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 static json_t *path_json(const modeconn_curve *curve)
@@ -535,11 +523,7 @@ static json_t *path_json(const modeconn_curve *curve)
     ok = mc_json_add(out, "length", mc_json_real(curve->arc[curve->points - 1])) && ok;
     ok = mc_json_add(out, "first", mc_provenance_subject(&curve->origin, 0)) && ok;
     ok = mc_json_add(out, "second", mc_provenance_subject(&curve->origin, 1)) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer, int64_t capacity,
@@ -560,11 +544,7 @@ int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer, int64_t c
     ok = mc_json_add(out, "batch_size", json_integer(curve->origin.batch_size)) && ok;
     ok = mc_json_add(out, "path", path_json(curve)) && ok;
     ok = mc_json_add(out, "data", mc_provenance_test(&curve->origin)) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
+    return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
 int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer, int64_t capacity,
@@ -590,8 +570,5 @@ int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer, int64_t ca
         }
         mc_text_add(&text, "\n");
     }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

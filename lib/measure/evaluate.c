@@ -130,11 +130,7 @@ static json_t *views_json(const modeconn_evaluation *evaluation)
         ok = mc_json_add(view, "n", json_integer(evaluation->n)) && ok;
         ok = mc_json_add(views, evaluation->names[v], view) && ok;
     }
-    if (!ok) {
-        json_decref(views);
-        return NULL;
-    }
-    return views;
+    return mc_json_whole(views, ok);
 }
 
 int32_t modeconn_evaluation_json(const modeconn_evaluation *evaluation, char *buffer,
@@ -150,11 +146,7 @@ int32_t modeconn_evaluation_json(const modeconn_evaluation *evaluation, char *bu
     ok = mc_json_add(out, "batch_size", json_integer(origin->batch_size)) && ok;
     ok = mc_json_add(out, "data", mc_provenance_test(origin)) && ok;
     ok = mc_json_add(out, "model", mc_provenance_subject(origin, 0)) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
+    return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
 int32_t modeconn_evaluation_csv(const modeconn_evaluation *evaluation, char *buffer,
@@ -173,8 +165,5 @@ int32_t modeconn_evaluation_csv(const modeconn_evaluation *evaluation, char *buf
         mc_text_add_f64(&text, evaluation->accuracy[v]);
         mc_text_add(&text, ",%lld\n", (long long)evaluation->n);
     }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

@@ -69,6 +69,8 @@ json_t *mc_json_values(const double *values, int64_t n);
 /* Adds a value under a key, taking the caller's reference to it; false (and nothing leaked) where
  * object or value is NULL. */
 bool mc_json_add(json_t *object, const char *key, json_t *value);
+/* `value` where all of it could be made; NULL, and nothing leaked, where not. */
+json_t *mc_json_whole(json_t *value, bool ok);
 
 /* ---- evaluating on views (evaluator.c) --------------------------------------------------- */
 

@@ -115,11 +115,7 @@ static json_t *end_json(const modeconn_patterns *patterns, int64_t layer, size_t
         json_t *values = series_json(patterns, layer, series[i].at + shift);
         ok = mc_json_add(out, series[i].key, values) && ok;
     }
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 static json_t *layer_json(const modeconn_patterns *patterns, int64_t layer)
@@ -131,11 +127,7 @@ static json_t *layer_json(const modeconn_patterns *patterns, int64_t layer)
     ok = mc_json_add(out, "active", active) && ok;
     ok = mc_json_add(out, "first", end_json(patterns, layer, 0)) && ok;
     ok = mc_json_add(out, "second", end_json(patterns, layer, 1)) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 int32_t modeconn_patterns_json(const modeconn_patterns *patterns, char *buffer, int64_t capacity,
@@ -157,11 +149,7 @@ int32_t modeconn_patterns_json(const modeconn_patterns *patterns, char *buffer, 
     json_t *path = mc_provenance_path(&patterns->origin, patterns->family);
     ok = mc_json_add(out, "path", path) && ok;
     ok = mc_json_add(out, "data", mc_provenance_test(&patterns->origin)) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
+    return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
 int32_t modeconn_patterns_csv(const modeconn_patterns *patterns, char *buffer, int64_t capacity,
@@ -196,8 +184,5 @@ int32_t modeconn_patterns_csv(const modeconn_patterns *patterns, char *buffer, i
         }
         mc_text_add(&text, "\n");
     }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

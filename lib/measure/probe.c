@@ -291,11 +291,7 @@ json_t *mc_finding_json(const mc_finding *finding)
     ok = mc_json_add(out, "effect", mc_json_real(finding->effect)) && ok;
     ok = mc_json_add(out, "low", mc_json_real(finding->low)) && ok;
     ok = mc_json_add(out, "high", mc_json_real(finding->high)) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 bool mc_probe_settings_json(const modeconn_probe *probe, json_t *out)
@@ -323,11 +319,7 @@ int32_t modeconn_probe_json(const modeconn_probe *probe, char *buffer, int64_t c
     ok = mc_json_add(out, "attributes", attributes) && ok;
     ok = mc_probe_settings_json(probe, out) && ok;
     ok = mc_json_add(out, "model", mc_provenance_subject(&probe->origin, 0)) && ok;
-    if (!ok) {
-        json_decref(out);
-        out = NULL;
-    }
-    return mc_json_out(out, buffer, capacity, needed);
+    return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
 void mc_finding_csv(const mc_finding *finding, mc_text *text)
@@ -363,8 +355,5 @@ int32_t modeconn_probe_csv(const modeconn_probe *probe, char *buffer, int64_t ca
         mc_finding_csv(&probe->findings[a], &text);
         mc_probe_settings_csv(probe, &text);
     }
-    int32_t status =
-        text.failed ? MODECONN_ERROR_MEMORY : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }

@@ -116,6 +116,15 @@ bool mc_json_add(json_t *object, const char *key, json_t *value)
     return json_object_set_new(object, key, value) == 0;
 }
 
+json_t *mc_json_whole(json_t *value, bool ok)
+{
+    if (!ok) {
+        json_decref(value);
+        return NULL;
+    }
+    return value;
+}
+
 /* NULL text is a null in JSON. */
 static json_t *parsed(const char *text)
 {
@@ -154,11 +163,7 @@ json_t *mc_provenance_statistics(const mc_provenance *provenance)
         ok = mc_json_add(out, "seed", seed) && ok;
     }
     ok = mc_json_add(out, "data", parsed(provenance->statistics_set)) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 json_t *mc_provenance_models(const mc_provenance *provenance)
@@ -166,11 +171,7 @@ json_t *mc_provenance_models(const mc_provenance *provenance)
     json_t *out = json_object();
     bool ok = mc_json_add(out, "first", mc_provenance_subject(provenance, 0));
     ok = mc_json_add(out, "second", mc_provenance_subject(provenance, 1)) && ok;
-    if (!ok) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    return mc_json_whole(out, ok);
 }
 
 json_t *mc_provenance_path(const mc_provenance *provenance, const char *family)

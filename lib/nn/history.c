@@ -187,10 +187,7 @@ int32_t modeconn_history_csv(const modeconn_history *history, char *buffer, int6
         }
         mc_text_add(&text, "\n");
     }
-    int32_t status = text.failed ? mc_fail(MODECONN_ERROR_MEMORY, "out of memory: CSV")
-                                 : mc_text_out(text.data, buffer, capacity, needed);
-    mc_text_free(&text);
-    return status;
+    return mc_text_finish(&text, buffer, capacity, needed);
 }
 
 /* ---- for the library ----------------------------------------------------------------------- */

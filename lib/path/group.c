@@ -53,10 +53,7 @@ int32_t modeconn_path_group_name(const modeconn_path *path, int64_t index, char 
             const char *name = model->blocks[i].name;
             mc_text_init(&text, path->context);
             mc_text_add(&text, "%.*s", (int)layer_length(name), name);
-            int32_t status = text.failed ? MODECONN_ERROR_MEMORY
-                                         : mc_text_out(text.data, buffer, capacity, needed);
-            mc_text_free(&text);
-            return status;
+            return mc_text_finish(&text, buffer, capacity, needed);
         }
     }
     return mc_fail(MODECONN_ERROR_ARGUMENT, "index %lld, but the path has %lld groups",

@@ -55,29 +55,14 @@ void mc_path_step(modeconn_path *path, const mc_path_update *update, double t, c
 enum { MC_FIT_VIEWS_MAX = 16 };
 
 struct modeconn_fitter {
-    modeconn_context *context;
+    mc_run run;
     modeconn_path *path;
     modeconn_dataset *views[MC_FIT_VIEWS_MAX];
-    char *options; /* as mc_options_text() gives them; for the file */
-    int64_t n_views, n, batch_size, per_epoch, epochs; /* n: samples of all views together */
-    bool reference, arc, decay_curve;
-    double weight_decay;
-    mc_sgd sgd;
-    mc_schedule schedule;
-    uint64_t seed;
-
-    /* Position: `step` batches of epoch `epoch` are done, with these sums over them. */
-    int64_t epoch, step, hits;
-    double loss_sum, seconds;
-    float **velocity; /* [n_points][n_theta], NULL at the ends */
-    modeconn_history *history;
-
-    mc_session *session;
-    mc_batch_buffer buffer;
-    float *theta, *grad, *scaled; /* [n_theta]: gamma(t), dL/dtheta, a control point's gradient */
-    int64_t *order;               /* [n] of the running epoch */
-    double *loss;                 /* [batch_size] */
-    uint8_t *correct;
+    int64_t n_views;
+    bool reference, arc;
+    double curve_decay;    /* weight decay of gamma(t); that of the control points is in run.sgd */
+    float **velocity;      /* [n_points][n_theta], NULL at the ends */
+    float *theta, *scaled; /* [n_theta]: gamma(t), a control point's gradient */
 };
 
 /* Replaces the path's history (takes the caller's reference). */

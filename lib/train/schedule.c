@@ -118,3 +118,30 @@ int32_t mc_schedule_milestones(mc_schedule *schedule, const char *text)
     schedule->n_milestones = n;
     return MODECONN_OK;
 }
+
+int32_t mc_schedule_init(mc_schedule *schedule, const modeconn_options *options,
+                         const mc_option_kind *kind, int64_t epochs, int64_t per_epoch)
+{
+    const char *milestones = mc_option_str(options, kind, "milestones");
+    double warmup = mc_option_f64(options, kind, "warmup_epochs");
+
+    schedule->rate = mc_option_f64(options, kind, "learning_rate");
+    schedule->factor = mc_option_f64(options, kind, "step_factor");
+    schedule->per_epoch = per_epoch;
+    if (!mc_mul(epochs, per_epoch, &schedule->total)) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "epochs: %lld of %lld updates are too many",
+                       (long long)epochs, (long long)per_epoch);
+    }
+    if (warmup > (double)epochs) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "warmup_epochs %g is longer than the %lld epochs",
+                       warmup, (long long)epochs);
+    }
+    schedule->warmup = llround(warmup * (double)per_epoch);
+    if (milestones[0] == '\0' &&
+        !mc_mul(mc_option_i64(options, kind, "step_epochs"), per_epoch, &schedule->every)) {
+        schedule->every = INT64_MAX; /* later than any update */
+    }
+    int32_t status = mc_schedule_milestones(schedule, milestones);
+    return status < 0 ? status
+                      : mc_schedule_find(mc_option_str(options, kind, "schedule"), schedule);
+}

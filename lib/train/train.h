@@ -46,6 +46,11 @@ typedef struct mc_schedule_row {
 extern const mc_schedule_row mc_schedules[];
 extern const int64_t mc_schedules_count;
 
+/* From the keys of MC_OPTIONS_SCHEDULE in options of a kind, for epochs * per_epoch updates;
+ * `reference` is left to the caller. MODECONN_ERROR_ARGUMENT where they do not go together. */
+int32_t mc_schedule_init(mc_schedule *schedule, const modeconn_options *options,
+                         const mc_option_kind *kind, int64_t epochs, int64_t per_epoch);
+
 /* By name ("constant", "step", "cosine"); the caller fills the other fields. */
 int32_t mc_schedule_find(const char *name, mc_schedule *schedule);
 
@@ -132,32 +137,42 @@ void mc_progress_init(mc_progress *progress, modeconn_progress_fn fn, void *user
 int32_t mc_progress_step(mc_progress *progress, int64_t epoch, double loss, double accuracy,
                          double rate);
 
-/* ---- the training run (trainer.c, trainer_file.c) ----------------------------------------- */
+/* ---- runs of gradient descent (run.c) ------------------------------------------------------ */
 
 enum { MC_HISTORY_LOSS, MC_HISTORY_ACCURACY, MC_HISTORY_RATE, MC_HISTORY_SPEED, MC_HISTORY_SGD };
 /* Columns that every SGD job records, [MC_HISTORY_SGD]: mean loss and accuracy over the epoch's
  * samples as they were trained on, rate of its last update, samples per second of its steps. */
 extern const char *const mc_history_sgd[];
 
-struct modeconn_trainer {
+/* What training and fitting a path do each in their own way; `owner` is the run's. */
+typedef struct mc_run_job {
+    uint32_t shuffle; /* random stream of the samples' order */
+    /* One update on `samples` [batch->n], for which batch points at the run's buffer: fills it, and
+     * the run's `loss` and `correct`. Where it fails nothing has moved. */
+    int32_t (*step)(void *owner, const int64_t *samples, const mc_batch *batch);
+    /* After an epoch: MODECONN_ERROR_NUMERIC where a parameter is not finite. */
+    int32_t (*check)(void *owner);
+} mc_run_job;
+
+typedef struct mc_run {
+    /* Filled by the owner, which keeps context and model alive. */
+    const mc_run_job *job;
+    void *owner;
     modeconn_context *context;
-    modeconn_model *model;
-    modeconn_dataset *dataset;
-    char *options; /* "key=value\n" of every key, the seed resolved; for the file */
+    const modeconn_model *model; /* whose operations compute the gradient */
+    int64_t n;                   /* samples of an epoch */
+
+    char *options; /* every key as "key=value\n", the seed resolved; for the file */
     mc_sgd sgd;
     mc_schedule schedule;
     uint64_t seed;
-    int64_t n, batch_size, per_epoch, epochs;
+    int64_t batch_size, per_epoch, epochs;
 
     /* Position: `step` batches of epoch `epoch` are done, with these sums over them. `step` equals
-     * per_epoch only where the epoch's record could not be allocated. */
+     * per_epoch only where the epoch's record could not be made. */
     int64_t epoch, step, hits;
     double loss_sum, seconds;
-    float *velocity; /* [n_theta] */
     modeconn_history *history;
-
-    /* State at the start of the epoch, for a loss that is not finite. */
-    float *start_theta, *start_statistics, *start_velocity;
 
     mc_session *session;
     mc_batch_buffer buffer;
@@ -165,47 +180,104 @@ struct modeconn_trainer {
     int64_t *order;   /* [n] of the running epoch */
     double *loss;     /* [batch_size] */
     uint8_t *correct; /* [batch_size] */
+} mc_run;
+
+/* Reads the keys of MC_OPTIONS_RUN and makes room for batches of images like `dataset`'s.
+ * mc_run_free() it also where this fails. */
+int32_t mc_run_init(mc_run *run, const modeconn_dataset *dataset, const modeconn_options *options,
+                    const mc_option_kind *kind);
+void mc_run_free(mc_run *run);
+
+/* Number of the update that comes next, from 0, and its rate. */
+int64_t mc_run_update(const mc_run *run);
+double mc_run_rate(const mc_run *run);
+
+/* Up to `epochs` more epochs, -1: to the end. `record` receives a copy of the history, which later
+ * epochs do not change, also when the run failed; NULL for wrong arguments or lack of memory. */
+int32_t mc_run_epochs(mc_run *run, int64_t epochs, modeconn_progress_fn progress, void *user,
+                      modeconn_history **record);
+
+/* Whole epochs done, and of the run; either output may be NULL. */
+int32_t mc_run_told(const mc_run *run, int64_t *done, int64_t *total);
+
+/* ---- training (trainer.c, trainer_file.c) --------------------------------------------------- */
+
+struct modeconn_trainer {
+    mc_run run;
+    modeconn_model *model;
+    modeconn_dataset *dataset;
+    float *velocity; /* [n_theta] */
+
+    /* State at the start of the epoch, to which a loss that is not finite leads back. */
+    float *start_theta, *start_statistics, *start_velocity;
 };
 
 /* ---- files of interrupted runs (run_file.c) ------------------------------------------------ */
 
-/* Every key of a kind as "key=value\n", "seed" as resolved, so that a saved run can name the key
- * that differs. */
-int32_t mc_options_text(const modeconn_context *context, const modeconn_options *options,
-                        const mc_option_kind *kind, uint64_t seed, char **out);
-/* Names the first line of two such texts that differs: MODECONN_ERROR_ARGUMENT. */
-int32_t mc_run_options_differ(const char *path, const char *saved, const char *own);
+/* What a run is made over, as far as mc_run does not know it. */
+typedef struct mc_run_facts {
+    const char *what, *format; /* "training run"; the file's "modeconn.trainer.1" */
+    char path[96];             /* the path that is fitted; "" for none */
+    char *data;                /* description of the samples, to be freed */
+    char fingerprint[17];      /* of one data set; "" where `data` has those of several */
+} mc_run_facts;
+
+/* A vector of a run's state: its name in the file, and where it lives. */
+typedef struct mc_run_vector {
+    char name[32];
+    int64_t size;
+    float *values;
+    bool statistics; /* of batch norm: no variance is negative */
+    bool inside;     /* in the file only in the middle of an epoch */
+} mc_run_vector;
+
+/* Description of a data set (to be freed), and a fingerprint of every label and of the pixels, as
+ * seen, of samples evenly spread over it: cheap, and tells apart sets that only their descriptions
+ * would confuse. */
+int32_t mc_run_describe(const modeconn_dataset *dataset, char **description, char fingerprint[17]);
 
 /* FNV-1a, 64 bits, over more bytes, and as 16 hexadecimal digits. */
 #define MC_HASH_START UINT64_C(14695981039346656037)
 uint64_t mc_hash(uint64_t hash, const void *data, size_t size);
 void mc_hash_text(uint64_t hash, char text[17]);
-/* Of every label and of the pixels, as seen, of samples evenly spread over the set: cheap, and
- * tells apart sets that only their descriptions would confuse. */
-int32_t mc_fingerprint(const modeconn_dataset *dataset, char text[17]);
 
-struct mc_safetensors;
-struct mc_tensor;
-/* A tensor of this dtype and number of values; an error that names it otherwise. */
-int32_t mc_run_tensor(const struct mc_safetensors *file, const char *path, const char *name,
-                      const char *dtype, int64_t size, const struct mc_tensor **out);
-/* Copies a tensor's bytes into `out` (value size `width`), which may be unaligned in the file. */
-int32_t mc_run_values(const struct mc_safetensors *file, const char *path, const char *name,
-                      const char *dtype, int64_t size, size_t width, void *out);
-/* A new vector of finite floats. */
-int32_t mc_run_floats(const modeconn_context *context, const struct mc_safetensors *file,
-                      const char *path, const char *name, int64_t size, float **out);
+/* Writes position, sums and history, the owner's vectors, and what the run is made over. */
+int32_t mc_run_save(const mc_run *run, const mc_run_facts *facts, const mc_run_vector *vectors,
+                    int64_t n_vectors, const char *path);
+/* Reads that back; what is wrong or differs is an error that names it and changes nothing. `record`
+ * receives a copy of the history. */
+int32_t mc_run_load(mc_run *run, const mc_run_facts *facts, const mc_run_vector *vectors,
+                    int64_t n_vectors, const char *path, modeconn_history **record);
 
 /* MODECONN_ERROR_UNSUPPORTED, naming the layer and the sizes, where a batch of `size` samples
  * (the last of a set of n, batch_size at a time) is too small for the model's batch norm. */
 int32_t mc_check_batch(const modeconn_model *model, int64_t size, int64_t n, int64_t batch_size);
 
-/* The keys that every SGD job has, for a kind's table. */
+/* The keys that every SGD job has, for a kind's table; those that mc_schedule_init() reads; and
+ * those of mc_run_init(). */
 #define MC_OPTIONS_SGD                                                                             \
     MC_OPT_F64("momentum", 0, 1, "0.9", "momentum of the velocity"),                               \
         MC_OPT_BOOL("nesterov", "0", "1: Nesterov's form of the step"),                            \
         MC_OPT_F64("weight_decay", 0, HUGE_VAL, "1e-4",                                            \
                    "weight decay on every parameter, batch norm and biases too")
+
+#define MC_OPTIONS_SCHEDULE(step_epochs)                                                           \
+    MC_OPT_STR("schedule", "constant|step|cosine", "step", "how the rate changes"),                \
+        MC_OPT_I64("step_epochs", 1, 1000000, step_epochs,                                         \
+                   "step: epochs between two drops of the rate"),                                  \
+        MC_OPT_POSITIVE("step_factor", "0.1", "step: factor of each drop"),                        \
+        MC_OPT_STR("milestones", NULL, "",                                                         \
+                   "step: drops at these shares of the run (\"0.4,0.8\") or epochs (\"40,80\") "   \
+                   "instead"),                                                                     \
+        MC_OPT_F64("warmup_epochs", 0, 1000000, "0",                                               \
+                   "epochs over which the rate rises linearly from 0")
+
+#define MC_OPTIONS_RUN(epochs, batch_size, step_epochs)                                            \
+    MC_OPT_I64("epochs", 1, 1000000, epochs, "passes over the data"),                              \
+        MC_OPT_I64("batch_size", 1, 1048576, batch_size,                                           \
+                   "samples per update; a short last batch is kept"),                              \
+        MC_OPT_POSITIVE("learning_rate", "0.1", "rate of the first update"), MC_OPTIONS_SGD,       \
+        MC_OPTIONS_SCHEDULE(step_epochs)
 
 /* The keys that mc_statistics_plan_init() reads, for a kind's table. */
 #define MC_OPTIONS_STATISTICS(default_policy)                                                      \

@@ -88,24 +88,25 @@ static const char *const parts[PARTS] = {"gather", "bind", "gradient", "update"}
 static int32_t step(modeconn_trainer *trainer, bool first, double *spent)
 {
     modeconn_model *model = trainer->model;
-    mc_batch batch = {trainer->buffer.x, trainer->buffer.y, trainer->batch_size};
+    mc_run *run = &trainer->run;
+    mc_batch batch = {run->buffer.x, run->buffer.y, run->batch_size};
     double at[PARTS + 1];
 
     at[0] = mc_seconds();
     int32_t status =
-        mc_dataset_gather(trainer->dataset, NULL, 0, batch.n, trainer->buffer.x, trainer->buffer.y);
+        mc_dataset_gather(trainer->dataset, NULL, 0, batch.n, run->buffer.x, run->buffer.y);
     at[1] = mc_seconds();
     if (status == MODECONN_OK) {
-        status = model->ops->bind(trainer->session, model->theta, NULL);
+        status = model->ops->bind(run->session, model->theta, NULL);
     }
     at[2] = mc_seconds();
     if (status == MODECONN_OK) {
-        status = model->ops->gradient(trainer->session, &batch, 1.0, trainer->loss,
-                                      trainer->correct, trainer->grad, model->statistics);
+        status = model->ops->gradient(run->session, &batch, 1.0, run->loss, run->correct, run->grad,
+                                      model->statistics);
     }
     at[3] = mc_seconds();
-    mc_sgd_step(trainer->context, &trainer->sgd, trainer->schedule.rate, first, model->n_theta,
-                model->theta, trainer->velocity, trainer->grad);
+    mc_sgd_step(run->context, &run->sgd, run->schedule.rate, first, model->n_theta, model->theta,
+                trainer->velocity, run->grad);
     at[4] = mc_seconds();
     for (int i = 0; i < PARTS; i++) {
         spent[i] += at[i + 1] - at[i];

@@ -216,6 +216,33 @@ START_TEST(errno_texts_are_english)
 }
 END_TEST
 
+/* Given out once, or taken over; either way the text is empty afterwards. */
+START_TEST(texts_end)
+{
+    mc_text text;
+    char buffer[8];
+    int64_t needed = 0;
+
+    mc_text_init(&text, NULL);
+    mc_text_add(&text, "1,%d", 2);
+    ck_assert_int_eq(mc_text_finish(&text, buffer, sizeof(buffer), &needed), MODECONN_OK);
+    ck_assert_str_eq(buffer, "1,2");
+    ck_assert_int_eq(needed, 4);
+    ck_assert_ptr_null(text.data);
+    mc_text_add(&text, "again");
+    char *taken = mc_text_take(&text);
+    ck_assert_str_eq(taken, "again");
+    ck_assert_ptr_null(text.data);
+    mc_free(NULL, taken);
+    mc_text_add(&text, "lost");
+    text.failed = true;
+    ck_assert_int_eq(mc_text_finish(&text, buffer, sizeof(buffer), NULL), MODECONN_ERROR_MEMORY);
+    mc_text_add(&text, "lost");
+    text.failed = true;
+    ck_assert_ptr_null(mc_text_take(&text));
+}
+END_TEST
+
 START_TEST(json_strings_escape)
 {
     mc_text text;
@@ -236,6 +263,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, out_follows_the_capacity_protocol);
     tcase_add_test(tests, text_grows);
     tcase_add_test(tests, text_stays_failed);
+    tcase_add_test(tests, texts_end);
     tcase_add_test(tests, decimals_are_shortest);
     tcase_add_test(tests, decimals_read_back);
     tcase_add_test(tests, no_locale_matters);

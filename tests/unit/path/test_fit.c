@@ -212,6 +212,40 @@ START_TEST(same_bits)
 }
 END_TEST
 
+/* Milestones and warm-up are those of training: a drop after each epoch, told in two ways; and a
+ * first rate of a third. */
+START_TEST(rates)
+{
+    static const char *const told[] = {"epochs=2,batch_size=20,seed=4,step_epochs=1",
+                                       "epochs=2,batch_size=20,seed=4,milestones=1",
+                                       "epochs=2,batch_size=20,seed=4,milestones=0.5"};
+    modeconn_context *context = small_context(1);
+    modeconn_dataset *data = small_points(context, 60, 1);
+    modeconn_path *paths[3];
+    for (int k = 0; k < 3; k++) {
+        modeconn_options *options = options_of("path_fit", told[k]);
+        paths[k] = make_path(context, data, "mlp", "8", "");
+        OK(modeconn_path_fit(paths[k], data, options, NULL, NULL));
+        ck_assert(small_equal(paths[0]->points[1], paths[k]->points[1]));
+        modeconn_options_destroy(options);
+    }
+    modeconn_options *options = options_of("path_fit", "batch_size=20,warmup_epochs=1");
+    modeconn_fitter *fitter = NULL;
+    OK(modeconn_fitter_create(paths[0], data, options, &fitter));
+    ck_assert_double_eq_tol(mc_run_rate(&fitter->run), 0.1 / 3, 1e-12);
+    modeconn_fitter_destroy(fitter);
+    OK(modeconn_options_set_str(options, "milestones", "2,1"));
+    FAILS(modeconn_fitter_create(paths[0], data, options, &fitter), MODECONN_ERROR_ARGUMENT,
+          "milestones");
+    modeconn_options_destroy(options);
+    for (int k = 0; k < 3; k++) {
+        modeconn_path_destroy(paths[k]);
+    }
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(learns)
 {
     modeconn_context *context = small_context(1);
@@ -278,6 +312,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, finite_differences, 0, 5);
     tcase_add_loop_test(tests, formulas, 0, 4);
     tcase_add_loop_test(tests, same_bits, 0, 3);
+    tcase_add_test(tests, rates);
     tcase_add_test(tests, learns);
     tcase_add_test(tests, errors);
 }

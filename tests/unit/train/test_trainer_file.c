@@ -80,10 +80,10 @@ START_TEST(resumes)
         OK(modeconn_model_history(second.model, &history));
         for (int64_t epoch = 0; epoch < 3; epoch++) {
             OK(modeconn_history_value(history, "loss", epoch, &a));
-            OK(modeconn_history_value(whole.trainer->history, "loss", epoch, &b));
+            OK(modeconn_history_value(whole.trainer->run.history, "loss", epoch, &b));
             ck_assert_double_eq(a, b);
             OK(modeconn_history_value(history, "accuracy", epoch, &a));
-            OK(modeconn_history_value(whole.trainer->history, "accuracy", epoch, &b));
+            OK(modeconn_history_value(whole.trainer->run.history, "accuracy", epoch, &b));
             ck_assert_double_eq(a, b);
         }
         modeconn_history_destroy(history);
