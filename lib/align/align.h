@@ -19,11 +19,17 @@ extern const mc_option_kind mc_kind_align;
  * u_i + v_j <= cost_ij with equality where assigned, u_i or v_j 0 where row or column is left over
  * and none of them above 0 on the longer side; for a maximum the signs of all inequalities turn.
  *
- * The answer is a function of the matrix alone: on equal values the lowest index is looked at
- * first. Which of several optimal assignments that gives is nothing to build on.
+ * Of several optimal assignments the first is given: least column of row 0, of these least column
+ * of row 1, and so on, -1 behind all others. Sums are equal here where they differ by less than
+ * rounding, 1e-13 of the largest value a pair; with whole numbers that is exact.
  * MODECONN_ERROR_NUMERIC for a value that is not finite (names its place), _MEMORY. */
 int32_t mc_assignment(const modeconn_context *context, const double *cost, int64_t rows,
                       int64_t cols, bool maximise, int64_t *column, double *u, double *v);
+/* From any optimal assignment with its duals to the first; `tolerance` is the largest reduced cost
+ * that counts as none (assignment_ties.c). */
+int32_t mc_assignment_first(const modeconn_context *context, const double *cost, int64_t rows,
+                            int64_t cols, const double *u, const double *v, double tolerance,
+                            int64_t *column);
 
 /* ---- moments of activations (moments.c) ---------------------------------------------------- */
 
