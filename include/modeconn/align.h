@@ -64,18 +64,28 @@ MODECONN_API int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry,
  *                 0 for a unit that does not vary
  *  - covariance   the same sum divided by the number of values
  *  - cosine       sum x_i y_j / (|x_i| |y_j|), not centred; 0 for a unit that is always zero
+ * Where several matchings are as good (sums that differ by less than 1e-5 of the group's largest
+ * similarity a pair: units that these samples never excite, or that say the same on all of them)
+ * the weights decide among these: the inner product of the two parameter vectors, first by the
+ * weights that make the units, then by all, group after group until none gains. So a permuted copy
+ * is matched unit by unit, dead ones included. In the mean "similarity" a dead unit counts as 0.
  *
  * Method "weights" (Ainsworth et al. 2023, algorithm 1) needs no data: it maximises the inner
  * product of the two parameter vectors by permuting one group after the other in a drawn order,
  * until none gains; the best of "restarts" orders.
+ *
+ * Both methods give one answer: of permutations of a group that are equal still, the first in the
+ * order of the units (of "weights", in the order that they have so far) is taken, on any number of
+ * threads.
  *
  * @param target   stays as it is
  * @param model    of the same shape; is not changed
  * @param data     samples for "activations", in its current view; may be NULL for "weights"
  * @param options  kind "align", or NULL: "method" (default activations), "similarity", "samples"
  *                 (the first ones; 0 = all), "batch_size", "reference" (1: as the paper's code,
- * only the last batch of batch_size decides: that code matches anew on every batch), "restarts",
- * "sweeps" (most rounds over the groups), "seed" (of the orders; -1 = the context's)
+ *                 only the last batch of batch_size decides: that code matches anew on every
+ *                 batch), "restarts", "sweeps" (most rounds over the groups), "seed" (of the
+ *                 orders; -1 = the context's)
  * @param progress may be NULL
  * @param out      receives the alignment; modeconn_alignment_destroy() it
  * @return MODECONN_OK, _ARGUMENT, _SHAPE (the models differ, or the data do not fit), _UNSUPPORTED
