@@ -13,6 +13,7 @@ DESTDIR =
 MESON_FLAGS =
 DEMO_FLAGS =
 BENCH_FLAGS =
+ALIGN_DATA = fashion-mnist
 FUZZ_SECONDS = 60
 SWEEP_SEEDS = 20
 
@@ -25,7 +26,7 @@ BUILD = build
 SANITIZED = build-asan
 FUZZ = build-fuzz
 
-.PHONY: all build demo check bench bench-assignment install sanitize fuzz sweep blis-variants arm64 \
+.PHONY: all build demo check bench bench-align install sanitize fuzz sweep blis-variants arm64 \
     debian13 abi abi-baseline docs format clean help setup
 .NOTPARALLEL:
 
@@ -50,10 +51,10 @@ bench: build
 	meson compile -C $(BUILD) bench_programs
 	python3 tests/bench/bench.py $(BUILD) $(BENCH_FLAGS)
 
-## bench-assignment  alignment's assignment solver beside SciPy's, a table (needs python3-scipy)
-bench-assignment: build
-	meson compile -C $(BUILD) bench_assignment
-	/usr/bin/python3 tests/bench/assignment.py $(BUILD)
+## bench-align    alignment beside SciPy and PyTorch, two tables (python3-scipy, python3-torch); minutes
+bench-align: build
+	meson compile -C $(BUILD) bench_assignment bench_align
+	/usr/bin/python3 tests/bench/align.py $(BUILD) $(ALIGN_DATA)
 
 ## install        library, headers, program and modeconn.pc under $(DESTDIR)$(prefix)
 install: build

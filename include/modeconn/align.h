@@ -64,10 +64,19 @@ MODECONN_API int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry,
  *                 0 for a unit that does not vary
  *  - covariance   the same sum divided by the number of values
  *  - cosine       sum x_i y_j / (|x_i| |y_j|), not centred; 0 for a unit that is always zero
+ * Where several matchings are as good (sums that differ by less than 1e-5 of the group's largest
+ * similarity a pair: units that these samples never excite, or that say the same on all of them)
+ * the weights decide among these: the inner product of the two parameter vectors, first by the
+ * weights that make the units, then by all, group after group until none gains. So a permuted copy
+ * is matched unit by unit, dead ones included. In the mean "similarity" a dead unit counts as 0.
  *
  * Method "weights" (Ainsworth et al. 2023, algorithm 1) needs no data: it maximises the inner
  * product of the two parameter vectors by permuting one group after the other in a drawn order,
  * until none gains; the best of "restarts" orders.
+ *
+ * Both methods give one answer: of permutations of a group that are equal still, the first in the
+ * order of the units (of "weights", in the order that they have so far) is taken, on any number of
+ * threads.
  *
  * @param target   stays as it is
  * @param model    of the same shape; is not changed

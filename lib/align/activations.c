@@ -17,6 +17,7 @@ typedef struct matching {
     mc_moments *moments; /* [groups] */
     mc_centred *first;   /* [groups]: of the target, this batch */
     mc_centred *second;  /* [groups]: of the model */
+    mc_tied *tied;       /* [groups] */
     mc_session *session[2];
     mc_batch_buffer buffer;
     int64_t begin, end, batch_size;
@@ -34,10 +35,14 @@ static void close_matching(matching *m)
         if (m->second != NULL) {
             mc_centred_free(&m->second[g], m->context);
         }
+        if (m->tied != NULL) {
+            mc_tied_free(&m->tied[g], m->context);
+        }
     }
     mc_free(m->context, m->moments);
     mc_free(m->context, m->first);
     mc_free(m->context, m->second);
+    mc_free(m->context, m->tied);
     m->job->target->ops->session_destroy(m->session[0]);
     m->job->model->ops->session_destroy(m->session[1]);
     if (m->buffer.context != NULL) {
@@ -81,7 +86,8 @@ static int32_t open_matching(matching *m, mc_align_job *job)
     m->moments = mc_calloc(m->context, groups, sizeof *m->moments);
     m->first = mc_calloc(m->context, groups, sizeof *m->first);
     m->second = mc_calloc(m->context, groups, sizeof *m->second);
-    int32_t status = m->moments == NULL || m->first == NULL || m->second == NULL
+    m->tied = mc_calloc(m->context, groups, sizeof *m->tied);
+    int32_t status = m->moments == NULL || m->first == NULL || m->second == NULL || m->tied == NULL
                          ? MODECONN_ERROR_MEMORY
                          : MODECONN_OK;
     for (int64_t g = 0; g < groups && status == MODECONN_OK; g++) {
@@ -160,26 +166,39 @@ static int32_t pass_samples(matching *m)
     return status;
 }
 
-static int32_t match_group(matching *m, int64_t g, mc_similarity kind)
+/* similarity [size][size] and u, v [size] are for the solver. */
+static int32_t match_group(matching *m, int64_t g, mc_similarity kind, double *similarity)
 {
     modeconn_alignment *alignment = m->job->alignment;
     const mc_symmetry_group *group = &m->symmetry->groups[g];
-    int64_t *permutation = alignment->permutation + alignment->offset[g];
-    double *similarity = mc_alloc(m->context, group->size * group->size, sizeof *similarity);
-    if (similarity == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
+    int64_t size = group->size, *permutation = alignment->permutation + alignment->offset[g];
+    double *u = similarity + size * size, *v = u + size;
     mc_moments_similarity(&m->moments[g], kind, similarity);
-    int32_t status = mc_assignment(m->context, similarity, group->size, group->size, true,
-                                   permutation, NULL, NULL);
+    int32_t status = mc_assignment(m->context, similarity, size, size, true, permutation, u, v);
     if (status < 0) {
-        mc_fail_prefix(status, "activations of %s", group->name);
-    } else {
-        double sum = 0.0;
-        for (int64_t i = 0; i < group->size; i++) {
-            sum += similarity[i * group->size + permutation[i]];
-        }
-        alignment->similarity[g] = sum / (double)group->size;
+        return mc_fail_prefix(status, "activations of %s", group->name);
+    }
+    return mc_tied_find(m->context, similarity, size, u, v, permutation, &m->tied[g]);
+}
+
+static int32_t match_groups(matching *m, mc_similarity kind)
+{
+    int64_t size = 0;
+    for (int64_t g = 0; g < m->symmetry->n_groups; g++) {
+        size = m->symmetry->groups[g].size > size ? m->symmetry->groups[g].size : size;
+    }
+    double *similarity = mc_alloc(m->context, size * (size + 2), sizeof *similarity);
+    int32_t status = similarity == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    for (int64_t g = 0; g < m->symmetry->n_groups && status == MODECONN_OK; g++) {
+        status = match_group(m, g, kind, similarity);
+    }
+    if (status == MODECONN_OK) {
+        status = mc_tied_match(m->job, m->tied);
+    }
+    for (int64_t g = 0; g < m->symmetry->n_groups && status == MODECONN_OK; g++) {
+        modeconn_alignment *made = m->job->alignment;
+        made->similarity[g] =
+            mc_moments_mean(&m->moments[g], kind, made->permutation + made->offset[g]);
     }
     mc_free(m->context, similarity);
     return status;
@@ -229,8 +248,8 @@ int32_t mc_align_activations(mc_align_job *job)
     if (status == MODECONN_OK) {
         status = pass_samples(&m);
     }
-    for (int64_t g = 0; g < m.symmetry->n_groups && status == MODECONN_OK; g++) {
-        status = match_group(&m, g, kind_of(similarity));
+    if (status == MODECONN_OK) {
+        status = match_groups(&m, kind_of(similarity));
     }
     if (status == MODECONN_OK) {
         status = describe(&m, similarity);

@@ -14,7 +14,7 @@ static const mc_option_spec specs[] = {
     MC_OPT_I64("batch_size", 1, 1048576, "128", "samples per batch"),
     MC_OPT_BOOL("reference", "0", "1: the last batch alone decides, as in the paper's code"),
     MC_OPT_I64("restarts", 1, 1000, "1", "orders that weight matching tries"),
-    MC_OPT_I64("sweeps", 1, 100000, "100", "most rounds over the groups of weight matching"),
+    MC_OPT_I64("sweeps", 1, 100000, "100", "most rounds over the groups, matching weights"),
     MC_OPT_I64("seed", -1, 9007199254740992.0, "-1", "of the orders; -1 = the context's"),
 };
 const mc_option_kind mc_kind_align = MC_OPTION_KIND("align", specs);

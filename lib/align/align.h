@@ -19,11 +19,17 @@ extern const mc_option_kind mc_kind_align;
  * u_i + v_j <= cost_ij with equality where assigned, u_i or v_j 0 where row or column is left over
  * and none of them above 0 on the longer side; for a maximum the signs of all inequalities turn.
  *
- * The answer is a function of the matrix alone: on equal values the lowest index is looked at
- * first. Which of several optimal assignments that gives is nothing to build on.
+ * Of several optimal assignments the first is given: least column of row 0, of these least column
+ * of row 1, and so on, -1 behind all others. Sums are equal here where they differ by less than
+ * rounding, 1e-13 of the largest value a pair; with whole numbers that is exact.
  * MODECONN_ERROR_NUMERIC for a value that is not finite (names its place), _MEMORY. */
 int32_t mc_assignment(const modeconn_context *context, const double *cost, int64_t rows,
                       int64_t cols, bool maximise, int64_t *column, double *u, double *v);
+/* From any optimal assignment with its duals to the first; `tolerance` is the largest reduced cost
+ * that counts as none (assignment_ties.c). */
+int32_t mc_assignment_first(const modeconn_context *context, const double *cost, int64_t rows,
+                            int64_t cols, const double *u, const double *v, double tolerance,
+                            int64_t *column);
 
 /* ---- moments of activations (moments.c) ---------------------------------------------------- */
 
@@ -68,6 +74,8 @@ void mc_centred_take(mc_centred *centred, modeconn_context *context, const float
 void mc_moments_add(mc_moments *moments, const mc_centred *a, const mc_centred *b);
 /* out [size][size]; 0 for a unit that does not vary (is zero throughout, for the cosine). */
 void mc_moments_similarity(const mc_moments *moments, mc_similarity kind, double *out);
+/* Mean over the pairs (i, permutation[i]). */
+double mc_moments_mean(const mc_moments *moments, mc_similarity kind, const int64_t *permutation);
 
 /* ---- alignments (alignment.c) -------------------------------------------------------------- */
 
@@ -86,7 +94,9 @@ struct modeconn_alignment {
 /* The identity over a model's groups. */
 int32_t mc_alignment_create(const modeconn_model *model, const char *method,
                             modeconn_alignment **out);
-/* Permuted copies: out = P in over theta [n_theta] and statistics [n_stats]. */
+/* Back to the identity. */
+void mc_alignment_reset(modeconn_alignment *alignment);
+/* Permutes theta [n_theta] and statistics [n_stats] in place; either may be NULL. */
 int32_t mc_alignment_permute(const modeconn_alignment *alignment, const modeconn_model *model,
                              float *theta, float *statistics);
 /* MODECONN_ERROR_ARGUMENT naming the group and the place of what is no permutation. */
@@ -110,6 +120,51 @@ typedef struct mc_align_method {
     bool needs_data;
     int32_t (*run)(mc_align_job *job);
 } mc_align_method;
+
+/* ---- inner products of weights (products.c) ------------------------------------------------ */
+
+/* The target's parameters beside the model's under the alignment's permutations so far. */
+typedef struct mc_products {
+    mc_align_job *job;
+    modeconn_context *context;
+    float *theta;      /* [n_theta]: permuted */
+    float *undo;       /* [n_theta] */
+    double *score;     /* [largest group]^2 */
+    double *slices[2]; /* [largest group][columns taken at a time] */
+    int64_t *step;     /* [largest group]: permutation on top of the one so far */
+    int64_t *composed; /* [largest group] */
+    int64_t size;      /* of the largest group */
+} mc_products;
+int32_t mc_products_init(mc_products *products, mc_align_job *job);
+void mc_products_free(mc_products *products);
+/* The alignment's permutations have changed: takes theta anew. */
+int32_t mc_products_restart(mc_products *products);
+/* score [n][n]: of the target's unit at places[i] and the model's that is now at places[j], with
+ * all other groups as they are. NULL: all places, n of them. `incoming`: by the weights that make
+ * the units only, not by those that read them. */
+void mc_products_score(mc_products *products, int64_t group, const int64_t *places, int64_t n,
+                       bool incoming);
+/* Takes `step` into theta and the alignment. */
+void mc_products_take(mc_products *products, int64_t group);
+/* The same if the product grows by it; by how much, or 0. */
+double mc_products_step(mc_products *products, int64_t group);
+double mc_products_whole(const mc_products *products);
+
+/* ---- units with equal similarities (tied.c) ------------------------------------------------ */
+
+/* Of one group; without memory where n is 0. */
+typedef struct mc_tied {
+    int64_t n;
+    int64_t *places; /* [n]: that could have each other's units */
+    bool *tight;     /* [size][size]: target's unit, model's unit: may be matched */
+} mc_tied;
+/* From an optimal permutation and its duals. */
+int32_t mc_tied_find(const modeconn_context *context, const double *similarity, int64_t size,
+                     const double *u, const double *v, const int64_t *permutation, mc_tied *tied);
+void mc_tied_free(mc_tied *tied, const modeconn_context *context);
+/* Chooses among them by the weights; tied [groups]. */
+int32_t mc_tied_match(mc_align_job *job, const mc_tied *tied);
+
 int32_t mc_align_activations(mc_align_job *job); /* activations.c */
 int32_t mc_align_weights(mc_align_job *job);     /* weights.c */
 

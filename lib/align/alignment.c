@@ -40,14 +40,21 @@ static int32_t fill_identity(modeconn_alignment *made)
     if (made->permutation == NULL || made->offset == NULL || made->similarity == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    for (int64_t g = 0, at = 0; g < symmetry->n_groups; g++) {
+    for (int64_t g = 0, at = 0; g < symmetry->n_groups; at += symmetry->groups[g++].size) {
         made->offset[g] = at;
         made->similarity[g] = NAN;
-        for (int64_t i = 0; i < symmetry->groups[g].size; i++) {
-            made->permutation[at++] = i;
+    }
+    mc_alignment_reset(made);
+    return MODECONN_OK;
+}
+
+void mc_alignment_reset(modeconn_alignment *alignment)
+{
+    for (int64_t g = 0; g < alignment->symmetry->n_groups; g++) {
+        for (int64_t i = 0; i < alignment->symmetry->groups[g].size; i++) {
+            alignment->permutation[alignment->offset[g] + i] = i;
         }
     }
-    return MODECONN_OK;
 }
 
 int32_t mc_alignment_create(const modeconn_model *model, const char *method,
@@ -165,6 +172,9 @@ int32_t mc_alignment_permute(const modeconn_alignment *alignment, const modeconn
             const mc_symmetry_member *member = &group->members[k];
             const mc_block *block = &model->blocks[member->block];
             float *values = member->block < model->n_blocks_theta ? theta : statistics;
+            if (values == NULL) {
+                continue;
+            }
             memcpy(old, values + block->offset, (size_t)block->size * sizeof *old);
             mc_permute_axis(old, values + block->offset,
                             alignment->permutation + alignment->offset[g], member->outer,

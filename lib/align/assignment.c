@@ -2,20 +2,24 @@
  *
  * Linear sum assignment by shortest augmenting paths (Jonker and Volgenant 1987): column reduction
  * and reduction transfer (square matrices), two rounds of augmenting row reduction, then one
- * Dijkstra search per row that is still free. Internally a minimum over c [n][m], n <= m; with
- * column prices v, the reduced cost of (i, j) is c_ij - v_j - u_i. Rows are scanned whole, without
- * lists of open columns, in lanes that the compiler turns into vectors.
+ * Dijkstra search per row that is still free. Internally a minimum over sign * c [n][m], n <= m;
+ * with column prices v, the reduced cost of (i, j) is sign * c_ij - v_j - u_i. Rows are scanned
+ * whole, without lists of open columns, in lanes that the compiler turns into vectors. Which of
+ * several optimal assignments is handed out is settled afterwards, in assignment_ties.c.
  */
 #include "align/align.h"
 #include <math.h>
 #include <string.h>
 
 enum { LANES = 8 };
+/* Reduced costs below this part of the largest value are rounding. */
+#define ROUNDING 1e-13
 
 typedef struct solver {
     const modeconn_context *context;
     int64_t n, m;
     const double *c;   /* [n][m] */
+    double sign;       /* -1 for a maximum */
     double *v;         /* [m] */
     int64_t *column;   /* [n], -1: free */
     int64_t *row;      /* [m], -1: free */
@@ -29,9 +33,11 @@ typedef struct solver {
 
 /* ---- scans of a row ------------------------------------------------------------------------ */
 
-/* The two least values of c_j - v_j. */
-static void two_least(const double *c, const double *v, int64_t m, double *least, double *second)
+/* The two least values of sign c_ij - v_j. */
+static void two_least(const solver *s, int64_t i, double *least, double *second)
 {
+    const double *c = s->c + i * s->m, *v = s->v, sign = s->sign;
+    int64_t m = s->m;
     double a[LANES], b[LANES];
     int64_t j = 0;
     for (int k = 0; k < LANES; k++) {
@@ -40,13 +46,13 @@ static void two_least(const double *c, const double *v, int64_t m, double *least
     }
     for (; j + LANES <= m; j += LANES) {
         for (int k = 0; k < LANES; k++) {
-            double x = c[j + k] - v[j + k], larger = x > a[k] ? x : a[k];
+            double x = sign * c[j + k] - v[j + k], larger = x > a[k] ? x : a[k];
             b[k] = larger < b[k] ? larger : b[k];
             a[k] = x < a[k] ? x : a[k];
         }
     }
     for (; j < m; j++) {
-        double x = c[j] - v[j], larger = x > a[0] ? x : a[0];
+        double x = sign * c[j] - v[j], larger = x > a[0] ? x : a[0];
         b[0] = larger < b[0] ? larger : b[0];
         a[0] = x < a[0] ? x : a[0];
     }
@@ -60,11 +66,12 @@ static void two_least(const double *c, const double *v, int64_t m, double *least
     }
 }
 
-/* Lowest column but `skip` whose c_j - v_j is `value`. */
-static int64_t find_value(const double *c, const double *v, int64_t m, double value, int64_t skip)
+/* Lowest column but `skip` where sign c_ij - v_j is `value`. */
+static int64_t find_value(const solver *s, int64_t i, double value, int64_t skip)
 {
+    const double *c = s->c + i * s->m, *v = s->v;
     int64_t j = 0;
-    while (j < m && (j == skip || c[j] - v[j] > value)) {
+    while (j < s->m && (j == skip || s->sign * c[j] - v[j] > value)) {
         j++;
     }
     return j;
@@ -74,7 +81,7 @@ static int64_t find_value(const double *c, const double *v, int64_t m, double va
  * not scanned yet. */
 static double relax(const solver *s, int64_t i, double h)
 {
-    const double *c = s->c + i * s->m, *v = s->v;
+    const double *c = s->c + i * s->m, *v = s->v, sign = s->sign;
     double *d = s->distance, best[LANES];
     int64_t *previous = s->previous, j = 0;
     for (int k = 0; k < LANES; k++) {
@@ -82,7 +89,7 @@ static double relax(const solver *s, int64_t i, double h)
     }
     for (; j + LANES <= s->m; j += LANES) {
         for (int k = 0; k < LANES; k++) {
-            double x = c[j + k] - v[j + k] - h, old = d[j + k];
+            double x = sign * c[j + k] - v[j + k] - h, old = d[j + k];
             bool shorter = x < old;
             double now = shorter ? x : old, key = now == -INFINITY ? INFINITY : now;
             previous[j + k] = shorter ? i : previous[j + k];
@@ -91,7 +98,7 @@ static double relax(const solver *s, int64_t i, double h)
         }
     }
     for (; j < s->m; j++) {
-        double x = c[j] - v[j] - h;
+        double x = sign * c[j] - v[j] - h;
         if (x < d[j]) {
             d[j] = x;
             previous[j] = i;
@@ -116,13 +123,16 @@ static void assign(solver *s, int64_t i, int64_t j)
 static void reduce_columns(solver *s)
 {
     int64_t *least = s->previous;
-    memcpy(s->v, s->c, (size_t)s->m * sizeof *s->v);
-    memset(least, 0, (size_t)s->m * sizeof *least);
-    for (int64_t i = 1; i < s->n; i++) {
+    double sign = s->sign;
+    for (int64_t j = 0; j < s->m; j++) {
+        s->v[j] = INFINITY;
+    }
+    for (int64_t i = 0; i < s->n; i++) {
         const double *c = s->c + i * s->m;
         for (int64_t j = 0; j < s->m; j++) {
-            bool less = c[j] < s->v[j];
-            s->v[j] = less ? c[j] : s->v[j];
+            double x = sign * c[j];
+            bool less = x < s->v[j];
+            s->v[j] = less ? x : s->v[j];
             least[j] = less ? i : least[j];
         }
     }
@@ -138,7 +148,7 @@ static void reduce_columns(solver *s)
             int64_t j = s->column[i];
             double mine = s->v[j], least_value, second;
             s->v[j] = INFINITY;
-            two_least(s->c + i * s->m, s->v, s->m, &least_value, &second);
+            two_least(s, i, &least_value, &second);
             (void)least_value; /* -infinity, its own column's */
             s->v[j] = mine - second;
         }
@@ -153,16 +163,15 @@ static void reduce_rows(solver *s)
     s->n_open = 0;
     while (at < waiting) {
         int64_t i = s->open[at++];
-        const double *c = s->c + i * s->m;
         double least, second;
-        two_least(c, s->v, s->m, &least, &second);
-        int64_t j = find_value(c, s->v, s->m, least, -1);
+        two_least(s, i, &least, &second);
+        int64_t j = find_value(s, i, least, -1);
         double price = s->v[j] - (second - least);
         bool falls = price < s->v[j];
         if (falls) {
             s->v[j] = price;
         } else if (s->row[j] >= 0) {
-            j = find_value(c, s->v, s->m, second, j);
+            j = find_value(s, i, second, j);
         }
         int64_t out = s->row[j];
         assign(s, i, j);
@@ -197,7 +206,7 @@ static void augment(solver *s, int64_t f)
         s->settled[j] = least;
         s->distance[j] = -INFINITY;
         s->scanned[n_scanned++] = j;
-        h = s->c[i * s->m + j] - s->v[j] - least;
+        h = s->sign * s->c[i * s->m + j] - s->v[j] - least;
     }
     for (int64_t k = 0; k < n_scanned; k++) {
         s->v[s->scanned[k]] += s->settled[s->scanned[k]] - least;
@@ -245,29 +254,51 @@ static void solve(solver *s)
 
 /* ---- around it ------------------------------------------------------------------------------- */
 
-/* The matrix as the solver wants it, rows <= cols and a minimum: the caller's or a copy. */
-static int32_t take_matrix(const modeconn_context *context, const double *cost, int64_t rows,
-                           int64_t cols, bool maximise, double **copy)
+/* The largest size of a value; MODECONN_ERROR_NUMERIC naming the first that is not finite. */
+static int32_t check_matrix(const double *cost, int64_t rows, int64_t cols, double *largest)
 {
-    bool turn = rows > cols;
-    *copy = NULL;
-    for (int64_t k = 0; k < rows * cols; k++) {
+    double most[LANES] = {0.0}, none[LANES] = {0.0}; /* none: NaN once a value is not finite */
+    int64_t k = 0;
+    for (; k + LANES <= rows * cols; k += LANES) {
+        for (int l = 0; l < LANES; l++) {
+            double size = fabs(cost[k + l]);
+            most[l] = size > most[l] ? size : most[l];
+            none[l] += cost[k + l] * 0.0;
+        }
+    }
+    for (; k < rows * cols; k++) {
+        most[0] = fabs(cost[k]) > most[0] ? fabs(cost[k]) : most[0];
+        none[0] += cost[k] * 0.0;
+    }
+    for (int l = 1; l < LANES; l++) {
+        most[0] = most[l] > most[0] ? most[l] : most[0];
+        none[0] += none[l];
+    }
+    *largest = most[0];
+    for (k = 0; none[0] != 0.0 && k < rows * cols; k++) {
         if (!isfinite(cost[k])) {
             return mc_fail(MODECONN_ERROR_NUMERIC, "row %lld, column %lld of the matrix is %g",
                            (long long)(k / cols), (long long)(k % cols), cost[k]);
         }
     }
-    if (!turn && !maximise) {
+    return MODECONN_OK;
+}
+
+/* The solver wants rows <= cols: the caller's matrix, or it turned. */
+static int32_t take_matrix(const modeconn_context *context, const double *cost, int64_t rows,
+                           int64_t cols, double **copy)
+{
+    *copy = NULL;
+    if (rows <= cols) {
         return MODECONN_OK;
     }
     *copy = mc_alloc(context, rows * cols, sizeof **copy);
     if (*copy == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    double sign = maximise ? -1.0 : 1.0;
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < cols; j++) {
-            (*copy)[turn ? j * rows + i : i * cols + j] = sign * cost[i * cols + j];
+            (*copy)[j * rows + i] = cost[i * cols + j];
         }
     }
     return MODECONN_OK;
@@ -291,43 +322,61 @@ static int32_t allocate(solver *s)
 }
 
 /* Prices of the solver's rows follow from equality where assigned. */
-static void give_duals(const solver *s, bool turned, double sign, double *u, double *v)
+static void give_duals(const solver *s, bool turned, double *u, double *v)
 {
     double *of_rows = turned ? v : u, *of_columns = turned ? u : v;
     for (int64_t j = 0; j < s->m; j++) {
-        of_columns[j] = sign * s->v[j];
+        of_columns[j] = s->sign * s->v[j];
     }
     for (int64_t i = 0; i < s->n; i++) {
-        of_rows[i] = sign * (s->c[i * s->m + s->column[i]] - s->v[s->column[i]]);
+        of_rows[i] = s->c[i * s->m + s->column[i]] - s->sign * s->v[s->column[i]];
     }
+}
+
+static void free_solver(const solver *s)
+{
+    mc_free(s->context, s->v);
+    mc_free(s->context, s->column);
+    mc_free(s->context, s->row);
+    mc_free(s->context, s->open);
+    mc_free(s->context, s->distance);
+    mc_free(s->context, s->settled);
+    mc_free(s->context, s->previous);
+    mc_free(s->context, s->scanned);
 }
 
 int32_t mc_assignment(const modeconn_context *context, const double *cost, int64_t rows,
                       int64_t cols, bool maximise, int64_t *column, double *u, double *v)
 {
     bool turned = rows > cols;
-    double *copy = NULL;
-    solver s = {.context = context, .n = turned ? cols : rows, .m = turned ? rows : cols};
-    int32_t status = take_matrix(context, cost, rows, cols, maximise, &copy);
+    double *copy = NULL, *duals = NULL;
+    solver s = {.context = context,
+                .sign = maximise ? -1.0 : 1.0,
+                .n = turned ? cols : rows,
+                .m = turned ? rows : cols};
+    double largest = 0.0;
+    int32_t status = check_matrix(cost, rows, cols, &largest);
+    if (status == MODECONN_OK) {
+        status = take_matrix(context, cost, rows, cols, &copy);
+    }
     s.c = copy != NULL ? copy : cost;
     if (status == MODECONN_OK) {
         status = allocate(&s);
     }
+    if (status == MODECONN_OK && u == NULL) {
+        duals = mc_alloc(context, rows + cols, sizeof *duals);
+        status = duals == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    }
     if (status == MODECONN_OK) {
+        u = duals == NULL ? u : duals;
+        v = duals == NULL ? v : duals + rows;
         solve(&s);
         memcpy(column, turned ? s.row : s.column, (size_t)rows * sizeof *column);
-        if (u != NULL) {
-            give_duals(&s, turned, maximise ? -1.0 : 1.0, u, v);
-        }
+        give_duals(&s, turned, u, v);
+        status = mc_assignment_first(context, cost, rows, cols, u, v, ROUNDING * largest, column);
     }
-    mc_free(context, s.v);
-    mc_free(context, s.column);
-    mc_free(context, s.row);
-    mc_free(context, s.open);
-    mc_free(context, s.distance);
-    mc_free(context, s.settled);
-    mc_free(context, s.previous);
-    mc_free(context, s.scanned);
+    free_solver(&s);
+    mc_free(context, duals);
     mc_free(context, copy);
     return status;
 }

@@ -182,17 +182,35 @@ static double norm_of(const mc_moments *m, int which, int64_t i, mc_similarity k
     return square <= CONSTANT * CONSTANT * level ? 0.0 : sqrt(square);
 }
 
+/* Of units i and j, whose products are divided by a and b. */
+static double similarity_of(const mc_moments *m, mc_similarity kind, int64_t i, int64_t j, double a,
+                            double b)
+{
+    double level = kind == MC_SIMILARITY_COSINE ? m->count * m->mean[0][i] * m->mean[1][j] : 0.0;
+    return a > 0.0 && b > 0.0 ? (m->cross[i * m->size + j] + level) / (a * b) : 0.0;
+}
+
 void mc_moments_similarity(const mc_moments *moments, mc_similarity kind, double *out)
 {
     int64_t size = moments->size;
-    double offset = kind == MC_SIMILARITY_COSINE ? moments->count : 0.0;
+    for (int64_t j = 0; j < size; j++) { /* the last row waits for its turn as room for norms */
+        out[(size - 1) * size + j] = norm_of(moments, 1, j, kind);
+    }
     for (int64_t i = 0; i < size; i++) {
         double a = norm_of(moments, 0, i, kind);
         for (int64_t j = 0; j < size; j++) {
-            double b = norm_of(moments, 1, j, kind);
-            double sum =
-                moments->cross[i * size + j] + offset * moments->mean[0][i] * moments->mean[1][j];
-            out[i * size + j] = a > 0.0 && b > 0.0 ? sum / (a * b) : 0.0;
+            double b = out[(size - 1) * size + j];
+            out[i * size + j] = similarity_of(moments, kind, i, j, a, b);
         }
     }
+}
+
+double mc_moments_mean(const mc_moments *moments, mc_similarity kind, const int64_t *permutation)
+{
+    double sum = 0.0;
+    for (int64_t i = 0; i < moments->size; i++) {
+        double a = norm_of(moments, 0, i, kind), b = norm_of(moments, 1, permutation[i], kind);
+        sum += similarity_of(moments, kind, i, permutation[i], a, b);
+    }
+    return sum / (double)moments->size;
 }

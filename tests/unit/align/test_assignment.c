@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The assignment solver against all permutations up to n = 7, and against its own duals beyond.
+ * The assignment solver against all permutations up to n = 7, and against its own duals beyond; the
+ * first of several optimal assignments.
  */
 #include "align/align.h"
 #include "unit.h"
@@ -75,6 +76,74 @@ static void check_duals(int64_t rows, int64_t cols, double sign)
     ck_assert_double_eq_tol(dual, total(rows, cols), 1e-9);
 }
 
+/* The first optimal assignment by trying columns in order: a column is kept if the rest can still
+ * reach the optimum. */
+static void first_of(int64_t rows, int64_t cols, double least, int64_t *expected)
+{
+    int64_t skips = rows > cols ? rows - cols : 0;
+    unsigned used = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < rows; i++) {
+        expected[i] = -1;
+        for (int64_t j = 0; j < cols && expected[i] < 0; j++) {
+            double with = sum + cost[i * cols + j];
+            if ((used >> j & 1) == 0 &&
+                with + brute(rows, cols, i + 1, used | 1U << j, skips) == least) {
+                expected[i] = j;
+                used |= 1U << j;
+                sum = with;
+            }
+        }
+        skips -= expected[i] < 0;
+    }
+}
+
+/* Few whole numbers, so most matrices have several optimal assignments. */
+START_TEST(first)
+{
+    int64_t expected[6], several = 0;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        int64_t rows = 1 + (int64_t)(seed % 6), cols = 1 + (int64_t)(seed / 6 % 6);
+        fill(rows, cols, seed % 7 == 6 ? 2 : 1, seed);
+        double least = brute(rows, cols, 0, 0, rows > cols ? rows - cols : 0);
+        first_of(rows, cols, least, expected);
+        OK(mc_assignment(NULL, cost, rows, cols, false, column, u, v));
+        ck_assert_mem_eq(column, expected, (size_t)rows * sizeof(*expected));
+        check_duals(rows, cols, 1);
+        /* The same with the columns' order turned: a solver that did not care would answer alike.
+         */
+        for (int64_t i = 0; i < rows; i++) {
+            for (int64_t j = 0; j < cols / 2; j++) {
+                double left = cost[i * cols + j];
+                cost[i * cols + j] = cost[i * cols + cols - 1 - j];
+                cost[i * cols + cols - 1 - j] = left;
+            }
+        }
+        first_of(rows, cols, least, expected);
+        for (int64_t i = 0; i < rows; i++) {
+            several += column[i] >= 0 && expected[i] != cols - 1 - column[i];
+        }
+        OK(mc_assignment(NULL, cost, rows, cols, false, column, NULL, NULL));
+        ck_assert_mem_eq(column, expected, (size_t)rows * sizeof(*expected));
+    }
+    ck_assert_int_gt(several, 100);
+}
+END_TEST
+
+/* One value throughout: the first columns, in order. */
+START_TEST(all_equal)
+{
+    static const int64_t shapes[][2] = {{MOST, MOST}, {90, MOST}, {MOST, 90}};
+    for (int k = 0; k < 3; k++) {
+        fill(shapes[k][0], shapes[k][1], 2, 0);
+        OK(mc_assignment(NULL, cost, shapes[k][0], shapes[k][1], k != 0, column, NULL, NULL));
+        for (int64_t i = 0; i < shapes[k][0]; i++) {
+            ck_assert_int_eq(column[i], i < shapes[k][1] ? i : -1);
+        }
+    }
+}
+END_TEST
+
 START_TEST(small)
 {
     for (int64_t rows = 1; rows <= 7; rows++) {
@@ -142,6 +211,8 @@ static void add(TCase *tests)
 {
     tcase_add_test(tests, small);
     tcase_add_test(tests, large);
+    tcase_add_test(tests, first);
+    tcase_add_test(tests, all_equal);
     tcase_add_test(tests, planted);
     tcase_add_test(tests, errors);
 }
