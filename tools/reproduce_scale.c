@@ -33,7 +33,7 @@ static const repro_scale scales[] = {
         .lpft = "method=lpft,epochs=20,batch_size=32,head_epochs=200,learning_rate=0.01",
         .cbft = "method=cbft,epochs=20,batch_size=32,learning_rate=0.03",
         .path_fit = "epochs=5,batch_size=64,step_epochs=3",
-        .theory_epochs = 200,
+        .theory_epochs = 3000,
     },
     {
         .name = "small",
@@ -50,7 +50,7 @@ static const repro_scale scales[] = {
         .lpft = "method=lpft,epochs=20,batch_size=64,head_epochs=200,learning_rate=0.01",
         .cbft = "method=cbft,epochs=20,batch_size=64,learning_rate=0.03",
         .path_fit = "epochs=10,batch_size=128,step_epochs=7",
-        .theory_epochs = 200,
+        .theory_epochs = 3000,
     },
     {
         .name = "full",
@@ -66,7 +66,7 @@ static const repro_scale scales[] = {
         .lpft = "method=lpft,epochs=20,batch_size=256,head_epochs=200,learning_rate=0.01",
         .cbft = "method=cbft,epochs=20,batch_size=256,learning_rate=0.01",
         .path_fit = "epochs=15,batch_size=128,step_epochs=10",
-        .theory_epochs = 200,
+        .theory_epochs = 3000,
     },
     /* Seconds, on built-in images: shows that everything runs, and nothing else. */
     {
