@@ -240,6 +240,7 @@ typedef struct cli_panel {
     int n;
     const cli_series *series;
     int n_series;
+    double reach;  /* the axis goes this high at least: panels to be compared share it */
     bool percent;  /* fractions, axis 0 .. 100 % */
     bool baseline; /* a thin dashed line between the ends of each series */
 } cli_panel;

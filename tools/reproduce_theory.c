@@ -423,6 +423,7 @@ static int draw(const repro_job *job, const json_t *cell)
     cli_series series[MATCHINGS][CLI_COUNT(pairs)];
     cli_panel panels[MATCHINGS];
     size_t size = 0;
+    double highest = 0.0;
     for (int k = 0; k < MATCHINGS; k++) {
         for (int p = 0; p < CLI_COUNT(pairs); p++) {
             const json_t *row = json_array_get(json_object_get(cell, "pairs"), (size_t)p);
@@ -432,6 +433,7 @@ static int draw(const repro_job *job, const json_t *cell)
                 t[i] = json_number_value(json_array_get(json_object_get(line, "t"), i));
                 y[k][p][i] =
                     json_is_number(loss) ? json_number_value(loss) - least_loss() : (double)NAN;
+                highest = fmax(highest, y[k][p][i]); /* of numbers, where one is NaN */
             }
             snprintf(names[p], sizeof(names[p]), "%s to %s", cli_string(row, "first"),
                      cli_string(row, "second"));
@@ -445,7 +447,10 @@ static int draw(const repro_job *job, const json_t *cell)
                                 .series = series[k],
                                 .n_series = CLI_COUNT(pairs)};
     }
-    snprintf(subtitle, sizeof(subtitle), "%s, %s", model_settings, data_settings);
+    for (int k = 0; k < MATCHINGS; k++) {
+        panels[k].reach = highest;
+    }
+    snprintf(subtitle, sizeof(subtitle), "theory:%s on %s", model_settings, data_settings);
     const cli_chart chart = {.title = "Straight lines between one-hidden-layer networks",
                              .subtitle = subtitle,
                              .id = "theory",

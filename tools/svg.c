@@ -91,7 +91,7 @@ static double place(const axis *a, double value)
 
 static axis vertical_axis(const cli_panel *panel)
 {
-    double low = 0.0, high = panel->percent ? 1.0 : 0.0;
+    double low = 0.0, high = panel->percent ? 1.0 : panel->reach;
     for (int s = 0; s < panel->n_series && !panel->percent; s++) {
         for (int i = 0; i < panel->n; i++) {
             double y = panel->series[s].y[i];
@@ -135,7 +135,7 @@ static void write_axes(FILE *out, const cli_panel *panel, const axis *ax, const 
                 y, y);
     }
     fprintf(out, "</g>\n<g font-size=\"12\" fill=\"%s\">\n", soft);
-    int decimals = ay->step < 0.0999 ? 2 : ay->step < 0.999 ? 1 : 0;
+    int decimals = ay->step < 0.999 ? (int)ceil(-log10(ay->step) - 1e-6) : 0;
     for (int i = 0; i <= n_y; i++) {
         double value = ay->low + i * ay->step;
         fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", ax->start - 8.0,
