@@ -249,7 +249,7 @@ typedef struct cli_chart {
     const char *title, *subtitle, *description, *footnote; /* the last three may be NULL */
     const char *id;                                        /* unique in a page */
     const cli_panel *panels; /* the legend is that of the one with most series */
-    int n_panels;            /* 1 to 3 */
+    int n_panels;            /* 1 to 4 */
 } cli_chart;
 
 /* What writes a chart: a picture of its own, or a part of a page, whose panels go below each other

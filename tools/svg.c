@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Line charts as SVG: one to three panels side by side under one title and legend. Colours are set
+ * Line charts as SVG: one to four panels side by side under one title and legend. Colours are set
  * explicitly, background included, so that a picture looks the same in light and dark viewers.
  */
 #include "cli.h"
@@ -230,7 +230,7 @@ static void write_legend(FILE *out, const cli_panel *panel)
                 x, x + 24.0, series->color);
         write_marker(out, series->marker, x + 12.0, 68.0, series->color);
         fprintf(out, "<text x=\"%.1f\" y=\"72\">", x + 30.0);
-        cli_xml(out, series->name);
+        pretty(out, series->name);
         fputs("</text>\n", out);
         /* No font metrics here: an average glyph of this size is about 6.6 wide. */
         x += 30.0 + 6.6 * (double)strlen(series->name) + 22.0;
