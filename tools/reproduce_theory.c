@@ -381,7 +381,7 @@ static void print_models(FILE *out, const json_t *cell)
 {
     for (int m = 0; m < MODELS; m++) {
         const json_t *entry = cli_at(cell, (const char *const[]){"models", models[m].name, NULL});
-        fprintf(out, "| %s | %lld | %s | %.5f |", models[m].name,
+        fprintf(out, "| %s | %lld | %s | %.0e |", models[m].name,
                 (long long)json_integer_value(
                     cli_at(cell, (const char *const[]){"settings", "seed", NULL})),
                 models[m].view, cli_number(entry, "excess"));
