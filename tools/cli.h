@@ -253,6 +253,7 @@ typedef struct cli_panel {
     int n;
     const cli_series *series;
     int n_series;
+    double reach;  /* the axis goes this high at least: panels to be compared share it */
     bool percent;  /* fractions, axis 0 .. 100 % */
     bool baseline; /* a thin dashed line between the ends of each series */
 } cli_panel;
@@ -261,7 +262,7 @@ typedef struct cli_chart {
     const char *title, *subtitle, *description, *footnote; /* the last three may be NULL */
     const char *id;                                        /* unique in a page */
     const cli_panel *panels; /* the legend is that of the one with most series */
-    int n_panels;            /* 1 to 3 */
+    int n_panels;            /* 1 to 4 */
 } cli_chart;
 
 /* What writes a chart: a picture of its own, or a part of a page, whose panels go below each other

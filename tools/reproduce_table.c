@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_SEEDS = 64 };
+enum { MOST_SEEDS = 64, LAST_EPOCHS = 5 };
 
 /* What the paper has for the CIFAR-10 box, 2,500 clean samples (Table 1): % on NC, C, RC, RI. */
 static const struct {
@@ -39,12 +39,17 @@ static const double *paper_figures(const char *recipe, int proportion)
     return NULL;
 }
 
-/* The last epoch's value of a column of the history; NaN where there is none. */
-static double last_value(const json_t *cell, const char *column)
+/* The barrier term in the last epochs, NaN where there is none. Of several, as that of one epoch
+ * hangs on its few draws of t. */
+static double last_barrier(const json_t *cell)
 {
     const json_t *epochs = cli_at(cell, (const char *const[]){"history", "epochs", NULL});
-    size_t n = json_array_size(epochs);
-    return n == 0 ? (double)NAN : cli_number(json_array_get(epochs, n - 1), column);
+    size_t n = json_array_size(epochs), first = n > LAST_EPOCHS ? n - LAST_EPOCHS : 0;
+    double sum = 0.0;
+    for (size_t i = first; i < n; i++) {
+        sum += cli_number(json_array_get(epochs, i), "loss_barrier");
+    }
+    return n == 0 ? (double)NAN : sum / (double)(n - first);
 }
 
 static void csv_line(FILE *csv, const repro_recipe *recipe, int proportion, int64_t seed,
@@ -74,7 +79,7 @@ static int make_row(repro_job *job, const repro_recipe *recipe, int proportion, 
         for (int v = 0; v < REPRO_VIEWS; v++) {
             accuracy[v][n] = cli_number(json_object_get(views, repro_views[v]), "accuracy");
         }
-        barrier[n++] = last_value(cell, "loss_barrier");
+        barrier[n++] = last_barrier(cell);
         csv_line(csv, recipe, proportion, job->first_seed + s, views);
         json_decref(cell);
     }
@@ -100,8 +105,10 @@ static int make_row(repro_job *job, const repro_recipe *recipe, int proportion, 
 static void print_head(FILE *out, const repro_job *job, const repro_experiment *experiment)
 {
     char *caption = repro_caption(job);
-    fprintf(out, "**%s.** %s %s\n\nAccuracy in %%, mean ± standard deviation over seeds.\n\n",
-            experiment->title, experiment->question, caption != NULL ? caption : "");
+    fprintf(out,
+            "**%s.** %s %s\n\nAccuracy in %%, mean ± standard deviation over seeds; L_B is the "
+            "mean of the last %d epochs.\n\n",
+            experiment->title, experiment->question, caption != NULL ? caption : "", LAST_EPOCHS);
     fputs("| cue | model | NC | C | RC | RI | L_B, nats | seeds | paper NC/C/RC/RI |\n"
           "|---|---|---|---|---|---|---|---|---|\n",
           out);
@@ -158,7 +165,7 @@ static int draw(const repro_job *job, const repro_experiment *experiment, const 
 {
     static const struct {
         const char *view, *label;
-    } shown[] = {{"nocue", "NC"}, {"randcue", "RC"}, {"randimg", "RI"}};
+    } shown[] = {{"nocue", "NC"}, {"cue", "C"}, {"randcue", "RC"}, {"randimg", "RI"}};
     double x[REPRO_MOST_PROPORTIONS], y[CLI_COUNT(shown)][MOST_MODELS][REPRO_MOST_PROPORTIONS];
     cli_series series[CLI_COUNT(shown)][MOST_MODELS];
     cli_panel panels[CLI_COUNT(shown)];

@@ -93,9 +93,12 @@ char *repro_caption(const repro_job *job)
 
 void repro_short_caption(const repro_job *job, char *text, size_t size)
 {
-    snprintf(text, size, "Scale %s: %.40s, %s x %g, %lld images, %lld clean", job->scale->name,
-             job->data, job->scale->arch, job->scale->width, (long long)pretraining(job),
-             (long long)job->scale->clean_samples);
+    /* "cifar10:/long/way/to/folder" is cifar10:folder. */
+    const char *folder = strrchr(job->data, '/');
+    int kind = folder != NULL ? (int)strcspn(job->data, ":") + 1 : 0;
+    snprintf(text, size, "Scale %s: %.*s%.40s, %s x %g, %lld images, %lld clean", job->scale->name,
+             kind, job->data, folder != NULL ? folder + 1 : job->data, job->scale->arch,
+             job->scale->width, (long long)pretraining(job), (long long)job->scale->clean_samples);
 }
 
 /* ---- files --------------------------------------------------------------------------------------

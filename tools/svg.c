@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Line charts as SVG: one to three panels side by side under one title and legend. Colours are set
+ * Line charts as SVG: one to four panels side by side under one title and legend. Colours are set
  * explicitly, background included, so that a picture looks the same in light and dark viewers.
  */
 #include "cli.h"
@@ -91,7 +91,7 @@ static double place(const axis *a, double value)
 
 static axis vertical_axis(const cli_panel *panel)
 {
-    double low = 0.0, high = panel->percent ? 1.0 : 0.0;
+    double low = 0.0, high = panel->percent ? 1.0 : panel->reach;
     for (int s = 0; s < panel->n_series && !panel->percent; s++) {
         for (int i = 0; i < panel->n; i++) {
             double y = panel->series[s].y[i];
@@ -135,7 +135,7 @@ static void write_axes(FILE *out, const cli_panel *panel, const axis *ax, const 
                 y, y);
     }
     fprintf(out, "</g>\n<g font-size=\"12\" fill=\"%s\">\n", soft);
-    int decimals = ay->step < 0.0999 ? 2 : ay->step < 0.999 ? 1 : 0;
+    int decimals = ay->step < 0.999 ? (int)ceil(-log10(ay->step) - 1e-6) : 0;
     for (int i = 0; i <= n_y; i++) {
         double value = ay->low + i * ay->step;
         fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", ax->start - 8.0,
@@ -230,7 +230,7 @@ static void write_legend(FILE *out, const cli_panel *panel)
                 x, x + 24.0, series->color);
         write_marker(out, series->marker, x + 12.0, 68.0, series->color);
         fprintf(out, "<text x=\"%.1f\" y=\"72\">", x + 30.0);
-        cli_xml(out, series->name);
+        pretty(out, series->name);
         fputs("</text>\n", out);
         /* No font metrics here: an average glyph of this size is about 6.6 wide. */
         x += 30.0 + 6.6 * (double)strlen(series->name) + 22.0;

@@ -556,11 +556,11 @@ says out "±"
 expect 0 reproduce all --scale tiny --proportions 80 --out repro --seed 3 --json all.json
 valid all.json table1.rows.0 fig-linear.rows.3.barrier.randcue.mean fig-ablation.rows.2.verdicts \
     fig-finetune.rows.5.accuracy_second.nocue.mean fig-quadratic.rows.1.barrier.cue.mean \
-    fig-theory.cells.1.pairs.4.after.kappa
+    fig-theory.cells.0.pairs.4.activations.kappa
 again 0 all
 for figure in fig-linear-aligned-theta_C-theta_NC-p80 fig-quadratic-quadratic-theta_C-theta_NC-p80 \
     fig-finetune-linear-theta_C-FT_large-p100 fig-ablation-linear-theta_C-CBFT_no_LB-p80 \
-    fig-theory-theory fig-theory-mlp; do
+    fig-theory; do
     grep -q "</svg>" "repro/$figure.svg" || fail "$figure.svg is not whole"
 done
 # The theory needs no images.
