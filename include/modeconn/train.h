@@ -31,9 +31,9 @@
 extern "C" {
 #endif
 
-/** A training run: model, data, momentum, schedule and position. Beside the model it holds four
- *  vectors of theta's length (momentum, gradient, and theta and momentum at the start of the epoch)
- *  and the working memory of a batch. */
+/** A training run: model, data, momentum, schedule and position. Beside the model it holds three
+ *  vectors of theta's length (momentum, gradient, and theta at the start of the epoch) and the
+ *  working memory of a batch. */
 typedef struct modeconn_trainer modeconn_trainer;
 
 /**
@@ -66,7 +66,8 @@ MODECONN_API void modeconn_trainer_destroy(modeconn_trainer *trainer);
  * @return MODECONN_OK (also when nothing was left to do), _ARGUMENT (epochs below -1), _CANCELLED
  *         (the model stands after the last whole step; running again goes on from there, bit for
  *         bit as if never stopped), _NUMERIC (the loss or a parameter was not finite: model and
- *         trainer are back at the start of that epoch), _MEMORY (the model as for _CANCELLED)
+ *         trainer are back at the start of that epoch, momentum at 0), _MEMORY (the model as for
+ *         _CANCELLED)
  */
 MODECONN_API int32_t modeconn_trainer_run(modeconn_trainer *trainer, int64_t epochs,
                                           modeconn_progress_fn progress, void *user);

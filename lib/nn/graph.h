@@ -65,9 +65,10 @@ typedef struct mc_node {
     bool follows; /* the batch norm is such a one */
     /* A batch norm that one convolution or sum alone reads, which can apply it while reading: */
     bool lazy;
-    /* A sum or batch norm that several read and whose own inputs are kept: with gradients its
-     * output is given up after the forward pass and made again when backward first reads it. */
-    bool again;
+    /* A sum or batch norm that several read: with gradients its output is given up after the
+     * forward pass and made again when backward first reads it. How many in a row that takes, 0:
+     * kept. */
+    int32_t again;
 } mc_node;
 
 struct modeconn_graph {

@@ -65,6 +65,9 @@ static void make_again(mc_pass *pass, int32_t i)
         i = graph->nodes[i].inputs[0];
     }
     const mc_node *node = &graph->nodes[i];
+    for (int32_t k = 0; k < node->n_inputs; k++) {
+        make_again(pass, node->inputs[k]);
+    }
     mc_slot *own = &pass->slots[i], *relu = node->rectify ? &pass->slots[node->last_reader] : own;
     own->out = relu->out = own->again_out;
     own->lost = relu->lost = false;

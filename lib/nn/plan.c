@@ -39,10 +39,8 @@ static void mark_lazy(modeconn_graph *graph, int32_t node, int which)
 /* The node whose output node i's slot holds: a ReLU that was done before it, a lazy batch norm. */
 static int32_t holder(const modeconn_graph *graph, int32_t i)
 {
-    const mc_node *node = &graph->nodes[i];
-    while (node->forwarded || node->lazy) {
-        i = node->inputs[0];
-        node = &graph->nodes[i];
+    while (graph->nodes[i].forwarded || graph->nodes[i].lazy) {
+        i = graph->nodes[i].inputs[0];
     }
     return i;
 }
@@ -54,6 +52,9 @@ static int32_t readers_of(const modeconn_graph *graph, int32_t i)
     return passed_on ? graph->nodes[node->last_reader].n_readers : node->n_readers;
 }
 
+/* Sums that follow each other are made again in one go, all in memory at once: not too many. */
+enum { AGAIN_MOST = 3 };
+
 static void mark_again(modeconn_graph *graph, int32_t i)
 {
     mc_node *node = &graph->nodes[i];
@@ -64,11 +65,12 @@ static void mark_again(modeconn_graph *graph, int32_t i)
         (passed_on && node->last_reader == seen)) {
         return;
     }
-    node->again = true;
+    int32_t deepest = 0;
     for (int32_t k = 0; k < node->n_inputs; k++) {
-        int32_t input = holder(graph, node->inputs[k]);
-        node->again = node->again && input > 0 && !graph->nodes[input].again;
+        int32_t depth = graph->nodes[holder(graph, node->inputs[k])].again;
+        deepest = depth > deepest ? depth : deepest;
     }
+    node->again = deepest < AGAIN_MOST ? deepest + 1 : 0;
 }
 
 void mc_graph_fuse(modeconn_graph *graph)
@@ -137,10 +139,10 @@ static piece *piece_of(const plan *p, int32_t node, int which)
     return &p->pieces[PIECES * node + which];
 }
 
-/* The activation of `node` is read by the backward function of node `reader`. */
-static void read_back(plan *p, int32_t node, int32_t reader)
+/* The activation of `node` is read at a time of the backward pass. */
+static void read_back(plan *p, int32_t node, int32_t time)
 {
-    int32_t owner = p->out_owner[node], time = backward_time(p->graph, reader);
+    int32_t owner = p->out_owner[node];
     piece *own = piece_of(p, owner, OUT), *again = piece_of(p, owner, AGAIN);
     if (!p->graph->nodes[owner].again) {
         extend(own, time);
@@ -163,19 +165,20 @@ static void plan_activations(plan *p, int64_t max)
             *own = (piece){max * mc_shape_size(node->out), 0, i, i};
         }
         if (p->gradients && mc_reads_output_back(node)) {
-            read_back(p, i, i);
+            read_back(p, i, backward_time(graph, i));
         }
         for (int32_t k = 0; k < node->n_inputs; k++) {
             extend(piece_of(p, p->out_owner[node->inputs[k]], OUT), i);
             if (p->gradients && mc_reads_inputs_back(node)) {
-                read_back(p, node->inputs[k], i);
+                read_back(p, node->inputs[k], backward_time(graph, i));
             }
         }
     }
-    for (int32_t i = 0; i < graph->n_nodes && p->gradients; i++) {
+    /* What is made again needs its inputs then, which may have to be made again before. */
+    for (int32_t i = graph->n_nodes - 1; i > 0 && p->gradients; i--) {
         const piece *again = piece_of(p, i, AGAIN);
         for (int32_t k = 0; again->size > 0 && k < graph->nodes[i].n_inputs; k++) {
-            extend(piece_of(p, p->out_owner[graph->nodes[i].inputs[k]], OUT), again->first);
+            read_back(p, graph->nodes[i].inputs[k], again->first);
         }
     }
     /* The loss reads logits and representation after the last node. */

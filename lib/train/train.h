@@ -209,7 +209,7 @@ struct modeconn_trainer {
     float *velocity; /* [n_theta] */
 
     /* State at the start of the epoch, to which a loss that is not finite leads back. */
-    float *start_theta, *start_statistics, *start_velocity;
+    float *start_theta, *start_statistics;
 };
 
 /* ---- files of interrupted runs (run_file.c) ------------------------------------------------ */

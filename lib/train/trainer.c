@@ -27,10 +27,10 @@ static void keep_start(modeconn_trainer *trainer)
     const modeconn_model *model = trainer->model;
     copy(trainer->start_theta, model->theta, model->n_theta);
     copy(trainer->start_statistics, model->statistics, model->n_stats);
-    copy(trainer->start_velocity, trainer->velocity, model->n_theta);
 }
 
-/* Back to the start of the epoch; returns `status` with the place put before its text. */
+/* Back to the start of the epoch, with a momentum of 0: that of the start would cost another vector
+ * of theta's length, and what led here. Returns `status` with the place put before its text. */
 static int32_t restore_start(modeconn_trainer *trainer, int32_t status)
 {
     modeconn_model *model = trainer->model;
@@ -39,7 +39,7 @@ static int32_t restore_start(modeconn_trainer *trainer, int32_t status)
                             mc_run_rate(&trainer->run));
     copy(model->theta, trainer->start_theta, model->n_theta);
     copy(model->statistics, trainer->start_statistics, model->n_stats);
-    copy(trainer->velocity, trainer->start_velocity, model->n_theta);
+    memset(trainer->velocity, 0, (size_t)model->n_theta * sizeof(float));
     trainer->run.step = 0;
     return status;
 }
@@ -90,9 +90,8 @@ static int32_t prepare(modeconn_trainer *trainer, const modeconn_options *option
     trainer->velocity = mc_calloc(context, n_theta, sizeof(float));
     trainer->start_theta = mc_alloc(context, n_theta, sizeof(float));
     trainer->start_statistics = mc_alloc(context, trainer->model->n_stats, sizeof(float));
-    trainer->start_velocity = mc_alloc(context, n_theta, sizeof(float));
     bool all = trainer->velocity != NULL && trainer->start_theta != NULL &&
-               trainer->start_statistics != NULL && trainer->start_velocity != NULL;
+               trainer->start_statistics != NULL;
     return all ? MODECONN_OK : MODECONN_ERROR_MEMORY;
 }
 
@@ -147,7 +146,6 @@ void modeconn_trainer_destroy(modeconn_trainer *trainer)
     mc_free(context, trainer->velocity);
     mc_free(context, trainer->start_theta);
     mc_free(context, trainer->start_statistics);
-    mc_free(context, trainer->start_velocity);
     modeconn_dataset_destroy(trainer->dataset);
     modeconn_model_destroy(trainer->model);
     mc_free(context, trainer);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The file of a training run (run_file.c) holds theta, statistics, velocity and, in the middle of
- * an epoch, the three of its start.
+ * an epoch, theta and statistics of its start.
  */
 #include "train/train.h"
 #include <string.h>
 
-enum { N_VECTORS = 6 };
+enum { N_VECTORS = 5 };
 
 static void list_vectors(const modeconn_trainer *trainer, mc_run_vector *vectors)
 {
@@ -24,10 +24,6 @@ static void list_vectors(const modeconn_trainer *trainer, mc_run_vector *vectors
          .size = n_stats,
          .values = trainer->start_statistics,
          .statistics = true,
-         .inside = true},
-        {.name = "epoch_start.velocity",
-         .size = n_theta,
-         .values = trainer->start_velocity,
          .inside = true}};
     memcpy(vectors, all, sizeof(all));
 }

@@ -166,18 +166,15 @@ START_TEST(not_finite)
     OK(modeconn_trainer_create(s.model, s.data, options, &trainer));
     OK(modeconn_trainer_run(trainer, 1, NULL, NULL));
     OK(modeconn_model_clone(s.model, &before));
-    size_t bytes = (size_t)s.model->n_theta * sizeof(float);
-    float *velocity = malloc(bytes);
-    ck_assert_ptr_nonnull(velocity);
-    memcpy(velocity, trainer->velocity, bytes);
     for (int again = 0; again < 2; again++) { /* and the trainer stays usable */
         FAILS(modeconn_trainer_run(trainer, -1, NULL, NULL), MODECONN_ERROR_NUMERIC, "epoch 1");
         OK(modeconn_trainer_epochs(trainer, &done, NULL));
         ck_assert_int_eq(done, 1);
         ck_assert(small_equal(s.model, before));
-        ck_assert_int_eq(memcmp(velocity, trainer->velocity, bytes), 0);
+        for (int64_t i = 0; i < s.model->n_theta; i++) {
+            ck_assert(trainer->velocity[i] == 0.0f);
+        }
     }
-    free(velocity);
     modeconn_trainer_destroy(trainer);
     modeconn_model_destroy(before);
     modeconn_options_destroy(options);

@@ -140,9 +140,9 @@ START_TEST(epoch_start)
     ck_assert(!small_equal(second.model, start));
     FAILS(modeconn_trainer_run(second.trainer, -1, NULL, NULL), MODECONN_ERROR_NUMERIC, "epoch 1");
     ck_assert(small_equal(second.model, start));
-    ck_assert_int_eq(memcmp(second.trainer->velocity, first.trainer->start_velocity,
-                            (size_t)start->n_theta * sizeof(float)),
-                     0);
+    for (int64_t i = 0; i < start->n_theta; i++) {
+        ck_assert(second.trainer->velocity[i] == 0.0f);
+    }
     modeconn_model_destroy(start);
     destroy(&second);
     destroy(&first);
@@ -238,15 +238,9 @@ static void rewrite(const char *name, const char *changed, const mc_tensor *repl
 
 START_TEST(damaged)
 {
-    static const char *const needed[] = {"theta",
-                                         "velocity",
-                                         "position",
-                                         "sums",
-                                         "history",
-                                         "statistics",
-                                         "epoch_start.theta",
-                                         "epoch_start.statistics",
-                                         "epoch_start.velocity"};
+    static const char *const needed[] = {
+        "theta",   "velocity",   "position",          "sums",
+        "history", "statistics", "epoch_start.theta", "epoch_start.statistics"};
     static const int64_t nowhere[4] = {7, 0, 0, 4}, backwards[4] = {1, -1, 0, 4};
     static const float nan_value[1] = {NAN};
     char name[64];
