@@ -2,8 +2,8 @@
  *
  * The two matrix products of the engine. Compiled per instruction set.
  *
- *     product:  y[i][j]  = sum_t sum_k x[t][i][k] B[t][k][j]     rows against a packed matrix
- *     outer:    w[k][j] += sum_r x[r][k] d[r][j]                 a sum of outer products
+ *     product:  y[i][j]  = sum_t sum_k x[i][a_t + k] B[b_t + k][j]    rows against a packed matrix
+ *     outer:    w[k][j] += sum_r x[r][k] d[r][j]                      a sum of outer products
  *
  * Rows (of x, y and d) lie wherever pointers say, so a convolution needs no copy of its patches
  * and a Winograd frequency none of its tiles. Only B is packed: in panels of MC_VECTORS vectors of
@@ -130,16 +130,16 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             sum[i][v] = (mc_vec){0.0f};
         }
     }
+    const float *x[ROWS];
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        x[i] = p->x[row + (i < rows ? i : rows - 1)];
+    }
     for (int64_t t = q->t; t < q->t + q->taps; t++) {
-        const float *const *at = p->x + t * p->x_stride + row;
-        const float *x[ROWS];
-        int64_t tap = p->tap != NULL ? p->tap[t] : t;
-        const float *b = panel + (tap * p->run + q->k) * vectors * LANES;
-        MC_UNROLL
-        for (int i = 0; i < block; i++) {
-            x[i] = at[i < rows ? i : rows - 1] + p->x_offset + q->k;
-        }
-        for (int64_t k = 0; k < q->run; k++, b += vectors * LANES) {
+        int64_t at = p->x_offset + (p->x_at != NULL ? p->x_at[t] : 0) + q->k;
+        int64_t panel_row = (p->panel_at != NULL ? p->panel_at[t] : t * p->run) + q->k;
+        const float *b = panel + panel_row * vectors * LANES;
+        for (int64_t k = at; k < at + q->run; k++, b += vectors * LANES) {
             mc_vec line[MC_VECTORS];
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {

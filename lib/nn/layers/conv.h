@@ -48,13 +48,17 @@ float *mc_conv_prepared(const mc_conv_job *job, bool *ready);
 /* Where node reads its input through the batch norm before it, that batch norm, else NULL. */
 const mc_node *mc_conv_lazy_input(const mc_pass *pass, const mc_node *node);
 
-/* Multiplies column j of panels [k][n] by scale[j]; nothing to do where it is NULL. */
+/* conv_pack.c: multiplies column j of panels [k][n] by scale[j]; nothing to do where it is NULL. */
 void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,
                    float *panels);
 
-/* weight [o][c][taps] in panels of [taps][c] by o or, backward, of [taps][o] by c. */
+/* conv_pack.c: weight [o][c][taps] in panels of [taps][c] by o. */
 void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
-                  bool backward, float *panels);
+                  float *panels);
+/* Likewise of [taps][o] by c: the taps in their own order, or for the input's gradient of a window
+ * (mc_tap_place()). */
+void mc_conv_pack_back(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
+                       const mc_window *window, float *panels);
 
 static inline int64_t mc_conv_taps(const mc_node *node)
 {
