@@ -55,7 +55,7 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 }
 
 /* Before a loop of few iterations that has to vanish. */
-#define MC_UNROLL _Pragma("GCC unroll 16")
+#define MC_UNROLL _Pragma("GCC unroll 24")
 
 #define MC_ISA_PASTE2(x, isa) mc_##x##_##isa
 #define MC_ISA_PASTE(x, isa) MC_ISA_PASTE2(x, isa)

@@ -169,7 +169,7 @@ static void weight_task(void *arg, int64_t task, int worker)
  */
 
 /* Input channels of a task; outputs and taps of a block, read by lines and written by columns. */
-enum { SUM_INPUTS = 16, SUM_OUTPUTS = 16, SUM_TAPS = 64 };
+enum { SUM_INPUTS = 16, SUM_OUTPUTS = 64, SUM_TAPS = 64 };
 
 /* Taps t and on of input i, outputs j and on: the groups' sums in order. */
 static void sum_block(const weight_job *job, int64_t i, int64_t t, int64_t taps, int64_t j,
