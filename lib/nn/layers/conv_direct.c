@@ -81,8 +81,8 @@ typedef struct term_table {
     int64_t x_at[MOST_TERMS], panel_at[MOST_TERMS];
 } term_table;
 
-/* Rows of a class to y: `product` has them, and the strides of the view; here come the terms, which
- * begin `at` floats behind the rows, and the columns of cut `cut`. */
+/* A class by the columns of cut `cut`. `product` has its rows; the terms begin `at` floats behind
+ * them, `pitch` apart. */
 static void multiply(const product_job *job, const mc_reach *y, const mc_reach *x, int64_t at,
                      int64_t pitch, int64_t cut, mc_product *product)
 {

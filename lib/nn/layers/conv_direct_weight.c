@@ -11,8 +11,9 @@
 #include "nn/layers/conv_window.h"
 #include <string.h>
 
-/* Floats of a slab's sums, and what its width is a multiple of. */
-enum { SUMS_MOST = 163840, SLAB_STEP = 16 };
+/* Floats of a slab's sums; multiples of channels that fill the blocks of outer products, of a row
+ * of the kernel or, with few pixels, of one tap (product.c). */
+enum { SUMS_MOST = 172032, SLAB_STEP = 16, SLAB_STEP_FEW = 12 };
 
 typedef struct weight_cut {
     int64_t slab, slabs, groups; /* channels of a slab; most groups */
@@ -21,10 +22,16 @@ typedef struct weight_cut {
 static weight_cut weight_cut_of(const mc_node *node)
 {
     int64_t c = node->in.c, per_channel = mc_conv_taps(node) * node->out.c;
-    int64_t most = mc_at_least(SUMS_MOST / per_channel / SLAB_STEP * SLAB_STEP, SLAB_STEP);
+    bool few = node->window.oh * node->window.ow < MC_FEW_PIXELS;
+    int64_t step = few ? SLAB_STEP_FEW : SLAB_STEP;
+    int64_t most = mc_at_least(SUMS_MOST / per_channel / step * step, step);
+    if (few) {
+        /* Nothing is copied for a slab, and rows are too few for groups. */
+        most = mc_smaller(most, mc_at_least(mc_quotient_up(c, MC_TILE_TASKS), 2 * step));
+    }
     weight_cut cut = {.slab = c, .slabs = mc_quotient_up(c, most)};
     if (cut.slabs > 1) {
-        cut.slab = mc_quotient_up(mc_quotient_up(c, cut.slabs), SLAB_STEP) * SLAB_STEP;
+        cut.slab = mc_quotient_up(mc_quotient_up(c, cut.slabs), step) * step;
         cut.slabs = mc_quotient_up(c, cut.slab);
     }
     cut.groups = mc_quotient_up(MC_TILE_TASKS, cut.slabs);
@@ -140,6 +147,80 @@ static void add_pixels(const weight_job *job, const mc_reading *r, int64_t which
     }
 }
 
+/* ---- sums to the gradient ----------------------------------------------------------------------
+ */
+
+/* Input channels of a task; outputs and taps of a block, read by lines and written by columns. */
+enum { SUM_INPUTS = 16, SUM_OUTPUTS = 64, SUM_TAPS = 64 };
+
+/* Taps t and on of input i, outputs j and on: the groups' sums in order. */
+static void sum_block(const weight_job *job, int64_t i, int64_t t, int64_t taps, int64_t j,
+                      int64_t outputs, float block[SUM_TAPS][SUM_OUTPUTS])
+{
+    int64_t o = job->conv->node->out.c, slab = i / job->cut.slab;
+    int64_t width = mc_smaller(job->cut.slab, job->conv->node->in.c - slab * job->cut.slab);
+    const float *sums = job->sums + slab * mc_conv_taps(job->conv->node) * job->cut.slab * o;
+    sums += (t * width + i % job->cut.slab) * o + j;
+    for (int64_t k = 0; k < taps; k++) {
+        memcpy(block[k], sums + k * width * o, (size_t)outputs * sizeof *sums);
+    }
+    for (int64_t g = 1; g < job->groups; g++) {
+        sums += job->size;
+        for (int64_t k = 0; k < taps; k++) {
+            for (int64_t l = 0; l < outputs; l++) {
+                block[k][l] += sums[k * width * o + l];
+            }
+        }
+    }
+}
+
+/* A block to the gradient of its input and first output; outputs lie `stride` apart. */
+static void write_block(float block[SUM_TAPS][SUM_OUTPUTS], int64_t taps, int64_t outputs, bool add,
+                        float *to, int64_t stride)
+{
+    for (int64_t l = 0; l < outputs; l++, to += stride) {
+        if (add) {
+            for (int64_t k = 0; k < taps; k++) {
+                to[k] += block[k][l];
+            }
+        } else {
+            for (int64_t k = 0; k < taps; k++) {
+                to[k] = block[k][l];
+            }
+        }
+    }
+}
+
+/* The gradient [o][c][taps] of some input channels. */
+static void sum_inputs(const weight_job *job, int64_t first, int64_t count)
+{
+    const mc_conv_job *conv = job->conv;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, all = mc_conv_taps(conv->node);
+    float block[SUM_TAPS][SUM_OUTPUTS];
+    for (int64_t j = 0; j < o; j += SUM_OUTPUTS) {
+        int64_t outputs = mc_smaller(SUM_OUTPUTS, o - j);
+        for (int64_t i = first; i < first + count; i++) {
+            for (int64_t t = 0; t < all; t += SUM_TAPS) {
+                int64_t taps = mc_smaller(SUM_TAPS, all - t);
+                sum_block(job, i, t, taps, j, outputs, block);
+                write_block(block, taps, outputs, conv->pass->add_grad,
+                            conv->dw + (j * c + i) * all + t, c * all);
+            }
+        }
+    }
+}
+
+static void sum_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const weight_job *job = arg;
+    int64_t first = task * SUM_INPUTS;
+    sum_inputs(job, first, mc_smaller(SUM_INPUTS, job->conv->node->in.c - first));
+}
+
+/* ---- tasks -------------------------------------------------------------------------------------
+ */
+
 /* One slab of one group. */
 static void weight_task(void *arg, int64_t task, int worker)
 {
@@ -163,55 +244,8 @@ static void weight_task(void *arg, int64_t task, int worker)
             add_tile(job, &r, tile, tile > begin, &rows, sums);
         }
     }
-}
-
-/* ---- sums to the gradient ----------------------------------------------------------------------
- */
-
-/* Input channels of a task; outputs and taps of a block, read by lines and written by columns. */
-enum { SUM_INPUTS = 16, SUM_OUTPUTS = 64, SUM_TAPS = 64 };
-
-/* Taps t and on of input i, outputs j and on: the groups' sums in order. */
-static void sum_block(const weight_job *job, int64_t i, int64_t t, int64_t taps, int64_t j,
-                      int64_t outputs, float block[SUM_TAPS][SUM_OUTPUTS])
-{
-    int64_t o = job->conv->node->out.c, slab = i / job->cut.slab;
-    int64_t width = mc_smaller(job->cut.slab, job->conv->node->in.c - slab * job->cut.slab);
-    const float *sums = job->sums + slab * mc_conv_taps(job->conv->node) * job->cut.slab * o;
-    sums += (t * width + i % job->cut.slab) * o + j;
-    for (int64_t g = 0; g < job->groups; g++, sums += job->size) {
-        for (int64_t k = 0; k < taps; k++) {
-            const float *from = sums + k * width * o;
-            for (int64_t l = 0; l < outputs; l++) {
-                block[k][l] = g == 0 ? from[l] : block[k][l] + from[l];
-            }
-        }
-    }
-}
-
-/* The gradient [o][c][taps] of some input channels. */
-static void sum_task(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const weight_job *job = arg;
-    const mc_conv_job *conv = job->conv;
-    int64_t c = conv->node->in.c, o = conv->node->out.c, all = mc_conv_taps(conv->node);
-    int64_t end = mc_smaller((task + 1) * SUM_INPUTS, c);
-    float block[SUM_TAPS][SUM_OUTPUTS];
-    for (int64_t j = 0; j < o; j += SUM_OUTPUTS) {
-        int64_t outputs = mc_smaller(SUM_OUTPUTS, o - j);
-        for (int64_t i = task * SUM_INPUTS; i < end; i++) {
-            for (int64_t t = 0; t < all; t += SUM_TAPS) {
-                int64_t taps = mc_smaller(SUM_TAPS, all - t);
-                sum_block(job, i, t, taps, j, outputs, block);
-                for (int64_t l = 0; l < outputs; l++) {
-                    float *to = conv->dw + ((j + l) * c + i) * all + t;
-                    for (int64_t k = 0; k < taps; k++) {
-                        to[k] = block[k][l] + (conv->pass->add_grad ? to[k] : 0.0f);
-                    }
-                }
-            }
-        }
+    if (job->groups == 1) {
+        sum_inputs(job, slab * job->cut.slab, r.c); /* while the sums are in the cache */
     }
 }
 
@@ -235,5 +269,7 @@ void mc_conv_direct_weight(const mc_conv_job *conv)
     }
     job.groups = mc_smaller(job.cut.groups, job.tiling.tiles);
     mc_pool_run(pass->pool, job.groups * job.cut.slabs, weight_task, &job);
-    mc_pool_run(pass->pool, mc_quotient_up(node->in.c, SUM_INPUTS), sum_task, &job);
+    if (job.groups > 1) {
+        mc_pool_run(pass->pool, mc_quotient_up(node->in.c, SUM_INPUTS), sum_task, &job);
+    }
 }
