@@ -141,6 +141,17 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
     for (int i = 0; i < block; i++) {
         x[i] = p->x[row + (i < rows ? i : rows - 1)];
     }
+    if (p->accumulate && q->first) {
+        /* What is added to is seldom in a cache, and short sums would wait for it. */
+        MC_UNROLL
+        for (int i = 0; i < block; i++) {
+            MC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                __builtin_prefetch(p->y[row + (i < rows ? i : rows - 1)] + p->y_offset + j +
+                                   v * LANES);
+            }
+        }
+    }
     for (int64_t t = q->t; t < q->t + q->taps; t++) {
         int64_t at = p->x_offset + (p->x_at != NULL ? p->x_at[t] : 0) + q->k;
         int64_t panel_row = (p->panel_at != NULL ? p->panel_at[t] : t * p->run) + q->k;
