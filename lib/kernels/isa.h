@@ -20,7 +20,7 @@
 
 /* A vector register of floats, loaded and stored at any address. What a product keeps in registers
  * (product.c) are the sums of MC_ROWS rows by up to two vectors of columns, or of half as many rows
- * by four where MC_VECTORS is 4: 24 of 32 or 12 of 16 registers. */
+ * by four where MC_VECTORS is 4, or of twice as many by one: 24 of 32 or 12 of 16 registers. */
 #if defined(__AVX512F__)
 #    define MC_LANES 16
 #    define MC_ROWS 12
@@ -177,7 +177,7 @@ static inline mc_vec mc_where_positive(mc_vec x, mc_vec v)
 }
 
 /* Before a loop of few iterations that has to vanish. */
-#define MC_UNROLL _Pragma("GCC unroll 16")
+#define MC_UNROLL _Pragma("GCC unroll 24")
 
 #define MC_ISA_PASTE2(x, isa) mc_##x##_##isa
 #define MC_ISA_PASTE(x, isa) MC_ISA_PASTE2(x, isa)

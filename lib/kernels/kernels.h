@@ -40,19 +40,19 @@ void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix 
 
 /* ---- products of the engine (product.c) ---------------------------------------------------- */
 
-/* Rows against a matrix in panels, see product.c. Where `tap` is not NULL, term t takes the
- * panels' rows of tap[t]. */
+/* Rows against a matrix in panels, see product.c. Term t of the sum takes `run` numbers of every
+ * row, from x_at[t] on, and as many rows of the panels, from panel_at[t] on. */
 typedef struct mc_product {
-    int64_t rows, taps, run, n; /* y [rows][n], x [taps][rows][run] */
-    const float *const *x;      /* row i of term t at x[t * x_stride + i] + x_offset */
-    int64_t x_stride, x_offset;
-    const int64_t *tap;
-    const float *panels; /* as pack_panels() leaves them */
-    int64_t panel_rows;  /* of a panel: the one at column j begins j * panel_rows floats on */
-    const float *bias;   /* [n], or NULL */
-    bool relu;           /* negative results become 0 */
-    bool accumulate;     /* y is added to */
-    float *const *y;     /* row i at y[i] + y_offset */
+    int64_t rows, taps, run, n; /* y [rows][n], a sum of `taps` terms */
+    const float *const *x;      /* row i of term t at x[i] + x_offset + x_at[t] */
+    int64_t x_offset;
+    const int64_t *x_at, *panel_at; /* NULL: all 0; NULL: t * run */
+    const float *panels;            /* as pack_panels() leaves them */
+    int64_t panel_rows;             /* of a panel: column j's begins j * panel_rows floats on */
+    const float *bias;              /* [n], or NULL */
+    bool relu;                      /* negative results become 0 */
+    bool accumulate;                /* y is added to */
+    float *const *y;                /* row i at y[i] + y_offset */
     int64_t y_offset;
 } mc_product;
 

@@ -2,8 +2,8 @@
  *
  * The two matrix products of the engine. Compiled per instruction set.
  *
- *     product:  y[i][j]  = sum_t sum_k x[t][i][k] B[t][k][j]     rows against a packed matrix
- *     outer:    w[k][j] += sum_r x[r][k] d[r][j]                 a sum of outer products
+ *     product:  y[i][j]  = sum_t sum_k x[i][a_t + k] B[b_t + k][j]    rows against a packed matrix
+ *     outer:    w[k][j] += sum_r x[r][k] d[r][j]                      a sum of outer products
  *
  * Rows (of x, y and d) lie wherever pointers say, so a convolution needs no copy of its patches
  * and a Winograd frequency none of its tiles. Only B is packed: in panels of MC_VECTORS vectors of
@@ -15,8 +15,14 @@
 #include "kernels/isa.h"
 #include <string.h>
 
-/* Rows of a block by one or two vectors, and by four: as many sums either way. */
-enum { LANES = MC_LANES, PANEL = MC_VECTORS * MC_LANES, ROWS = MC_ROWS, ROWS_4 = MC_ROWS / 2 };
+/* Rows of a block by two vectors, by four, and of an outer product by one: as many sums each. */
+enum {
+    LANES = MC_LANES,
+    PANEL = MC_VECTORS * MC_LANES,
+    ROWS = MC_ROWS,
+    ROWS_4 = MC_ROWS / 2,
+    ROWS_1 = 2 * MC_ROWS
+};
 
 static inline int64_t smaller(int64_t a, int64_t b)
 {
@@ -104,16 +110,27 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             sum[i][v] = (mc_vec){0.0f};
         }
     }
-    for (int64_t t = q->t; t < q->t + q->taps; t++) {
-        const float *const *at = p->x + t * p->x_stride + row;
-        const float *x[ROWS];
-        int64_t tap = p->tap != NULL ? p->tap[t] : t;
-        const float *b = panel + (tap * p->run + q->k) * vectors * LANES;
+    const float *x[ROWS];
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        x[i] = p->x[row + (i < rows ? i : rows - 1)];
+    }
+    if (p->accumulate && q->first) {
+        /* What is added to is seldom in a cache, and short sums would wait for it. */
         MC_UNROLL
         for (int i = 0; i < block; i++) {
-            x[i] = at[i < rows ? i : rows - 1] + p->x_offset + q->k;
+            MC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                __builtin_prefetch(p->y[row + (i < rows ? i : rows - 1)] + p->y_offset + j +
+                                   v * LANES);
+            }
         }
-        for (int64_t k = 0; k < q->run; k++, b += vectors * LANES) {
+    }
+    for (int64_t t = q->t; t < q->t + q->taps; t++) {
+        int64_t at = p->x_offset + (p->x_at != NULL ? p->x_at[t] : 0) + q->k;
+        int64_t panel_row = (p->panel_at != NULL ? p->panel_at[t] : t * p->run) + q->k;
+        const float *b = panel + panel_row * vectors * LANES;
+        for (int64_t k = at; k < at + q->run; k++, b += vectors * LANES) {
             mc_vec line[MC_VECTORS];
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
@@ -129,14 +146,19 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             }
         }
     }
-    bool plain = q->first && p->bias == NULL && !p->accumulate && !p->relu;
-    if (plain && rows == block && p->n - j >= vectors * LANES) {
+    bool plain = p->bias == NULL && !p->relu && rows == block && p->n - j >= vectors * LANES;
+    if (plain) {
+        bool add = !q->first || p->accumulate;
         MC_UNROLL
         for (int i = 0; i < block; i++) {
             float *y = p->y[row + i] + p->y_offset + j;
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
-                *(mc_vec *)(y + v * LANES) = sum[i][v];
+                mc_vec *to = (mc_vec *)(y + v * LANES);
+                if (add) {
+                    sum[i][v] += *to;
+                }
+                *to = sum[i][v];
             }
         }
         return;
@@ -267,12 +289,15 @@ static __attribute__((noinline)) void finish_outer(const outer_place *q, const m
     }
 }
 
-static inline __attribute__((always_inline)) void outer_block(const outer_place *q, const int block,
-                                                              const int vectors, const bool packed,
-                                                              const bool whole)
+/* What a block is: all of it real, so that rows of x lie at known distances; read from packed
+ * columns; of fewer rows; or with columns of less than a vector. */
+typedef enum outer_kind { OUTER_FULL, OUTER_PACKED, OUTER_PART, OUTER_REST } outer_kind;
+
+static inline __attribute__((always_inline)) void
+outer_block(const outer_place *q, const int block, const int vectors, const outer_kind kind)
 {
     const mc_outer *p = q->p;
-    mc_vec sum[ROWS][MC_VECTORS];
+    mc_vec sum[ROWS_1][MC_VECTORS];
     MC_UNROLL
     for (int i = 0; i < block; i++) {
         MC_UNROLL
@@ -283,24 +308,24 @@ static inline __attribute__((always_inline)) void outer_block(const outer_place 
     const float *const *xs = p->x + q->first, *const *ds = p->d + q->first;
     int64_t x_offset = p->x_offset + q->k, d_offset = p->d_offset + q->j, last = q->rows - 1;
     for (int64_t r = 0; r < q->count; r++) {
-        const float *x = packed ? q->packed + r * ROWS : xs[r] + x_offset;
+        const float *x = kind == OUTER_PACKED ? q->packed + r * ROWS : xs[r] + x_offset;
         const float *d = ds[r] + d_offset;
         mc_vec line[MC_VECTORS];
         MC_UNROLL
         for (int v = 0; v < vectors; v++) {
-            line[v] =
-                whole ? *(const mc_vec *)(d + v * LANES) : mc_load(d + v * LANES, q->n - v * LANES);
+            line[v] = kind != OUTER_REST ? *(const mc_vec *)(d + v * LANES)
+                                         : mc_load(d + v * LANES, q->n - v * LANES);
         }
         MC_UNROLL
         for (int i = 0; i < block; i++) {
-            float value = x[packed || i <= last ? i : last];
+            float value = x[kind <= OUTER_PACKED || i <= last ? i : last];
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
                 sum[i][v] += value * line[v];
             }
         }
     }
-    if (whole && q->rows == block) {
+    if (kind == OUTER_FULL || (kind == OUTER_PACKED && q->rows == block)) {
         float *w = p->w + q->k * p->w_stride + q->j;
         MC_UNROLL
         for (int i = 0; i < block; i++, w += p->w_stride) {
@@ -326,20 +351,24 @@ static inline __attribute__((always_inline)) void outer_block(const outer_place 
     finish_outer(q, kept, vectors);
 }
 
-#define OUTER(name, block, vectors, packed, whole)                                                 \
+#define OUTER(name, block, vectors, kind)                                                          \
     static __attribute__((noinline)) void name(const outer_place *q)                               \
     {                                                                                              \
-        outer_block(q, block, vectors, packed, whole);                                             \
+        outer_block(q, block, vectors, kind);                                                      \
     }
-OUTER(outer_4, ROWS_4, MC_VECTORS, false, true)
-OUTER(outer_4_packed, ROWS_4, MC_VECTORS, true, true)
-OUTER(outer_2, ROWS, 2, false, true)
-OUTER(outer_2_packed, ROWS, 2, true, true)
-OUTER(outer_2_half, ROWS / 2, 2, false, true)
-OUTER(outer_1, ROWS, 1, false, true)
-OUTER(outer_1_half, ROWS / 2, 1, false, true)
-OUTER(outer_rest, ROWS, 1, false, false)
-OUTER(outer_rest_half, ROWS / 2, 1, false, false)
+OUTER(outer_4, ROWS_4, MC_VECTORS, OUTER_FULL)
+OUTER(outer_4_packed, ROWS_4, MC_VECTORS, OUTER_PACKED)
+OUTER(outer_4_part, ROWS_4, MC_VECTORS, OUTER_PART)
+OUTER(outer_2, ROWS, 2, OUTER_FULL)
+OUTER(outer_2_packed, ROWS, 2, OUTER_PACKED)
+OUTER(outer_2_part, ROWS, 2, OUTER_PART)
+OUTER(outer_2_half, ROWS / 2, 2, OUTER_PART)
+OUTER(outer_1_tall, ROWS_1, 1, OUTER_FULL)
+OUTER(outer_1, ROWS, 1, OUTER_FULL)
+OUTER(outer_1_part, ROWS, 1, OUTER_PART)
+OUTER(outer_1_half, ROWS / 2, 1, OUTER_PART)
+OUTER(outer_rest, ROWS, 1, OUTER_REST)
+OUTER(outer_rest_half, ROWS / 2, 1, OUTER_REST)
 
 /* The place's rows of w by four vectors, half of them at a time. */
 static void outer_wide(outer_place q)
@@ -351,7 +380,7 @@ static void outer_wide(outer_place q)
             outer_4_packed(&q);
             q.packed += ROWS_4;
         } else {
-            outer_4(&q);
+            (q.rows == ROWS_4 ? outer_4 : outer_4_part)(&q);
         }
     }
 }
@@ -359,7 +388,7 @@ static void outer_wide(outer_place q)
 /* A row of blocks: ROWS rows of w or fewer. */
 static void outer_row(outer_place q)
 {
-    bool half = q.rows <= ROWS / 2;
+    bool half = q.rows <= ROWS / 2, full = q.rows == ROWS;
     int64_t end = q.p->n;
     for (q.n = 4 * LANES; MC_VECTORS == 4 && q.j + q.n <= end; q.j += q.n) {
         outer_wide(q);
@@ -368,12 +397,12 @@ static void outer_row(outer_place q)
         if (q.packed != NULL) {
             outer_2_packed(&q);
         } else {
-            (half ? outer_2_half : outer_2)(&q);
+            (full ? outer_2 : half ? outer_2_half : outer_2_part)(&q);
         }
     }
     if (q.j + LANES <= end) {
         q.n = LANES;
-        (half ? outer_1_half : outer_1)(&q);
+        (full ? outer_1 : half ? outer_1_half : outer_1_part)(&q);
         q.j += LANES;
     }
     q.n = end - q.j;
@@ -386,7 +415,11 @@ static void outer_row(outer_place q)
 static void outer_part(outer_place q)
 {
     MC_ALIGNED float packed[OUTER_MOST * ROWS];
-    bool pays = q.p->n > PANEL;
+    /* One vector of columns by twice the rows, all of them real. */
+    for (q.rows = ROWS_1, q.n = LANES; q.p->n == LANES && q.k + ROWS_1 <= q.p->k; q.k += ROWS_1) {
+        outer_1_tall(&q);
+    }
+    bool pays = q.p->n > 2 * PANEL;
     for (; q.k < q.p->k; q.k += ROWS) {
         q.rows = smaller(ROWS, q.p->k - q.k);
         if (pays) {

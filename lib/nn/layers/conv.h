@@ -56,13 +56,17 @@ void mc_conv_sum_y(const mc_conv_job *job, int64_t part, int64_t first, int64_t 
 void mc_conv_sum_dx(const mc_conv_job *job, int64_t part, int64_t first, int64_t rows,
                     int64_t column, int64_t columns);
 
-/* Multiplies column j of panels [k][n] by scale[j]; nothing to do where it is NULL. */
+/* conv_pack.c: multiplies column j of panels [k][n] by scale[j]; nothing to do where it is NULL. */
 void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,
                    float *panels);
 
-/* weight [o][c][taps] in panels of [taps][c] by o or, backward, of [taps][o] by c. */
+/* conv_pack.c: weight [o][c][taps] in panels of [taps][c] by o. */
 void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
-                  bool backward, float *panels);
+                  float *panels);
+/* Likewise of [taps][o] by c: the taps in their own order, or for the input's gradient of a window
+ * (mc_tap_place()). */
+void mc_conv_pack_back(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
+                       const mc_window *window, float *panels);
 
 static inline int64_t mc_conv_taps(const mc_node *node)
 {

@@ -154,7 +154,7 @@ static void forward(mc_pass *pass, const mc_node *node)
     float *panels = pass->keeps_prepared ? kept->data : job.work;
     if (kept->by == NULL) {
         mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
-                     false, panels);
+                     panels);
         kept->by = pass->keeps_prepared ? &mc_layer_linear : NULL;
     }
     job.panels = panels;
@@ -170,10 +170,10 @@ static void input_task(void *arg, int64_t task, int worker)
     const linear_job *job = arg;
     int64_t c = job->node->in.c, row_blocks = blocks(job->n, ROWS_BLOCK);
     int64_t column = task % job->column_blocks, row = task / job->column_blocks % row_blocks;
-    int64_t pixel = task / job->column_blocks / row_blocks;
+    int64_t pixel = task / job->column_blocks / row_blocks, panel_at = pixel * job->o;
     mc_product product = {.taps = 1,
                           .run = job->o,
-                          .tap = &pixel,
+                          .panel_at = &panel_at,
                           .panels = job->panels,
                           .panel_rows = job->pixels * job->o,
                           .accumulate = job->slot->accumulate[0],
@@ -242,8 +242,8 @@ static void backward(mc_pass *pass, const mc_node *node)
         backward_bias(&job);
     }
     if (job.input->d_out != NULL) {
-        mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
-                     true, job.work);
+        mc_conv_pack_back(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
+                          NULL, job.work);
         job.panels = job.work;
         job.column_blocks = blocks(node->in.c, COLUMNS_BLOCK);
         point_at(&job, job.slot->d_out, job.o, job.input->d_out, job.d);

@@ -39,7 +39,8 @@ static void near(double a, double b, double terms)
                   b);
 }
 
-/* Rows in reverse order with a gap between them; panels of one tap more than the product uses. */
+/* Rows in reverse order with a gap between them, their terms in reverse order too; panels of one
+ * term more than the product uses, except where terms are left to their own order. */
 START_TEST(test_product)
 {
     enum { GAP = 3 };
@@ -49,22 +50,22 @@ START_TEST(test_product)
     if (k == NULL) {
         return;
     }
-    for (int variant = 0; variant < 4; variant++) {
-        bool accumulate = variant & 1, bias = variant & 2;
-        float *x = values((taps * rows + 1) * (run + GAP), 1), *b = values(all * n, 2);
+    for (int variant = 0; variant < 8; variant++) {
+        bool accumulate = variant & 1, bias = variant & 2, plain = taps <= 1 && (variant & 4);
+        int64_t row = (taps + 1) * run + GAP;
+        float *x = values(rows * row, 1), *b = values(all * n, 2);
         float *y = values(rows * (n + GAP), 3), *before = values(rows * (n + GAP), 3);
         float *shift = values(n, 4), *panels = values(mc_panels_size(k, all, n), 5);
-        const float **xs = malloc((size_t)(taps * rows + 1) * sizeof *xs);
+        const float **xs = malloc((size_t)rows * sizeof *xs);
         float **ys = malloc((size_t)rows * sizeof *ys);
-        int64_t tap[16];
-        for (int64_t i = 0; i < taps * rows; i++) {
-            xs[i] = x + (taps * rows - 1 - i) * (run + GAP);
-        }
+        int64_t x_at[16], panel_at[16];
         for (int64_t i = 0; i < rows; i++) {
+            xs[i] = x + (rows - 1 - i) * row;
             ys[i] = y + (rows - 1 - i) * (n + GAP);
         }
         for (int64_t t = 0; t < taps; t++) {
-            tap[t] = taps - t; /* backwards, without tap 0 */
+            x_at[t] = plain ? 0 : (taps - 1 - t) * run + 1;
+            panel_at[t] = plain ? t * run : (t + 1) * run;
         }
         k->pack_panels(all, n, (mc_matrix){b, n, 1}, all, panels);
         mc_product p = {.rows = rows,
@@ -72,9 +73,9 @@ START_TEST(test_product)
                         .run = run,
                         .n = n,
                         .x = xs,
-                        .x_stride = rows,
                         .x_offset = 1,
-                        .tap = tap,
+                        .x_at = plain ? NULL : x_at,
+                        .panel_at = plain ? NULL : panel_at,
                         .panels = panels,
                         .panel_rows = all,
                         .bias = bias ? shift : NULL,
@@ -90,7 +91,7 @@ START_TEST(test_product)
                 for (int64_t t = 0; t < taps; t++) {
                     for (int64_t l = 0; l < run; l++) {
                         sum +=
-                            (double)xs[t * rows + i][1 + l] * (double)b[(tap[t] * run + l) * n + j];
+                            (double)xs[i][1 + x_at[t] + l] * (double)b[(panel_at[t] + l) * n + j];
                     }
                 }
                 near((double)y[at], sum, (double)(taps * run));

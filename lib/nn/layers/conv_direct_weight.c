@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The direct convolution's weight gradient, dW[t] = sum_p x[p s - padding + t]^T dy[p]: a sum of
+ * outer products of a pixel of dy and the run of numbers that one row of the kernel reads for it.
+ *
+ * Slabs of input channels are so thin that their sums stay in the cache, and groups of tiles are
+ * summed apart where slabs are too few for all workers; then the groups' sums are added, in order:
+ *
+ *     sums [groups][slabs][taps][slab][o]    to    dW [o][c][taps]
+ */
+#include "nn/layers/conv_window.h"
+#include <string.h>
+
+/* Floats of a slab's sums; multiples of channels that fill the blocks of outer products, of a row
+ * of the kernel or, with few pixels, of one tap (product.c). */
+enum { SUMS_MOST = 172032, SLAB_STEP = 16, SLAB_STEP_FEW = 12 };
+
+typedef struct weight_cut {
+    int64_t slab, slabs, groups; /* channels of a slab; most groups */
+} weight_cut;
+
+static weight_cut weight_cut_of(const mc_node *node)
+{
+    int64_t c = node->in.c, per_channel = mc_conv_taps(node) * node->out.c;
+    bool few = node->window.oh * node->window.ow < MC_FEW_PIXELS;
+    int64_t step = few ? SLAB_STEP_FEW : SLAB_STEP;
+    int64_t most = mc_at_least(SUMS_MOST / per_channel / step * step, step);
+    if (few) {
+        /* Nothing is copied for a slab, and rows are too few for groups. */
+        most = mc_smaller(most, mc_at_least(mc_quotient_up(c, MC_TILE_TASKS), 2 * step));
+    }
+    weight_cut cut = {.slab = c, .slabs = mc_quotient_up(c, most)};
+    if (cut.slabs > 1) {
+        cut.slab = mc_quotient_up(mc_quotient_up(c, cut.slabs), step) * step;
+        cut.slabs = mc_quotient_up(c, cut.slab);
+    }
+    cut.groups = mc_quotient_up(MC_TILE_TASKS, cut.slabs);
+    return cut;
+}
+
+int64_t mc_conv_direct_weight_scratch(const mc_node *node)
+{
+    mc_reading reading =
+        mc_reading_of(node, false, (mc_map){.c = node->in.c}, weight_cut_of(node).slab);
+    if (mc_few_pixels(&reading)) {
+        return 0;
+    }
+    reading.framed = true; /* for the sake of a map */
+    mc_tiling tiling = mc_tiling_of(&reading, 0);
+    return mc_frame_size(&reading, &tiling);
+}
+
+int64_t mc_conv_direct_weight_shared(const mc_node *node)
+{
+    weight_cut cut = weight_cut_of(node);
+    return cut.groups * mc_conv_taps(node) * node->in.c * node->out.c;
+}
+
+typedef struct weight_job {
+    const mc_conv_job *conv;
+    weight_cut cut;
+    mc_reading reading; /* of the first slab */
+    mc_tiling tiling;
+    int64_t groups, size; /* floats of a group's sums */
+    float *sums;
+} weight_job;
+
+/* The channels of a slab; all slabs but the last are of one width. */
+static mc_reading slab_reading(const weight_job *job, int64_t slab)
+{
+    mc_reading r = job->reading;
+    int64_t first = slab * job->cut.slab;
+    r.c = mc_smaller(job->cut.slab, r.source.c - first);
+    r.source.x += first;
+    if (r.source.scale != NULL) {
+        r.source.scale += first;
+        r.source.offset += first;
+    }
+    return r;
+}
+
+/* Adds a tile to sums [taps][slab][o], a row of the kernel at a time. */
+static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, bool accumulate,
+                     mc_row_table *rows, float *sums)
+{
+    const mc_pass *pass = job->conv->pass;
+    int64_t kernel = r->y.kernel, o = job->conv->node->out.c;
+    mc_tile tile = mc_tile_at(&job->tiling, r, pass->n, which);
+    mc_view view = mc_view_of(r, pass->kernels, &tile, rows->frame);
+    int64_t count = mc_tile_rows(&tile, &view, tile.rows, tile.columns, rows->x);
+    /* Where the tile's results lie are its cotangents, which are not written to. */
+    mc_tile_results(r, &tile, tile.rows, tile.columns, (float *)(uintptr_t)job->conv->dy, o,
+                    rows->y);
+    for (int64_t t = 0; t < kernel; t++) {
+        mc_outer outer = {.count = count,
+                          .k = kernel * r->c,
+                          .n = o,
+                          .x = rows->x,
+                          .d = (const float *const *)rows->y,
+                          .x_offset = t * view.pitch,
+                          .w = sums + t * kernel * r->c * o,
+                          .w_stride = o,
+                          .accumulate = accumulate};
+        pass->kernels->outer(&outer);
+    }
+}
+
+/* Adds output pixel (y, x) of some images: the taps inside the image, which lie together if the
+ * slab is all channels. */
+static void add_pixel(const weight_job *job, const mc_reading *r, const mc_reach *y,
+                      const mc_reach *x, int64_t count, const mc_row_table *rows, float *sums)
+{
+    const mc_pass *pass = job->conv->pass;
+    int64_t kernel = r->y.kernel, o = job->conv->node->out.c, c = r->source.c;
+    int64_t run = r->c == c ? x->taps : 1;
+    for (int64_t t = 0; t < y->taps; t++) {
+        for (int64_t u = 0; u < x->taps; u += run) {
+            mc_outer outer = {.count = count,
+                              .k = run * r->c,
+                              .n = o,
+                              .x = rows->x,
+                              .d = (const float *const *)rows->y,
+                              .x_offset = ((y->from + t) * r->x.from + x->from + u) * c,
+                              .d_offset = (y->to * r->x.to + x->to) * o,
+                              .w = sums + ((y->place + t) * kernel + x->place + u) * r->c * o,
+                              .w_stride = o,
+                              .accumulate = true};
+            pass->kernels->outer(&outer);
+        }
+    }
+}
+
+static void add_pixels(const weight_job *job, const mc_reading *r, int64_t which,
+                       const mc_row_table *rows, float *sums)
+{
+    int64_t image = which * job->tiling.images, size = r->y.from * r->x.from * r->source.c;
+    mc_tile tile = {.image = image,
+                    .images = mc_smaller(job->tiling.images, job->conv->pass->n - image)};
+    mc_view view = {.at = r->source.x + image * size, .image = size};
+    int64_t count = mc_tile_rows(&tile, &view, 1, 1, rows->x);
+    mc_tile_results(r, &tile, 1, 1, (float *)(uintptr_t)job->conv->dy, job->conv->node->out.c,
+                    rows->y);
+    for (int64_t pixel = 0; pixel < r->y.to * r->x.to; pixel++) {
+        mc_reach y = mc_axis_pixel(&r->y, pixel / r->x.to);
+        mc_reach x = mc_axis_pixel(&r->x, pixel % r->x.to);
+        add_pixel(job, r, &y, &x, count, rows, sums);
+    }
+}
+
+/* ---- sums to the gradient ----------------------------------------------------------------------
+ */
+
+/* Input channels of a task; outputs and taps of a block, read by lines and written by columns. */
+enum { SUM_INPUTS = 16, SUM_OUTPUTS = 64, SUM_TAPS = 64 };
+
+/* Taps t and on of input i, outputs j and on: the groups' sums in order. */
+static void sum_block(const weight_job *job, int64_t i, int64_t t, int64_t taps, int64_t j,
+                      int64_t outputs, float block[SUM_TAPS][SUM_OUTPUTS])
+{
+    int64_t o = job->conv->node->out.c, slab = i / job->cut.slab;
+    int64_t width = mc_smaller(job->cut.slab, job->conv->node->in.c - slab * job->cut.slab);
+    const float *sums = job->sums + slab * mc_conv_taps(job->conv->node) * job->cut.slab * o;
+    sums += (t * width + i % job->cut.slab) * o + j;
+    for (int64_t k = 0; k < taps; k++) {
+        memcpy(block[k], sums + k * width * o, (size_t)outputs * sizeof *sums);
+    }
+    for (int64_t g = 1; g < job->groups; g++) {
+        sums += job->size;
+        for (int64_t k = 0; k < taps; k++) {
+            for (int64_t l = 0; l < outputs; l++) {
+                block[k][l] += sums[k * width * o + l];
+            }
+        }
+    }
+}
+
+/* A block to the gradient of its input and first output; outputs lie `stride` apart. */
+static void write_block(float block[SUM_TAPS][SUM_OUTPUTS], int64_t taps, int64_t outputs, bool add,
+                        float *to, int64_t stride)
+{
+    for (int64_t l = 0; l < outputs; l++, to += stride) {
+        if (add) {
+            for (int64_t k = 0; k < taps; k++) {
+                to[k] += block[k][l];
+            }
+        } else {
+            for (int64_t k = 0; k < taps; k++) {
+                to[k] = block[k][l];
+            }
+        }
+    }
+}
+
+/* The gradient [o][c][taps] of some input channels. */
+static void sum_inputs(const weight_job *job, int64_t first, int64_t count)
+{
+    const mc_conv_job *conv = job->conv;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, all = mc_conv_taps(conv->node);
+    float block[SUM_TAPS][SUM_OUTPUTS];
+    for (int64_t j = 0; j < o; j += SUM_OUTPUTS) {
+        int64_t outputs = mc_smaller(SUM_OUTPUTS, o - j);
+        for (int64_t i = first; i < first + count; i++) {
+            for (int64_t t = 0; t < all; t += SUM_TAPS) {
+                int64_t taps = mc_smaller(SUM_TAPS, all - t);
+                sum_block(job, i, t, taps, j, outputs, block);
+                write_block(block, taps, outputs, conv->pass->add_grad,
+                            conv->dw + (j * c + i) * all + t, c * all);
+            }
+        }
+    }
+}
+
+static void sum_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const weight_job *job = arg;
+    int64_t first = task * SUM_INPUTS;
+    sum_inputs(job, first, mc_smaller(SUM_INPUTS, job->conv->node->in.c - first));
+}
+
+/* ---- tasks -------------------------------------------------------------------------------------
+ */
+
+/* One slab of one group. */
+static void weight_task(void *arg, int64_t task, int worker)
+{
+    const weight_job *job = arg;
+    int64_t group = task / job->cut.slabs, slab = task % job->cut.slabs;
+    int64_t taps = mc_conv_taps(job->conv->node), o = job->conv->node->out.c;
+    int64_t begin = group * job->tiling.tiles / job->groups;
+    int64_t end = (group + 1) * job->tiling.tiles / job->groups;
+    float *sums = job->sums + group * job->size + slab * taps * job->cut.slab * o;
+    mc_reading r = slab_reading(job, slab);
+    mc_row_table rows = mc_row_table_in(job->conv->pass->scratch[worker]);
+    bool few = mc_few_pixels(&r);
+
+    if (few) {
+        memset(sums, 0, (size_t)(taps * r.c * o) * sizeof *sums);
+    }
+    for (int64_t tile = begin; tile < end; tile++) {
+        if (few) {
+            add_pixels(job, &r, tile, &rows, sums);
+        } else {
+            add_tile(job, &r, tile, tile > begin, &rows, sums);
+        }
+    }
+    if (job->groups == 1) {
+        sum_inputs(job, slab * job->cut.slab, r.c); /* while the sums are in the cache */
+    }
+}
+
+void mc_conv_direct_weight(const mc_conv_job *conv)
+{
+    const mc_node *node = conv->node;
+    const mc_pass *pass = conv->pass;
+    weight_job job = {.conv = conv,
+                      .cut = weight_cut_of(node),
+                      .size = mc_conv_taps(node) * node->in.c * node->out.c,
+                      .sums = pass->shared};
+    job.reading = mc_reading_of(node, false, conv->input, job.cut.slab);
+    if (mc_few_pixels(&job.reading)) {
+        /* Chunks of images; few of them are enough for a group. */
+        int64_t images = mc_smaller(MC_TILE_ROWS, mc_quotient_up(pass->n, job.cut.groups));
+        job.tiling.tiles = mc_quotient_up(pass->n, images);
+        job.tiling.images = mc_quotient_up(pass->n, job.tiling.tiles);
+        job.tiling.tiles = mc_quotient_up(pass->n, job.tiling.images);
+    } else {
+        job.tiling = mc_tiling_of(&job.reading, pass->n);
+    }
+    job.groups = mc_smaller(job.cut.groups, job.tiling.tiles);
+    mc_pool_run(pass->pool, job.groups * job.cut.slabs, weight_task, &job);
+    if (job.groups > 1) {
+        mc_pool_run(pass->pool, mc_quotient_up(node->in.c, SUM_INPUTS), sum_task, &job);
+    }
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A weight [o][c][taps] in the panels that products want (kernels.h): of [taps][c] rows by outputs
+ * forward, of [taps][o] rows by inputs for the input's gradient. The weight is read in its own
+ * order; what is scattered are the writes, into few enough lines for the first cache.
+ */
+#include "nn/layers/conv_window.h"
+
+typedef struct pack_job {
+    const mc_kernels *kernels;
+    const float *w;
+    int64_t taps, c, o;
+    const mc_window *window; /* backward, NULL: taps in their own order */
+    float *panels;
+} pack_job;
+
+/* Inputs of a block; outputs of a task. */
+enum { PACK_INPUTS = 8, PACK_OUTPUTS = 32 };
+
+/* Rows [taps][c] of the panel at output j: inputs i and on of all taps. */
+static void pack_forward_block(const pack_job *job, int64_t j, int64_t width, int64_t i,
+                               float *panel)
+{
+    int64_t count = mc_smaller(PACK_INPUTS, job->c - i), used = mc_smaller(width, job->o - j);
+    int64_t tap = job->c * width;
+    for (int64_t l = 0; l < used; l++) {
+        const float *from = job->w + ((j + l) * job->c + i) * job->taps;
+        for (int64_t k = 0; k < count; k++) {
+            float *to = panel + (i + k) * width + l;
+            for (int64_t t = 0; t < job->taps; t++, to += tap) {
+                *to = *from++;
+            }
+        }
+    }
+    for (int64_t t = 0; t < job->taps && used < width; t++) {
+        for (int64_t k = 0; k < count; k++) {
+            for (int64_t l = used; l < width; l++) {
+                panel[t * tap + (i + k) * width + l] = 0.0f;
+            }
+        }
+    }
+}
+
+/* The widest panel `task`, or the narrower ones in its place. */
+static void pack_forward(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const pack_job *job = arg;
+    int64_t most = job->kernels->lanes * job->kernels->vectors;
+    int64_t end = mc_smaller((task + 1) * most, job->o);
+    for (int64_t j = task * most, width; j < end; j += width) {
+        width = mc_panel_width(job->kernels, job->o - j);
+        for (int64_t i = 0; i < job->c; i += PACK_INPUTS) {
+            pack_forward_block(job, j, width, i, job->panels + j * job->taps * job->c);
+        }
+    }
+}
+
+static int64_t place_of(const pack_job *job, int64_t t)
+{
+    if (job->window == NULL) {
+        return t;
+    }
+    int64_t k = job->window->kernel, stride = job->window->stride;
+    return mc_tap_place(k, stride, t / k) * k + mc_tap_place(k, stride, t % k);
+}
+
+/* Outputs of all panels. */
+static void pack_backward(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const pack_job *job = arg;
+    int64_t first = task * PACK_OUTPUTS, end = mc_smaller(first + PACK_OUTPUTS, job->o);
+    for (int64_t j = 0, width; j < job->c; j += width) {
+        width = mc_panel_width(job->kernels, job->c - j);
+        int64_t used = mc_smaller(width, job->c - j);
+        for (int64_t t = 0; t < job->taps; t++) {
+            float *to = job->panels + (j * job->taps + place_of(job, t) * width) * job->o;
+            for (int64_t i = first; i < end; i++) {
+                const float *from = job->w + (i * job->c + j) * job->taps + t;
+                for (int64_t l = 0; l < used; l++) {
+                    to[i * width + l] = from[l * job->taps];
+                }
+                for (int64_t l = used; l < width; l++) {
+                    to[i * width + l] = 0.0f;
+                }
+            }
+        }
+    }
+}
+
+void mc_conv_pack(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
+                  float *panels)
+{
+    pack_job job = {pass->kernels, weight, taps, c, o, NULL, panels};
+    mc_pool_run(pass->pool, mc_quotient_up(o, pass->kernels->lanes * pass->kernels->vectors),
+                pack_forward, &job);
+}
+
+void mc_conv_pack_back(const mc_pass *pass, const float *weight, int64_t taps, int64_t c, int64_t o,
+                       const mc_window *window, float *panels)
+{
+    pack_job job = {pass->kernels, weight, taps, c, o, window, panels};
+    mc_pool_run(pass->pool, mc_quotient_up(o, PACK_OUTPUTS), pack_backward, &job);
+}
+
+void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,
+                   float *panels)
+{
+    if (scale == NULL) {
+        return;
+    }
+    for (int64_t j = 0, width; j < n; j += width) {
+        width = mc_panel_width(kernels, n - j);
+        float *panel = panels + j * k;
+        for (int64_t i = 0; i < k; i++) {
+            for (int64_t l = 0; l < mc_smaller(width, n - j); l++) {
+                panel[i * width + l] *= scale[j + l];
+            }
+        }
+    }
+}
