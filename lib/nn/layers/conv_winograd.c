@@ -70,12 +70,16 @@ static bool suits(const mc_node *node, int64_t n)
     return n * tiles_per_image(&w) >= 24 && 5 * products <= 3 * 9 * node->out.h * node->out.w;
 }
 
-/* Tiles of a block: V and M of about a megabyte, but enough rows for efficient products. */
-enum { MOST_TILES = 512, LEAST_TILES = 48 };
+/* Tiles of a block. Where U leaves room in the second cache, V and M of half a megabyte stay beside
+ * it; where it does not, more tiles share each reading of it. */
+enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512, SHARE_TILES = 96 };
 
 static int64_t block_most(const mc_node *node, const mc_winograd *w)
 {
-    int64_t block = 262144 / (frequencies(w) * (node->in.c + node->out.c));
+    if (frequencies(w) * pairs(node) > U_MOST) {
+        return SHARE_TILES;
+    }
+    int64_t block = BLOCK_MOST / (frequencies(w) * (node->in.c + node->out.c));
     return block < LEAST_TILES ? LEAST_TILES : block > MOST_TILES ? MOST_TILES : block;
 }
 
@@ -105,7 +109,7 @@ static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t c)
 
 /* By panels of PANEL output channels, slices of whole vectors of input channels whose U is about a
  * megabyte. All of V must not be large: more tiles would be better off by blocks. */
-enum { PANEL = 4 * MC_LANES_MOST, SLICE = 262144, V_MOST = 4194304, TASKS = 4 };
+enum { PANEL = 4 * MC_LANES_MOST, SLICE = 262144, V_MOST = 4194304, FEW_TILES = 192 };
 
 static int64_t slice_of(const mc_winograd *w, int64_t k)
 {
@@ -114,15 +118,15 @@ static int64_t slice_of(const mc_winograd *w, int64_t k)
 }
 
 /* Most of up to `tiles` tiles, of k inputs and n outputs, that are worked on by panels. A block
- * reads all of U, k n numbers, a panel all of V: panels pay where tiles / LEAST_TILES * k n exceeds
+ * reads all of U, k n numbers, a panel all of V: panels pay where tiles / SHARE_TILES * k n exceeds
  * tiles (k + n), all the more as they need no memory for U; and where blocks would be too few to
  * share out. */
 static int64_t panel_tiles(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
 {
     int64_t most = V_MOST / (frequencies(w) * padded_row(k));
     bool many = k * n > 160 * (k + n);
-    if (!many && most > TASKS * LEAST_TILES) {
-        most = TASKS * LEAST_TILES;
+    if (!many && most > FEW_TILES) {
+        most = FEW_TILES;
     }
     return n < 2 * PANEL ? 0 : tiles < most ? tiles : most;
 }
@@ -166,8 +170,8 @@ static int64_t product_scratch(const mc_node *node, const mc_winograd *w, int64_
                                int64_t n)
 {
     int64_t block = block_most(node, w), panels = panel_tiles(w, tiles, k, n);
-    return mc_at_least(planes_size(w, block, k) + planes_size(w, block, n),
-                       panels > 0 ? panel_scratch(w, panels, k) : 0);
+    int64_t by_blocks = panels < tiles ? planes_size(w, block, k) + planes_size(w, block, n) : 0;
+    return mc_at_least(by_blocks, panels > 0 ? panel_scratch(w, panels, k) : 0);
 }
 
 static int64_t product_shared(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n,
