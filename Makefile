@@ -51,7 +51,7 @@ bench: build
 	meson compile -C $(BUILD) bench_programs
 	python3 tests/bench/bench.py $(BUILD) $(BENCH_FLAGS)
 
-## bench-align    alignment beside SciPy and PyTorch, two tables (python3-scipy, python3-torch); minutes
+## bench-align    alignment beside SciPy and PyTorch (python3-scipy, python3-torch); minutes
 bench-align: build
 	meson compile -C $(BUILD) bench_assignment bench_align
 	/usr/bin/python3 tests/bench/align.py $(BUILD) $(ALIGN_DATA)

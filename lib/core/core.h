@@ -210,6 +210,10 @@ enum mc_stream {
 /* The generator itself: ten rounds on a counter of four words under a key of two. */
 void mc_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
+/* Hash of a text under a key. With a key that the text's author cannot know, such as an address, a
+ * file cannot be written to collide. */
+uint64_t mc_hash_keyed(uint64_t key, const char *text);
+
 uint64_t mc_random_u64(uint64_t seed, uint32_t stream, uint64_t index, uint32_t draw);
 /* Uniform in [0, 1) with 53 bits. */
 double mc_random_f64(uint64_t seed, uint32_t stream, uint64_t index, uint32_t draw);

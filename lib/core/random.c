@@ -6,6 +6,7 @@
 #include "core/core.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { ROUNDS = 10 };
 
@@ -32,6 +33,21 @@ void mc_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
     out[1] = c1;
     out[2] = c2;
     out[3] = c3;
+}
+
+uint64_t mc_hash_keyed(uint64_t key, const char *text)
+{
+    uint64_t hash = key;
+    for (size_t left = strlen(text) + 1; left > 0;) {
+        size_t part = left < 8 ? left : 8;
+        uint32_t block[4] = {0, 0, 0, 0}, out[4];
+        memcpy(block, text, part);
+        mc_philox(block, (uint32_t[2]){(uint32_t)hash, (uint32_t)(hash >> 32)}, out);
+        hash = (uint64_t)out[0] << 32 | out[1];
+        text += part;
+        left -= part;
+    }
+    return hash;
 }
 
 uint64_t mc_random_u64(uint64_t seed, uint32_t stream, uint64_t index, uint32_t draw)

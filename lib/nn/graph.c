@@ -28,21 +28,13 @@ static void free_node(const modeconn_context *context, mc_node *node)
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-/* FNV-1a. */
-static uint64_t hash_name(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (const char *c = name; *c != '\0'; c++) {
-        hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
-    }
-    return hash;
-}
-
 /* Where the node with parameters of that name stands in `named`, or would stand. Twice as many
- * places as nodes, a power of two: a search ends, and as a rule soon. */
-static int32_t *find_named(const mc_node *nodes, int32_t *named, int32_t capacity, const char *name)
+ * places as nodes, a power of two: a search ends, and soon, for names come from files and the key,
+ * the graph's address, does not. */
+static int32_t *find_named(const modeconn_graph *key, const mc_node *nodes, int32_t *named,
+                           int32_t capacity, const char *name)
 {
-    uint64_t mask = 2 * (uint64_t)capacity - 1, hash = hash_name(name), at = hash ^ hash >> 32;
+    uint64_t mask = 2 * (uint64_t)capacity - 1, at = mc_hash_keyed((uintptr_t)key, name);
     while (named[at & mask] != 0 && strcmp(nodes[named[at & mask]].name, name) != 0) {
         at++;
     }
@@ -67,7 +59,7 @@ static int32_t grow(modeconn_graph *graph)
     }
     for (int32_t i = 1; i < graph->n_nodes; i++) {
         if (nodes[i].n_params > 0) {
-            *find_named(nodes, named, capacity, nodes[i].name) = i;
+            *find_named(graph, nodes, named, capacity, nodes[i].name) = i;
         }
     }
     mc_free(graph->context, graph->nodes);
@@ -171,7 +163,7 @@ static int32_t check_name(const modeconn_graph *graph, const mc_node *node)
     if (node->name == NULL || node->name[0] == '\0') {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "it needs a name for its parameters");
     }
-    if (*find_named(graph->nodes, graph->named, graph->capacity, node->name) != 0) {
+    if (*find_named(graph, graph->nodes, graph->named, graph->capacity, node->name) != 0) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph already has a layer of that name");
     }
     return MODECONN_OK;
@@ -249,7 +241,7 @@ static void append(modeconn_graph *graph, const mc_node *made)
         }
     }
     if (made->n_params > 0) {
-        *find_named(graph->nodes, graph->named, graph->capacity, made->name) = node;
+        *find_named(graph, graph->nodes, graph->named, graph->capacity, made->name) = node;
     }
 }
 

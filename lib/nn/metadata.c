@@ -14,25 +14,11 @@
  * that a file cannot be written to collide.
  */
 
-static uint64_t hash_of(const modeconn_model *model, const char *key)
-{
-    uint64_t hash = (uint64_t)(uintptr_t)model;
-    for (size_t left = strlen(key) + 1; left > 0;) {
-        size_t part = left < 8 ? left : 8;
-        uint32_t block[4] = {0, 0, 0, 0}, out[4];
-        memcpy(block, key, part);
-        mc_philox(block, (uint32_t[2]){(uint32_t)hash, (uint32_t)(hash >> 32)}, out);
-        hash = (uint64_t)out[0] << 32 | out[1];
-        key += part;
-        left -= part;
-    }
-    return hash;
-}
-
 /* The slot that holds the key, or the free one where it would go. The table is never full. */
 static int64_t *slot_of(const modeconn_model *model, const char *key)
 {
-    uint64_t mask = (uint64_t)model->meta_slot_count - 1, at = hash_of(model, key) & mask;
+    uint64_t mask = (uint64_t)model->meta_slot_count - 1,
+             at = mc_hash_keyed((uintptr_t)model, key) & mask;
     while (model->meta_slots[at] != 0 &&
            strcmp(model->meta_keys[model->meta_slots[at] - 1], key) != 0) {
         at = (at + 1) & mask;

@@ -5,7 +5,8 @@
  *     match DATA IMAGES BATCH REPEATS   trains two VGG-13 a little and times modeconn_align() on
  *                                       the images beside one forward pass of both over them;
  *                                       prints {"match": [s, ...], "forward": [s, ...], "images",
- *                                       "shape"} in processor seconds
+ *                                       "shape"} in processor seconds, and "wall": [s, ...] of
+ *                                       the matchings
  *     correlations DATA IMAGES PREFIX   trains two MLPs with 2048, 1024 and 512 hidden units and
  *                                       writes their correlations to PREFIX-2048, ..., doubles
  */
@@ -102,12 +103,14 @@ static double forward_seconds(modeconn_model *const models[2], const modeconn_da
 }
 
 static double match_seconds(modeconn_model *const models[2], const modeconn_dataset *data,
-                            const modeconn_options *options)
+                            const modeconn_options *options, double *wall)
 {
     modeconn_alignment *alignment = NULL;
     double started = cpu_seconds();
+    *wall = mc_seconds();
     TRY(modeconn_align(models[0], models[1], data, options, NULL, NULL, &alignment));
     double took = cpu_seconds() - started;
+    *wall = mc_seconds() - *wall;
     modeconn_alignment_destroy(alignment);
     return took;
 }
@@ -125,7 +128,7 @@ static void match(modeconn_context *context, const char *spec, int64_t images, i
                   int64_t repeats)
 {
     enum { MOST = 100 };
-    double matching[MOST], forward[MOST];
+    double matching[MOST], forward[MOST], wall[MOST];
     char text[64];
     modeconn_model *models[2];
     repeats = repeats < MOST ? repeats : MOST;
@@ -136,11 +139,12 @@ static void match(modeconn_context *context, const char *spec, int64_t images, i
     modeconn_dataset *data = open_images(context, spec, images);
     for (int64_t i = 0; i < repeats; i++) {
         forward[i] = forward_seconds(models, data, batch);
-        matching[i] = match_seconds(models, data, options);
+        matching[i] = match_seconds(models, data, options, &wall[i]);
     }
     printf("{");
     print_times("match", matching, repeats);
     print_times("forward", forward, repeats);
+    print_times("wall", wall, repeats);
     printf("\"images\": %lld, \"shape\": [%lld, %lld, %lld]}\n", (long long)data->n,
            (long long)models[0]->channels, (long long)models[0]->height,
            (long long)models[0]->width);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """make_align_goldens.py: writes data/align.expected.safetensors from PyTorch and SciPy: for the two
 VGG-13 of the curve's goldens, the correlations of every layer's units behind the ReLU on the 45
-training images (eval mode, float64), and the assignment that maximises their sum."""
+training images (eval mode, float64), the assignment that maximises their sum, and the part of the
+units that both have in the same state, on or off."""
 import json
 import os
 import struct
@@ -59,6 +60,7 @@ def main():
         rows, columns = linear_sum_assignment(matrix, maximize=True)
         tensors["%d.correlation" % i] = matrix
         tensors["%d.permutation" % i] = np.float32(columns)
+        tensors["%d.agreement" % i] = np.array([((first > 0) == (second > 0)).mean()])
         dead = int((matrix == 0).all(0).sum()), int((matrix == 0).all(1).sum())
         print(i, matrix.shape, "mean %.6f" % matrix[rows, columns].mean(), "dead", dead)
     write("align.expected", tensors, "correlations behind the ReLUs of curve_first and "

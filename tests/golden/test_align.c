@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Activation matching of two trained VGG-13 against PyTorch and SciPy: the correlations of every
- * layer's units (1e-5), and the permutations, exactly.
+ * layer's units (1e-5), and the permutations, exactly; and how far their activation patterns agree.
  */
 #include "align/align.h"
 #include "golden.h"
@@ -92,6 +92,34 @@ static void check_permutations(const golden *g, modeconn_model *const ends[2],
     modeconn_options_destroy(options);
 }
 
+/* Of the second end with the first, each with its own statistics. A unit within rounding of 0 may
+ * be on in one arithmetic and off in the other: two of them a layer. */
+static void check_patterns(const golden *g, modeconn_model *const ends[2],
+                           const modeconn_dataset *data)
+{
+    modeconn_path *line = NULL;
+    modeconn_patterns *patterns = NULL;
+    modeconn_options *options = options_of("patterns", "points=2,statistics=interpolate");
+    int64_t layers = 0;
+    OK(modeconn_path_linear(ends[0], ends[1], &line));
+    OK(modeconn_patterns_measure(line, NULL, data, options, NULL, NULL, &patterns));
+    OK(modeconn_patterns_size(patterns, &layers, NULL));
+    ck_assert_int_eq(layers, LAYERS);
+    for (int i = 0; i < LAYERS; i++) {
+        double agreement[2], *expected = golden_f64(golden_tensor(g, "%d.agreement", i));
+        int64_t units = 0;
+        OK(modeconn_patterns_layer(patterns, i, NULL, &units));
+        OK(modeconn_patterns_values(patterns, i, 0, agreement, NULL, NULL, 2));
+        ck_assert_double_eq(agreement[0], 1);
+        ck_assert_double_lt(*expected, 0.95);
+        ck_assert_double_eq_tol(agreement[1], *expected, 2.0 / (double)(units * IMAGES));
+        free(expected);
+    }
+    modeconn_options_destroy(options);
+    modeconn_patterns_destroy(patterns);
+    modeconn_path_destroy(line);
+}
+
 START_TEST(vgg13)
 {
     modeconn_context *context = NULL;
@@ -105,6 +133,7 @@ START_TEST(vgg13)
     ends[1] = golden_model(context, "curve_second", "vgg13", data);
     check_correlations(&g, ends, data);
     check_permutations(&g, ends, data);
+    check_patterns(&g, ends, data);
     modeconn_model_destroy(ends[0]);
     modeconn_model_destroy(ends[1]);
     modeconn_dataset_destroy(data);

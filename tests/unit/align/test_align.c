@@ -146,6 +146,42 @@ START_TEST(other_similarities)
 }
 END_TEST
 
+/* Every architecture that we ship: moving all units of all groups leaves the logits, which making
+ * the alignment checks, and changes the parameters. */
+START_TEST(every_architecture)
+{
+    modeconn_context *context = small_context(2);
+    modeconn_dataset *data = small_shapes(context, 20, "nocue");
+    int64_t count = 0;
+    OK(modeconn_architecture_count(&count));
+    for (int64_t i = 0; i < count; i++) {
+        const char *name = NULL;
+        modeconn_model *model = NULL, *moved = NULL;
+        modeconn_alignment *given = NULL;
+        OK(modeconn_architecture_describe(i, &name, NULL));
+        bool narrow = strcmp(name, "mlp") != 0 && strcmp(name, "theory") != 0;
+        modeconn_options *options = options_of("model", narrow ? "width=0.125" : "hidden=9");
+        if (strcmp(name, "theory") == 0) {
+            modeconn_options_destroy(options);
+            modeconn_dataset_destroy(data);
+            OK(modeconn_dataset_open(context, "slabs:train=20", "train", NULL, &data));
+            options = options_of("model", "");
+        }
+        OK(modeconn_model_create(context, name, data, options, &model));
+        free(plant(model, 6, &given));
+        OK(modeconn_alignment_apply(given, model, &moved));
+        ck_assert_mem_ne(model->theta, moved->theta, (size_t)model->n_theta * sizeof(float));
+        modeconn_options_destroy(options);
+        modeconn_alignment_destroy(given);
+        modeconn_model_destroy(moved);
+        modeconn_model_destroy(model);
+    }
+    ck_assert_int_ge(count, 9);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 /* Of each group units 2, 3 and 4 dead on any data, and 1 and 5 made as 0 is, but read differently.
  * Learned weights stay in what is dead, so that its place matters once the line leaves the ends. */
 static void cripple(modeconn_model *model)
@@ -496,6 +532,7 @@ static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, planted, 0, 6);
     tcase_add_test(tests, other_similarities);
+    tcase_add_test(tests, every_architecture);
     tcase_add_loop_test(tests, trained, 0, 3);
     tcase_add_test(tests, groups);
     tcase_add_test(tests, hand_built_graph);

@@ -267,6 +267,37 @@ START_TEST(test_damaged_text)
 }
 END_TEST
 
+/* The hash that names had before it was keyed: a file could choose names that collide. */
+static uint64_t fnv_1a(const char *name)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (const char *c = name; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * 0x100000001b3u;
+    }
+    return hash ^ hash >> 32;
+}
+
+/* Names that all want one place of a table of 2048 stand scattered: no search is long. */
+START_TEST(test_crafted_names)
+{
+    int32_t node = 0, run = 0, longest = 0;
+    int64_t tried = 0;
+    for (int i = 0; i < 900; i++) {
+        char name[32];
+        do {
+            snprintf(name, sizeof(name), "l%lld", (long long)tried++);
+        } while ((fnv_1a(name) & 2047) != 0);
+        OK(modeconn_graph_add(graph, "linear", name, "out_features=1", &node, 1, &node));
+    }
+    ck_assert_int_eq(graph->capacity, 1024);
+    for (int32_t at = 0; at < 2 * graph->capacity; at++) {
+        run = graph->named[at] != 0 ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    ck_assert_int_lt(longest, 200);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -274,6 +305,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_shapes);
     tcase_add_test(tests, test_add_errors);
     tcase_add_test(tests, test_limits);
+    tcase_add_test(tests, test_crafted_names);
     tcase_add_test(tests, test_many_names);
     tcase_add_test(tests, test_out_of_memory);
     tcase_add_test(tests, test_model_errors);
