@@ -15,9 +15,10 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* Turns of waiting before a thread sleeps: some tens of microseconds, the usual gap between two
- * layers. With more threads than cores, turning only takes time from those that have work. */
-enum { SPIN_TURNS = 2000 };
+/* Turns of waiting before a thread sleeps: about a millisecond, the usual gap between two layers or
+ * the last task of one; on a virtual machine to be woken takes a tenth of that. With more threads
+ * than cores, turning only takes time from those that have work. */
+enum { SPIN_TURNS = 20000 };
 
 /* Tasks of one job; more are run as several jobs. Below the ticket's low half of 2^32. */
 static const int64_t most_tasks = INT32_MAX;

@@ -63,6 +63,7 @@ typedef struct mc_node {
     /* A batch norm that is the only reader of a convolution without bias can be folded into it. */
     int32_t norm; /* the convolution's batch norm, 0: none */
     bool follows; /* the batch norm is such a one */
+    bool summed;  /* a batch norm alone reads this node: it takes sums of parts (mc_parts) */
     /* A batch norm that one convolution or sum alone reads, which can apply it while reading: */
     bool lazy;
     /* A sum or batch norm that several read: with gradients its output is given up after the
@@ -259,12 +260,6 @@ static inline void mc_add_grad(const mc_pass *pass, float *grad, double value)
 static inline int64_t mc_rows(const mc_pass *pass, mc_shape shape)
 {
     return pass->n * shape.h * shape.w;
-}
-
-/* Whether batch norm `node` looks for sums in parts of its input, `node` a convolution. */
-static inline bool mc_norm_follows(const modeconn_graph *graph, const mc_node *node)
-{
-    return node->n_readers == 1 && graph->nodes[node->last_reader].type == &mc_layer_batch_norm;
 }
 
 /* Rows of a part, most of the time more: what their memory is planned by. */

@@ -100,6 +100,9 @@ void mc_graph_fuse(modeconn_graph *graph)
         }
     }
     for (int32_t i = 1; i < graph->n_nodes; i++) {
+        mc_node *node = &graph->nodes[i];
+        node->summed =
+            node->n_readers == 1 && graph->nodes[node->last_reader].type == &mc_layer_batch_norm;
         mark_again(graph, i);
     }
 }
@@ -375,7 +378,7 @@ static sizes measure(const modeconn_graph *graph, int64_t max, bool gradients)
         s.saved += type->saved != NULL ? padded(type->saved(node, max)) : 0;
         s.moments += node->n_stats > 0 ? 2 * node->out.c : 0;
         s.scratch = larger(s.scratch, type->scratch ? type->scratch(node, max, gradients) : 0);
-        if (mc_norm_follows(graph, node)) {
+        if (node->summed) {
             int64_t count = max * node->out.h * node->out.w / MC_PART_ROWS + 1;
             s.parts = larger(s.parts, count * (2 * node->out.c + 1));
         }

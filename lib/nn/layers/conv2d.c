@@ -190,7 +190,7 @@ static void forward(mc_pass *pass, const mc_node *node)
         job.bias = job.scale + node->out.c;
         job.relu = norm->rectify;
     }
-    job.in_parts = pass->mode == MC_NORM_BATCH && mc_norm_follows(pass->graph, node);
+    job.in_parts = pass->mode == MC_NORM_BATCH && node->summed;
     pass->parts.count = 0;
     job.algorithm->forward(&job);
     pass->parts.of = pass->parts.count > 0 ? (int32_t)(node - pass->graph->nodes) : 0;

@@ -74,8 +74,13 @@ typedef struct product_job {
     int64_t c;       /* of y */
     int64_t columns; /* cuts of y's channels */
     bool accumulate, relu;
+    bool in_parts; /* sums of what is written are wanted, a tile a part */
     const float *panels, *bias;
 } product_job;
+
+typedef struct column_cut {
+    int64_t begin, count;
+} column_cut;
 
 /* Terms of a product: rows of the kernel (conv2d.c: at most 64). */
 enum { MOST_TERMS = 64 };
@@ -83,16 +88,23 @@ typedef struct term_table {
     int64_t x_at[MOST_TERMS], panel_at[MOST_TERMS];
 } term_table;
 
+/* The channels of y in cut `cut` of them: whole panels. */
+static column_cut cut_of(const product_job *job, int64_t cut)
+{
+    const mc_kernels *kernels = job->conv->pass->kernels;
+    int64_t width = kernels->lanes * kernels->vectors, panels = mc_quotient_up(job->c, width);
+    int64_t begin = cut * panels / job->columns * width;
+    int64_t end = mc_smaller((cut + 1) * panels / job->columns * width, job->c);
+    return (column_cut){begin, end - begin};
+}
+
 /* A class by the columns of cut `cut`. `product` has its rows; the terms begin `at` floats behind
  * them, `pitch` apart. */
 static void multiply(const product_job *job, const mc_reach *y, const mc_reach *x, int64_t at,
                      int64_t pitch, int64_t cut, mc_product *product)
 {
-    const mc_kernels *kernels = job->conv->pass->kernels;
     int64_t kernel = job->reading.y.kernel, c = job->reading.c;
-    int64_t width = kernels->lanes * kernels->vectors, panels = mc_quotient_up(job->c, width);
-    int64_t begin = cut * panels / job->columns * width;
-    int64_t end = mc_smaller((cut + 1) * panels / job->columns * width, job->c);
+    int64_t begin = cut_of(job, cut).begin;
     term_table terms;
 
     product->taps = x->taps > 0 ? y->taps : 0;
@@ -101,7 +113,7 @@ static void multiply(const product_job *job, const mc_reach *y, const mc_reach *
         terms.panel_at[t] = ((y->place + t) * kernel + x->place) * c;
     }
     product->run = mc_at_least(x->taps * c, 1);
-    product->n = end - begin;
+    product->n = cut_of(job, cut).count;
     product->x_at = terms.x_at;
     product->panel_at = terms.panel_at;
     product->panel_rows = kernel * kernel * c;
@@ -111,8 +123,21 @@ static void multiply(const product_job *job, const mc_reach *y, const mc_reach *
     product->accumulate = job->accumulate;
     product->y_offset = (y->to * job->reading.x.to + x->to) * job->c + begin;
     if (product->taps > 0 || !job->accumulate) {
-        kernels->product(product);
+        job->conv->pass->kernels->product(product);
     }
+}
+
+/* A tile of whole rows has been written, of all classes: rows of the result that follow each
+ * other. */
+static void sum_up(const product_job *job, const mc_tile *tile, int64_t part, int64_t cut)
+{
+    const mc_axis *y = &job->reading.y;
+    int64_t begin = tile->y * y->to_step, width = job->reading.x.to;
+    int64_t end = mc_smaller((tile->y + tile->rows) * y->to_step, y->to);
+    column_cut columns = cut_of(job, cut);
+    (y->backward ? mc_conv_sum_dx : mc_conv_sum_y)(
+        job->conv, part, (tile->image * y->to + begin) * width,
+        tile->images * (end - begin) * width, columns.begin, columns.count);
 }
 
 /* A tile of all classes by one cut of the columns. */
@@ -143,6 +168,9 @@ static void tile_task(void *arg, int64_t task, int worker)
         }
         multiply(job, &y, &x, (y.from - r->y.low) * view.pitch + (x.from - r->x.low) * r->c,
                  view.pitch, task % job->columns, &product);
+    }
+    if (job->in_parts) {
+        sum_up(job, &tile, task / job->columns, task % job->columns);
     }
 }
 
@@ -179,6 +207,7 @@ static void run_product(product_job *job)
     } else {
         job->tiling = mc_tiling_of(r, pass->n);
         tasks = job->tiling.tiles;
+        job->in_parts = job->tiling.tiles_x == 1 && mc_conv_parts(job->conv, tasks, job->c);
     }
     job->columns =
         tasks >= MC_TILE_TASKS ? 1 : mc_smaller(mc_quotient_up(MC_TILE_TASKS, tasks), panels);
