@@ -64,7 +64,8 @@ typedef struct mc_node {
     int32_t norm; /* the convolution's batch norm, 0: none */
     bool follows; /* the batch norm is such a one */
     bool summed;  /* a batch norm alone reads this node: it takes sums of parts (mc_parts) */
-    /* A batch norm that one convolution or sum alone reads, which can apply it while reading: */
+    /* A batch norm that only convolutions and sums read, one or two, which apply it while reading:
+     */
     bool lazy;
     /* A sum or batch norm that several read: with gradients its output is given up after the
      * forward pass and made again when backward first reads it. How many in a row that takes, 0:

@@ -19,20 +19,24 @@ static int32_t count_readers(const modeconn_graph *graph, int32_t node, int32_t 
     return graph->nodes[node].n_readers;
 }
 
-/* The batch norm that input `which` of `node` is, perhaps through a ReLU done by it, if nobody else
- * reads it nor its own input, which stays as it is. */
-static void mark_lazy(modeconn_graph *graph, int32_t node, int which)
+/* Whether node `reader` applies a batch norm that it reads by itself. */
+static bool reads_lazily(const modeconn_graph *graph, int32_t reader)
 {
-    int32_t input = graph->nodes[node].inputs[which], reader = 0;
-    if (input == mc_representation_node(graph)) {
-        return;
-    }
-    if (graph->nodes[input].forwarded && count_readers(graph, input, &reader) == 1) {
-        input = graph->nodes[input].inputs[0];
-    }
-    mc_node *norm = &graph->nodes[input];
-    norm->lazy = norm->type == &mc_layer_batch_norm && input != mc_representation_node(graph) &&
-                 count_readers(graph, input, &reader) == 1 &&
+    const mc_node *node = &graph->nodes[reader];
+    return node->type == &mc_layer_add || mc_conv_reads_maps(node);
+}
+
+/* Batch norm i is lazy if all readers of it, or of the ReLU that it does, are such, and if nobody
+ * else reads its own input, which stays as it is. */
+static void mark_lazy(modeconn_graph *graph, int32_t i)
+{
+    mc_node *norm = &graph->nodes[i];
+    int32_t seen = norm->rectify ? norm->last_reader : i, reader = 0;
+    const mc_node *read = &graph->nodes[seen];
+    bool two = read->n_readers == 2 && read->reader_before > 0;
+    norm->lazy = norm->type == &mc_layer_batch_norm && seen != mc_representation_node(graph) &&
+                 (read->n_readers == 1 || two) && reads_lazily(graph, read->last_reader) &&
+                 (!two || reads_lazily(graph, read->reader_before)) &&
                  count_readers(graph, norm->inputs[0], &reader) == 1 && norm->inputs[0] > 0;
 }
 
@@ -93,11 +97,7 @@ void mc_graph_fuse(modeconn_graph *graph)
             node->norm = reader;
             graph->nodes[reader].follows = true;
         }
-        for (int k = 0; k < node->n_inputs; k++) {
-            if (node->type == &mc_layer_add || mc_conv_reads_maps(node)) {
-                mark_lazy(graph, i, k);
-            }
-        }
+        mark_lazy(graph, i);
     }
     for (int32_t i = 1; i < graph->n_nodes; i++) {
         mc_node *node = &graph->nodes[i];
@@ -205,7 +205,8 @@ static bool shares_with_sum(const modeconn_graph *graph, int32_t i)
         return false;
     }
     int32_t other = sum->inputs[sum->inputs[0] == i ? 1 : 0];
-    return node->lazy || (graph->nodes[other].lazy && other > node->reader_before);
+    bool reads_it = graph->nodes[other].lazy && graph->nodes[other].n_readers == 1;
+    return (node->lazy && node->n_readers == 1) || (reads_it && other > node->reader_before);
 }
 
 static void plan_gradients(plan *p, int64_t max)
@@ -218,7 +219,7 @@ static void plan_gradients(plan *p, int64_t max)
         /* A node that one in-place layer reads shares that layer's gradient. */
         bool shares = with_sum || (readers == 1 && !gets_cotangent(graph, i) && !p->held[reader] &&
                                    graph->nodes[reader].type->in_place);
-        p->held[i] = with_sum && node->lazy;
+        p->held[i] = with_sum && node->lazy && node->n_readers == 1;
         p->grad_owner[i] = shares ? p->grad_owner[reader] : i;
         piece *own = piece_of(p, p->grad_owner[i], GRADIENT);
         if (!shares) {

@@ -218,7 +218,7 @@ static void backward(mc_pass *pass, const mc_node *node)
     if (job.dx != NULL) {
         mc_map map;
         const mc_node *norm = mc_lazy_input(pass, node, 0, &map);
-        job.in_parts = norm != NULL;
+        job.in_parts = norm != NULL && pass->graph->nodes[node->inputs[0]].n_readers == 1;
         pass->parts.count = 0;
         job.algorithm->backward_input(&job);
         pass->parts.of = pass->parts.count > 0 ? (int32_t)(norm - pass->graph->nodes) : 0;
