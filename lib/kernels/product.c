@@ -220,8 +220,56 @@ static void product_part(const part *q)
     }
 }
 
+/* A square matrix of one vector stays in registers whole, and some rows of sums beside it. */
+enum { SQUARE_ROWS = MC_LANES == 16 ? 8 : 6 };
+
+static __attribute__((noinline)) void square_rows(const mc_product *p, const float *panel)
+{
+    mc_vec b[LANES], sum[SQUARE_ROWS];
+    const float *x[SQUARE_ROWS];
+    int64_t at = p->x_offset + (p->x_at != NULL ? p->x_at[0] : 0);
+    MC_UNROLL
+    for (int k = 0; k < LANES; k++) {
+        b[k] = *(const mc_vec *)(panel + k * LANES);
+    }
+    for (int64_t row = 0; row + SQUARE_ROWS <= p->rows; row += SQUARE_ROWS) {
+        MC_UNROLL
+        for (int i = 0; i < SQUARE_ROWS; i++) {
+            x[i] = p->x[row + i] + at;
+            sum[i] = x[i][0] * b[0];
+        }
+        MC_UNROLL
+        for (int k = 1; k < LANES; k++) {
+            MC_UNROLL
+            for (int i = 0; i < SQUARE_ROWS; i++) {
+                sum[i] += x[i][k] * b[k];
+            }
+        }
+        MC_UNROLL
+        for (int i = 0; i < SQUARE_ROWS; i++) {
+            *(mc_vec *)(p->y[row + i] + p->y_offset) = sum[i];
+        }
+    }
+}
+
+/* Whether a product is such a one; the rows left over go the usual way. */
+static bool is_square(const mc_product *p)
+{
+    return p->run == LANES && p->n == LANES && p->taps == 1 && p->bias == NULL && !p->relu &&
+           !p->accumulate && p->rows >= 2 * SQUARE_ROWS;
+}
+
 void MC_ISA_NAME(product)(const mc_product *p)
 {
+    mc_product rest = *p;
+    if (is_square(p)) {
+        int64_t panel_row = p->panel_at != NULL ? p->panel_at[0] : 0;
+        square_rows(p, p->panels + panel_row * LANES);
+        rest.x += p->rows - p->rows % SQUARE_ROWS;
+        rest.y += p->rows - p->rows % SQUARE_ROWS;
+        rest.rows = p->rows % SQUARE_ROWS;
+        p = &rest;
+    }
     /* Equal cuts of a run, or as many whole runs as fit. */
     int64_t cuts = (p->run + SUM_MOST - 1) / SUM_MOST, run = (p->run + cuts - 1) / cuts;
     int64_t taps = cuts > 1 ? 1 : SUM_MOST / run;
@@ -364,6 +412,7 @@ OUTER(outer_2_packed, ROWS, 2, OUTER_PACKED)
 OUTER(outer_2_part, ROWS, 2, OUTER_PART)
 OUTER(outer_2_half, ROWS / 2, 2, OUTER_PART)
 OUTER(outer_1_tall, ROWS_1, 1, OUTER_FULL)
+OUTER(outer_1_square, LANES, 1, OUTER_FULL)
 OUTER(outer_1, ROWS, 1, OUTER_FULL)
 OUTER(outer_1_part, ROWS, 1, OUTER_PART)
 OUTER(outer_1_half, ROWS / 2, 1, OUTER_PART)
@@ -418,6 +467,9 @@ static void outer_part(outer_place q)
     /* One vector of columns by twice the rows, all of them real. */
     for (q.rows = ROWS_1, q.n = LANES; q.p->n == LANES && q.k + ROWS_1 <= q.p->k; q.k += ROWS_1) {
         outer_1_tall(&q);
+    }
+    for (q.rows = LANES; q.p->n == LANES && q.k + LANES <= q.p->k; q.k += LANES) {
+        outer_1_square(&q);
     }
     bool pays = q.p->n > 2 * PANEL;
     for (; q.k < q.p->k; q.k += ROWS) {

@@ -39,6 +39,19 @@ static inline place place_of(const mc_winograd *w, int64_t number)
     return p;
 }
 
+static inline void next_place(const mc_winograd *w, place *p)
+{
+    p->x += w->out_x;
+    if (p->x >= w->tiles_x * w->out_x) {
+        p->x = 0;
+        p->y += w->out_y;
+        if (p->y >= w->tiles_y * w->out_y) {
+            p->y = 0;
+            p->image++;
+        }
+    }
+}
+
 /* [rows][columns] at (y, x) of image [h][w][c] number `image`. */
 static inline window window_at(const float *x, place p, int64_t h, int64_t w, int64_t c, int rows,
                                int columns)
@@ -136,12 +149,12 @@ static inline int64_t group_at(int64_t c, int64_t i)
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
                                  int64_t tiles, mc_planes v)
 {
-    for (int64_t t = 0; t < tiles; t++) {
-        place p = place_of(w, first + t);
+    place p = place_of(w, first);
+    for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
         /* T2 sees the whole dimension, F4 a window that begins in the padding. */
-        p.y -= w->t2_y ? 0 : w->padding;
-        p.x -= w->t2_x ? 0 : w->padding;
-        window at = window_at(x->x, p, w->h, w->w, x->c, w->in_y, w->in_x);
+        place corner = {p.image, p.y - (w->t2_y ? 0 : w->padding),
+                        p.x - (w->t2_x ? 0 : w->padding)};
+        window at = window_at(x->x, corner, w->h, w->w, x->c, w->in_y, w->in_x);
         for (int64_t i = 0; i < x->c; i += MC_GROUP * LANES) {
             int64_t n = group_at(x->c, i);
             float *to = v.data + t * v.row + i;
@@ -158,8 +171,9 @@ void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int6
                                      int64_t count, int64_t first, int64_t tiles, mc_planes d)
 {
     mc_map map = {.x = dy, .c = c};
-    for (int64_t t = 0; t < tiles; t++) {
-        window at = window_at(dy, place_of(w, first + t), w->oh, w->ow, c, w->out_y, w->out_x);
+    place p = place_of(w, first);
+    for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
+        window at = window_at(dy, p, w->oh, w->ow, c, w->out_y, w->out_x);
         for (int64_t i = 0; i < count; i += MC_GROUP * LANES) {
             MC_BY_TILE(w, spread, false, cotangent_1d, cotangent_extents, &at, &map, i,
                        group_at(count, i), d.data + t * d.row + i, d.plane);
@@ -235,8 +249,8 @@ void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, 
                                   bool relu, float *y)
 {
     result q = {bias, accumulate, relu};
-    for (int64_t t = 0; t < tiles; t++) {
-        place p = place_of(w, first + t);
+    place p = place_of(w, first);
+    for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
         window at = window_at(y, p, w->oh, w->ow, c, w->out_y, w->out_x);
         float *to = y + ((p.image * w->oh + p.y) * w->ow + p.x) * c;
         for (int64_t i = 0; i < count; i += MC_GROUP * LANES) {
