@@ -54,6 +54,9 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 #endif
 }
 
+/* Before a loop of few iterations that has to vanish. */
+#define MC_UNROLL _Pragma("GCC unroll 24")
+
 /* a0 b0 a1 b1 ... of the lower or the upper half of both. */
 #if MC_LANES == 16
 #    define MC_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -72,6 +75,25 @@ static inline mc_vec mc_interleave_low(mc_vec a, mc_vec b)
 static inline mc_vec mc_interleave_high(mc_vec a, mc_vec b)
 {
     return __builtin_shufflevector(a, b, MC_HIGH);
+}
+
+/* A square of rows: row l becomes lane l. Each round interleaves the rows of the first half with
+ * the second's. */
+static inline __attribute__((always_inline)) void mc_transpose(mc_vec *rows)
+{
+    mc_vec next[MC_LANES];
+    MC_UNROLL
+    for (int step = 1; step < MC_LANES; step *= 2) {
+        MC_UNROLL
+        for (int i = 0; i < MC_LANES / 2; i++) {
+            next[2 * i] = mc_interleave_low(rows[i], rows[i + MC_LANES / 2]);
+            next[2 * i + 1] = mc_interleave_high(rows[i], rows[i + MC_LANES / 2]);
+        }
+        MC_UNROLL
+        for (int i = 0; i < MC_LANES; i++) {
+            rows[i] = next[i];
+        }
+    }
 }
 
 /* Which lanes of a vector are there: the first n, or all where n is more, or none. */
@@ -176,14 +198,12 @@ static inline mc_vec mc_where_positive(mc_vec x, mc_vec v)
 #endif
 }
 
-/* Before a loop of few iterations that has to vanish. */
-#define MC_UNROLL _Pragma("GCC unroll 24")
-
 #define MC_ISA_PASTE2(x, isa) mc_##x##_##isa
 #define MC_ISA_PASTE(x, isa) MC_ISA_PASTE2(x, isa)
 #define MC_ISA_NAME(x) MC_ISA_PASTE(x, MC_ISA)
 
-void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_rows, float *to);
+void MC_ISA_NAME(pack_panels)(const float *w, int64_t o, int64_t c, int64_t taps, int64_t first,
+                              int64_t count, float *panels);
 void MC_ISA_NAME(product)(const mc_product *p);
 void MC_ISA_NAME(outer)(const mc_outer *p);
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,

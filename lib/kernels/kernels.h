@@ -121,8 +121,10 @@ struct mc_kernels {
 
     int lanes;   /* floats of a vector */
     int vectors; /* of a panel's columns, fewer at the end: mc_panel_width() */
-    /* Rows of b [k][n] to panels of `panel_rows` rows. */
-    void (*pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_rows, float *to);
+    /* Weights [o][c][taps], outputs first .. first + count - 1 (from a panel's first on, whole
+     * panels), to their panels of rows [taps][c]. */
+    void (*pack_panels)(const float *w, int64_t o, int64_t c, int64_t taps, int64_t first,
+                        int64_t count, float *panels);
     void (*product)(const mc_product *p);
     void (*outer)(const mc_outer *p);
 

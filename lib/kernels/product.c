@@ -39,19 +39,41 @@ static inline int panel_vectors(int64_t n, int64_t j)
 /* ---- packing ----------------------------------------------------------------------------------
  */
 
-void MC_ISA_NAME(pack_panels)(int64_t k, int64_t n, mc_matrix b, int64_t panel_rows, float *to)
+/* Numbers r .. r + LANES - 1 of [c][taps], a vector of outputs, to their rows of the panel. */
+static void pack_square(const float *w, int64_t outputs, int64_t c, int64_t taps, int64_t r,
+                        int64_t width, float *panel)
 {
-    for (int64_t j = 0, width; j < n; j += width) {
-        width = panel_vectors(n, j) * LANES;
-        int64_t used = smaller(width, n - j);
-        const float *from = b.data + j * b.cols;
-        for (int64_t i = 0; i < k; i++, from += b.rows) {
-            float *row = to + j * panel_rows + i * width;
-            for (int64_t l = 0; l < used; l++) {
-                row[l] = from[l * b.cols];
-            }
-            for (int64_t l = used; l < width; l++) {
-                row[l] = 0.0f;
+    int64_t size = c * taps, used = smaller(LANES, size - r), i = r / taps, t = r % taps;
+    mc_vec rows[LANES];
+    MC_ALIGNED mc_vec square[LANES];
+    MC_UNROLL
+    for (int l = 0; l < LANES; l++) {
+        rows[l] = l < outputs ? mc_load(w + l * size + r, size - r) : (mc_vec){0.0f};
+    }
+    mc_transpose(rows);
+    MC_UNROLL
+    for (int l = 0; l < LANES; l++) {
+        square[l] = rows[l];
+    }
+    for (int64_t q = 0; q < used; q++) {
+        *(mc_vec *)(panel + (t * c + i) * width) = square[q];
+        if (++t == taps) {
+            t = 0;
+            i++;
+        }
+    }
+}
+
+void MC_ISA_NAME(pack_panels)(const float *w, int64_t o, int64_t c, int64_t taps, int64_t first,
+                              int64_t count, float *panels)
+{
+    int64_t size = c * taps;
+    for (int64_t j = first, width; j < first + count; j += width) {
+        width = panel_vectors(o, j) * LANES;
+        for (int64_t r = 0; r < size; r += LANES) {
+            for (int64_t v = 0; v < width; v += LANES) {
+                pack_square(w + (j + v) * size, o - j - v, c, taps, r, width,
+                            panels + j * size + v);
             }
         }
     }

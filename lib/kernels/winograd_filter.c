@@ -16,24 +16,6 @@ static inline int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Row l becomes lane l: each round interleaves the rows of the first half with the second's. */
-static inline __attribute__((always_inline)) void transpose(mc_vec *rows)
-{
-    mc_vec next[LANES];
-    MC_UNROLL
-    for (int step = 1; step < LANES; step *= 2) {
-        MC_UNROLL
-        for (int i = 0; i < LANES / 2; i++) {
-            next[2 * i] = mc_interleave_low(rows[i], rows[i + LANES / 2]);
-            next[2 * i + 1] = mc_interleave_high(rows[i], rows[i + LANES / 2]);
-        }
-        MC_UNROLL
-        for (int i = 0; i < LANES; i++) {
-            rows[i] = next[i];
-        }
-    }
-}
-
 /* LANES rows, `used` of which are there, of up to LANES numbers each, `step` floats apart. */
 static __attribute__((noinline)) void load_square(const float *from, int64_t step, int64_t used,
                                                   int64_t n, mc_vec *square)
@@ -43,7 +25,7 @@ static __attribute__((noinline)) void load_square(const float *from, int64_t ste
     for (int l = 0; l < LANES; l++) {
         rows[l] = l < used ? mc_load(from + l * step, n) : (mc_vec){0.0f};
     }
-    transpose(rows);
+    mc_transpose(rows);
     MC_UNROLL
     for (int l = 0; l < LANES; l++) {
         square[l] = rows[l];
@@ -194,7 +176,7 @@ static __attribute__((noinline)) void store_square(const mc_vec *square, float *
     for (int l = 0; l < LANES; l++) {
         rows[l] = square[l];
     }
-    transpose(rows);
+    mc_transpose(rows);
     MC_UNROLL
     for (int l = 0; l < LANES; l++) {
         if (l < used) {

@@ -2,7 +2,8 @@
  *
  * A weight [o][c][taps] in the panels that products want (kernels.h): of [taps][c] rows by outputs
  * forward, of [taps][o] rows by inputs for the input's gradient. The weight is read in its own
- * order; what is scattered are the writes, into few enough lines for the first cache.
+ * order; what is scattered are the writes, into few enough lines for the first cache. Forward that
+ * is a kernel, which transposes squares.
  */
 #include "nn/layers/conv_window.h"
 
@@ -14,46 +15,17 @@ typedef struct pack_job {
     float *panels;
 } pack_job;
 
-/* Inputs of a block; outputs of a task. */
-enum { PACK_INPUTS = 8, PACK_OUTPUTS = 32 };
-
-/* Rows [taps][c] of the panel at output j: inputs i and on of all taps. */
-static void pack_forward_block(const pack_job *job, int64_t j, int64_t width, int64_t i,
-                               float *panel)
-{
-    int64_t count = mc_smaller(PACK_INPUTS, job->c - i), used = mc_smaller(width, job->o - j);
-    int64_t tap = job->c * width;
-    for (int64_t l = 0; l < used; l++) {
-        const float *from = job->w + ((j + l) * job->c + i) * job->taps;
-        for (int64_t k = 0; k < count; k++) {
-            float *to = panel + (i + k) * width + l;
-            for (int64_t t = 0; t < job->taps; t++, to += tap) {
-                *to = *from++;
-            }
-        }
-    }
-    for (int64_t t = 0; t < job->taps && used < width; t++) {
-        for (int64_t k = 0; k < count; k++) {
-            for (int64_t l = used; l < width; l++) {
-                panel[t * tap + (i + k) * width + l] = 0.0f;
-            }
-        }
-    }
-}
+/* Outputs of a task, backward. */
+enum { PACK_OUTPUTS = 32 };
 
 /* The widest panel `task`, or the narrower ones in its place. */
 static void pack_forward(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const pack_job *job = arg;
-    int64_t most = job->kernels->lanes * job->kernels->vectors;
-    int64_t end = mc_smaller((task + 1) * most, job->o);
-    for (int64_t j = task * most, width; j < end; j += width) {
-        width = mc_panel_width(job->kernels, job->o - j);
-        for (int64_t i = 0; i < job->c; i += PACK_INPUTS) {
-            pack_forward_block(job, j, width, i, job->panels + j * job->taps * job->c);
-        }
-    }
+    int64_t most = job->kernels->lanes * job->kernels->vectors, first = task * most;
+    job->kernels->pack_panels(job->w, job->o, job->c, job->taps, first,
+                              mc_smaller(most, job->o - first), job->panels);
 }
 
 static int64_t place_of(const pack_job *job, int64_t t)

@@ -54,7 +54,7 @@ START_TEST(test_product)
     for (int variant = 0; variant < 8; variant++) {
         bool accumulate = variant & 1, bias = variant & 2, plain = taps <= 1 && (variant & 4);
         int64_t row = (taps + 1) * run + GAP;
-        float *x = values(rows * row, 1), *b = values(all * n, 2);
+        float *x = values(rows * row, 1), *b = values(all * n, 2), *w = values(all * n, 2);
         float *y = values(rows * (n + GAP), 3), *before = values(rows * (n + GAP), 3);
         float *shift = values(n, 4), *panels = values(mc_panels_size(k, all, n), 5);
         const float **xs = malloc((size_t)rows * sizeof *xs);
@@ -68,7 +68,11 @@ START_TEST(test_product)
             x_at[t] = plain ? 0 : (taps - 1 - t) * run + 1;
             panel_at[t] = plain ? t * run : (t + 1) * run;
         }
-        k->pack_panels(all, n, (mc_matrix){b, n, 1}, all, panels);
+        for (int64_t at = 0; at < all * n; at++) { /* b [taps][run][n] from w [n][run][taps] */
+            int64_t k_of = at / n, tap_of = k_of / run, in = k_of % run;
+            w[(at % n * run + in) * (taps + 1) + tap_of] = b[at];
+        }
+        k->pack_panels(w, n, run, taps + 1, 0, n, panels);
         mc_product p = {.rows = rows,
                         .taps = taps,
                         .run = run,
@@ -106,6 +110,7 @@ START_TEST(test_product)
         free(before);
         free(shift);
         free(panels);
+        free(w);
         free(xs);
         free(ys);
     }
