@@ -169,16 +169,20 @@ START_TEST(test_sweep)
 }
 END_TEST
 
+/* The head has no bias: the terms of that gradient, one an image, nearly cancel here, so it would
+ * show the rounding of few of them and not what 512 channels add. */
 START_TEST(test_512_channels)
 {
     modeconn_graph *graph;
     modeconn_model *model;
     int32_t node = 0;
-    OK(modeconn_context_create(NULL, &ctx));
+    if (!open_context(_i)) {
+        return;
+    }
     OK(modeconn_graph_create(ctx, 512, 4, 4, &graph));
     OK(modeconn_graph_add(graph, "conv2d", "a", "out_channels=512,kernel=3,padding=1", &node, 1,
                           &node));
-    OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "linear", "head", "out_features=3,bias=0", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, 1, &model));
     modeconn_graph_destroy(graph);
     check_model(model, 24, 2e-6, 4e-6);
@@ -192,7 +196,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_chosen_shapes, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_slabs, 0, 8 * ISAS);
     tcase_add_loop_test(tests, test_sweep, 0, 6);
-    tcase_add_test(tests, test_512_channels);
+    tcase_add_loop_test(tests, test_512_channels, 0, ISAS);
 }
 
 int main(void)
