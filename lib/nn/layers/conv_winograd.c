@@ -317,18 +317,31 @@ static void product_task(void *arg, int64_t task, int worker)
     }
 }
 
+/* All of V, some tiles a task. */
+typedef struct input_job {
+    const mc_kernels *kernels;
+    const mc_winograd *w;
+    const mc_map *x;
+    int64_t tiles;
+    mc_planes v;
+} input_job;
 enum { INPUT_TILES = 8 };
 
-/* Some tiles of all of V. */
 static void input_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const product_job *job = arg;
+    const input_job *job = arg;
     int64_t first = task * INPUT_TILES, left = job->tiles - first;
     mc_planes v = job->v;
     v.data += first * v.row;
-    job->pass->kernels->winograd_input(&job->w, &job->x, first,
-                                       left < INPUT_TILES ? left : INPUT_TILES, v);
+    job->kernels->winograd_input(job->w, job->x, first, left < INPUT_TILES ? left : INPUT_TILES, v);
+}
+
+static mc_planes make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, int64_t tiles)
+{
+    input_job job = {pass->kernels, w, x, tiles, planes_at(pass->shared, tiles, x->c)};
+    mc_pool_run(pass->pool, (tiles + INPUT_TILES - 1) / INPUT_TILES, input_task, &job);
+    return job.v;
 }
 
 /* M of one panel, U made or kept slice by slice of input channels, and its outputs. */
@@ -407,9 +420,8 @@ static void run_product(const mc_conv_job *conv, product_job *job)
         make_u(job, k);
     }
     if (panels) {
-        job->v = planes_at(conv->pass->shared, job->tiles, k);
+        job->v = make_v(conv->pass, &job->w, &job->x, job->tiles);
         job->in_parts = mc_conv_parts(conv, 1, n);
-        mc_pool_run(pool, (job->tiles + INPUT_TILES - 1) / INPUT_TILES, input_task, job);
         mc_pool_run(pool, (n + PANEL - 1) / PANEL, panel_task, job);
     } else {
         job->block = block_tiles(conv->node, &job->w, job->tiles);
@@ -502,18 +514,6 @@ static void filter_back_task(void *arg, int64_t task, int worker)
                                               conv->pass->add_grad, conv->dw);
 }
 
-/* Some tiles of all of V. */
-static void weight_input_task(void *arg, int64_t task, int worker)
-{
-    (void)worker;
-    const weight_job *job = arg;
-    int64_t first = task * INPUT_TILES, left = job->tiles - first;
-    mc_planes v = job->v;
-    v.data += first * v.row;
-    job->conv->pass->kernels->winograd_input(&job->w, &job->conv->input, first,
-                                             left < INPUT_TILES ? left : INPUT_TILES, v);
-}
-
 /* D of one panel, dU slice by slice of input channels, and the gradients of its kernels. */
 static void weight_panel_task(void *arg, int64_t task, int worker)
 {
@@ -554,8 +554,7 @@ static void backward_weight(const mc_conv_job *conv)
     int64_t c = conv->node->in.c, o = conv->node->out.c;
     job.tiles = conv->pass->n * tiles_per_image(&job.w);
     if (by_panels(&job.w, job.tiles, c, o)) {
-        job.v = planes_at(conv->pass->shared, job.tiles, c);
-        mc_pool_run(pool, (job.tiles + INPUT_TILES - 1) / INPUT_TILES, weight_input_task, &job);
+        job.v = make_v(conv->pass, &job.w, &conv->input, job.tiles);
         mc_pool_run(pool, (o + PANEL - 1) / PANEL, weight_panel_task, &job);
         return;
     }
