@@ -16,8 +16,8 @@
 #include <signal.h>
 
 /* Turns of waiting before a thread sleeps: about a millisecond, the usual gap between two layers or
- * the last task of one; on a virtual machine to be woken takes a tenth of that. With more threads
- * than cores, turning only takes time from those that have work. */
+ * the last task of one, where being woken would cost more than it saves. With more threads than
+ * cores, turning only takes time from those that have work. */
 enum { SPIN_TURNS = 20000 };
 
 /* Tasks of one job; more are run as several jobs. Below the ticket's low half of 2^32. */

@@ -6,7 +6,8 @@
  *
  * Time runs over 2N steps for N nodes: node i computes forward at i and backward at 2N - 1 - i.
  * An activation lives from its own forward to its last reader; a gradient from the first
- * consumer that writes it (the last in order) to its own node's backward.
+ * consumer that writes it (the last in order) to its own node's backward. What is made again
+ * (mark_again()) has two lives: up to its last reader forward, and from its first reader backward.
  */
 #include "nn/graph.h"
 #include <stdlib.h>
