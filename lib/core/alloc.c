@@ -3,12 +3,16 @@
  * Memory through a context's hooks, or the C library's. Every block is aligned to 64 bytes: a
  * cache line, and the widest vector register.
  */
+#define _DEFAULT_SOURCE /* madvise */
 #include "core/core.h"
 
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, HUGE_PAGE = 2097152, LARGE = 2 * HUGE_PAGE };
 
 bool mc_mul(int64_t a, int64_t b, int64_t *product)
 {
@@ -18,10 +22,27 @@ bool mc_mul(int64_t a, int64_t b, int64_t *product)
     return !__builtin_mul_overflow(a, b, product);
 }
 
+/* From the C library. The passes stream through large blocks, and with pages of 4 KiB they wait for
+ * address translations; pages of 2 MiB are asked for, where the system has them. */
+static void *allocate(size_t bytes)
+{
+    void *pointer = NULL;
+    size_t alignment = bytes < LARGE ? ALIGNMENT : HUGE_PAGE;
+    if (posix_memalign(&pointer, alignment, bytes) != 0) {
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    if (bytes >= LARGE) {
+        (void)madvise(pointer, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* only advice */
+    }
+#endif
+    return pointer;
+}
+
 void *mc_alloc(const modeconn_context *context, int64_t count, size_t size)
 {
     int64_t bytes;
-    void *pointer = NULL;
+    void *pointer;
 
     if (size > PTRDIFF_MAX || !mc_mul(count, (int64_t)size, &bytes) ||
         bytes > PTRDIFF_MAX - ALIGNMENT) {
@@ -33,8 +54,8 @@ void *mc_alloc(const modeconn_context *context, int64_t count, size_t size)
     }
     if (context != NULL && context->alloc != NULL) {
         pointer = context->alloc(context->alloc_user, (size_t)bytes, ALIGNMENT);
-    } else if (posix_memalign(&pointer, ALIGNMENT, (size_t)bytes) != 0) {
-        pointer = NULL;
+    } else {
+        pointer = allocate((size_t)bytes);
     }
     if (pointer == NULL) {
         mc_fail(MODECONN_ERROR_MEMORY, "out of memory: %lld bytes", (long long)bytes);

@@ -315,7 +315,7 @@ void MC_ISA_NAME(product)(const mc_product *p)
 
 /* ROWS columns of x from column k on, row after row: read once for every panel of d, and rows of x
  * may lie a power of two apart. */
-enum { OUTER_MOST = 192 };
+enum { OUTER_MOST = 192, OUTER_BLOCKS = 8 };
 
 static inline void pack_columns(const mc_outer *p, int64_t first, int64_t count, int64_t k,
                                 float *to)
@@ -456,36 +456,39 @@ static void outer_wide(outer_place q)
     }
 }
 
-/* A row of blocks: ROWS rows of w or fewer. */
-static void outer_row(outer_place q)
+/* Up to a panel of columns, ROWS rows of w or fewer: `n` says which. */
+static void outer_columns(outer_place q)
 {
     bool half = q.rows <= ROWS / 2, full = q.rows == ROWS;
-    int64_t end = q.p->n;
-    for (q.n = 4 * LANES; MC_VECTORS == 4 && q.j + q.n <= end; q.j += q.n) {
+    if (q.n == 4 * LANES) {
         outer_wide(q);
-    }
-    for (q.n = 2 * LANES; q.j + q.n <= end; q.j += q.n) {
+    } else if (q.n == 2 * LANES) {
         if (q.packed != NULL) {
             outer_2_packed(&q);
         } else {
             (full ? outer_2 : half ? outer_2_half : outer_2_part)(&q);
         }
-    }
-    if (q.j + LANES <= end) {
-        q.n = LANES;
+    } else if (q.n == LANES) {
         (full ? outer_1 : half ? outer_1_half : outer_1_part)(&q);
-        q.j += LANES;
-    }
-    q.n = end - q.j;
-    if (q.n > 0) {
+    } else {
         (half ? outer_rest_half : outer_rest)(&q);
     }
 }
 
-/* All of w from the place's rows of x and d. */
+/* Columns of the next block of `left`. */
+static int64_t outer_width(int64_t left)
+{
+    return MC_VECTORS == 4 && left >= 4 * LANES ? 4 * LANES
+           : left >= 2 * LANES                  ? 2 * LANES
+           : left >= LANES                      ? LANES
+                                                : left;
+}
+
+/* All of w from the place's rows of x and d: a few blocks of rows by a panel of d, which stays in
+ * the first cache meanwhile. */
 static void outer_part(outer_place q)
 {
-    MC_ALIGNED float packed[OUTER_MOST * ROWS];
+    MC_ALIGNED float packed[OUTER_BLOCKS * OUTER_MOST * ROWS];
     /* One vector of columns by twice the rows, all of them real. */
     for (q.rows = ROWS_1, q.n = LANES; q.p->n == LANES && q.k + ROWS_1 <= q.p->k; q.k += ROWS_1) {
         outer_1_tall(&q);
@@ -494,13 +497,20 @@ static void outer_part(outer_place q)
         outer_1_square(&q);
     }
     bool pays = q.p->n > 2 * PANEL;
-    for (; q.k < q.p->k; q.k += ROWS) {
-        q.rows = smaller(ROWS, q.p->k - q.k);
-        if (pays) {
-            pack_columns(q.p, q.first, q.count, q.k, packed);
-            q.packed = packed;
+    for (int64_t k = q.k, end; k < q.p->k; k = end) {
+        end = smaller(k + OUTER_BLOCKS * ROWS, q.p->k);
+        for (int64_t b = 0; pays && k + b * ROWS < end; b++) {
+            pack_columns(q.p, q.first, q.count, k + b * ROWS, packed + b * q.count * ROWS);
         }
-        outer_row(q);
+        for (q.j = 0; q.j < q.p->n; q.j += q.n) {
+            q.n = outer_width(q.p->n - q.j);
+            for (int64_t b = 0; k + b * ROWS < end; b++) {
+                q.k = k + b * ROWS;
+                q.rows = smaller(ROWS, end - q.k);
+                q.packed = pays ? packed + b * q.count * ROWS : NULL;
+                outer_columns(q);
+            }
+        }
     }
 }
 
