@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #ifdef __linux__
-#include <sys/mman.h>
+#    include <sys/mman.h>
 #endif
 
 enum { ALIGNMENT = 64, HUGE_PAGE = 2097152, LARGE = 2 * HUGE_PAGE };
