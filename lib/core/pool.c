@@ -4,10 +4,13 @@
  * workers that arrive late find nothing left and harm nothing, so nobody waits for a thread that
  * the system does not schedule.
  *
- * The ticket, one 64-bit atomic, holds the job's number (high half) and the next task to claim
- * (low half). A task is claimed by adding one with compare-and-swap: success proves that the job
- * is still the one whose `n` was read, because a new job changes the high half first. The job's
- * other fields are read only after a claim, when they cannot change until that task is done.
+ * Each thread has a share of the job's tasks, a run of them, and takes over tasks of the others'
+ * when it has finished: layer after layer, the same images stay with the same core and its caches.
+ *
+ * A share's ticket, one 64-bit atomic, holds the job's number (high half) and the next task to
+ * claim (low half). A task is claimed by adding one with compare-and-swap: success proves that the
+ * job is still the one whose `end` was read, because a new job changes the high half first. The
+ * job's other fields are read only after a claim, when they cannot change until that task is done.
  */
 #include "core/core.h"
 
@@ -23,6 +26,12 @@ enum { SPIN_TURNS = 20000 };
 /* Tasks of one job; more are run as several jobs. Below the ticket's low half of 2^32. */
 static const int64_t most_tasks = INT32_MAX;
 
+/* What one thread begins with; a cache line of its own. */
+typedef struct share {
+    _Alignas(64) _Atomic uint64_t ticket;
+    _Atomic int64_t end;
+} share;
+
 typedef struct worker {
     mc_pool *pool;
     pthread_t thread;
@@ -35,10 +44,9 @@ struct mc_pool {
     int spin;        /* turns before sleeping */
     worker *workers; /* [size - 1] */
 
-    atomic_bool busy; /* somebody runs a job */
-    _Atomic uint64_t ticket;
-    _Atomic int64_t n;    /* tasks of the job */
-    _Atomic int64_t left; /* not yet done */
+    atomic_bool busy;     /* somebody runs a job */
+    share *shares;        /* [size] */
+    _Atomic int64_t left; /* tasks of the job that are not yet done */
     mc_task_fn fn;
     void *arg;
     int64_t first; /* number of the job's task 0 */
@@ -67,33 +75,36 @@ static uint32_t job_of(uint64_t ticket)
     return (uint32_t)(ticket >> 32);
 }
 
-/* The next task of whatever job is open, or -1. */
-static int64_t claim(mc_pool *pool)
+/* The next task of a share of whatever job is open, or -1. */
+static int64_t claim(share *from)
 {
-    uint64_t ticket = atomic_load(&pool->ticket);
+    uint64_t ticket = atomic_load(&from->ticket);
 
     while (true) {
         const int64_t task = (int64_t)(ticket & UINT32_MAX);
-        if (task >= atomic_load(&pool->n)) {
+        if (task >= atomic_load(&from->end)) {
             return -1;
         }
-        if (atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1)) {
+        if (atomic_compare_exchange_weak(&from->ticket, &ticket, ticket + 1)) {
             return task;
         }
     }
 }
 
-/* Claims and runs tasks until none is left; returns how many. */
+/* Claims and runs tasks until none is left, those of its own share first; returns how many. */
 static int64_t work_on(mc_pool *pool, int number, bool set_mode)
 {
     int64_t count = 0;
 
-    for (int64_t task = claim(pool); task >= 0; task = claim(pool)) {
-        if (set_mode && count == 0) {
-            fesetenv(&pool->mode);
+    for (int i = 0; i < pool->size; i++) {
+        share *from = &pool->shares[(number + i) % pool->size];
+        for (int64_t task = claim(from); task >= 0; task = claim(from)) {
+            if (set_mode && count == 0) {
+                fesetenv(&pool->mode);
+            }
+            pool->fn(pool->arg, pool->first + task, number);
+            count++;
         }
-        pool->fn(pool->arg, pool->first + task, number);
-        count++;
     }
     return count;
 }
@@ -101,9 +112,9 @@ static int64_t work_on(mc_pool *pool, int number, bool set_mode)
 /* ---- workers --------------------------------------------------------------------------- */
 
 /* Whether a job other than `seen` is open, and which. */
-static bool has_job(mc_pool *pool, uint32_t seen, uint32_t *job)
+static bool has_job(const share *own, uint32_t seen, uint32_t *job)
 {
-    const uint64_t ticket = atomic_load(&pool->ticket);
+    const uint64_t ticket = atomic_load(&own->ticket);
 
     *job = job_of(ticket);
     return *job != seen && (ticket & UINT32_MAX) != UINT32_MAX;
@@ -111,17 +122,17 @@ static bool has_job(mc_pool *pool, uint32_t seen, uint32_t *job)
 
 /* Waits for a job other than `seen`; false on stop. Counting oneself among the sleepers before
  * looking again, and the publisher's order (ticket, then sleepers), loses no wake-up. */
-static bool wait_for_job(mc_pool *pool, uint32_t seen, uint32_t *job)
+static bool wait_for_job(mc_pool *pool, const share *own, uint32_t seen, uint32_t *job)
 {
     for (int turn = 0; turn < pool->spin; turn++) {
-        if (has_job(pool, seen, job) || atomic_load(&pool->stop)) {
+        if (has_job(own, seen, job) || atomic_load(&pool->stop)) {
             return !atomic_load(&pool->stop);
         }
         relax();
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (!has_job(pool, seen, job) && !atomic_load(&pool->stop)) {
+    while (!has_job(own, seen, job) && !atomic_load(&pool->stop)) {
         pthread_cond_wait(&pool->work, &pool->mutex);
     }
     atomic_fetch_sub(&pool->sleepers, 1);
@@ -135,7 +146,7 @@ static void *worker_main(void *arg)
     mc_pool *pool = self->pool;
     uint32_t job = 0;
 
-    while (wait_for_job(pool, job, &job)) {
+    while (wait_for_job(pool, &pool->shares[self->number], job, &job)) {
         const int64_t count = work_on(pool, self->number, true);
         if (count == 0) {
             continue;
@@ -189,8 +200,10 @@ int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **o
     pthread_cond_init(&pool->done, NULL);
     pool->size = threads;
     pool->spin = threads <= mc_available_cores() ? SPIN_TURNS : 0;
+    pool->shares = mc_calloc(context, threads, sizeof(*pool->shares));
     pool->workers = mc_calloc(context, threads - 1, sizeof(*pool->workers));
-    status = pool->workers != NULL ? start_workers(pool) : MODECONN_ERROR_MEMORY;
+    status =
+        pool->shares != NULL && pool->workers != NULL ? start_workers(pool) : MODECONN_ERROR_MEMORY;
     if (status < 0) {
         mc_pool_destroy(context, pool);
     } else {
@@ -215,6 +228,7 @@ void mc_pool_destroy(const modeconn_context *context, mc_pool *pool)
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     mc_free(context, pool->workers);
+    mc_free(context, pool->shares);
     mc_free(context, pool);
 }
 
@@ -237,20 +251,25 @@ static void run_alone(int64_t n, mc_task_fn fn, void *arg)
     }
 }
 
-/* Closes the ticket under the new job's number, writes the job, opens the ticket. */
+/* Closes the tickets under the new job's number, writes the job, opens them. */
 static void publish(mc_pool *pool, int64_t first, int64_t n, mc_task_fn fn, void *arg)
 {
-    const uint64_t job = (uint64_t)(uint32_t)(job_of(atomic_load(&pool->ticket)) + 1) << 32;
+    const uint32_t before = job_of(atomic_load(&pool->shares[0].ticket));
+    const uint64_t job = (uint64_t)(before + 1) << 32;
     int sleepers;
 
-    atomic_store(&pool->ticket, job | UINT32_MAX);
+    for (int i = 0; i < pool->size; i++) {
+        atomic_store(&pool->shares[i].ticket, job | UINT32_MAX);
+    }
     pool->fn = fn;
     pool->arg = arg;
     pool->first = first;
     fegetenv(&pool->mode);
     atomic_store(&pool->left, n);
-    atomic_store(&pool->n, n);
-    atomic_store(&pool->ticket, job);
+    for (int i = 0; i < pool->size; i++) {
+        atomic_store(&pool->shares[i].end, (i + 1) * n / pool->size);
+        atomic_store(&pool->shares[i].ticket, job | (uint64_t)(i * n / pool->size));
+    }
 
     sleepers = atomic_load(&pool->sleepers);
     if (sleepers == 0) {

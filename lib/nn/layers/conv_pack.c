@@ -6,6 +6,7 @@
  * is a kernel, which transposes squares.
  */
 #include "nn/layers/conv_window.h"
+#include <string.h>
 
 typedef struct pack_job {
     const mc_kernels *kernels;
@@ -37,6 +38,19 @@ static int64_t place_of(const pack_job *job, int64_t t)
     return mc_tap_place(k, stride, t / k) * k + mc_tap_place(k, stride, t % k);
 }
 
+/* A line of a panel: the first of up to `width` inputs, which lie `taps` apart. */
+static void pack_line(const float *from, int64_t taps, int64_t used, int64_t width, float *to)
+{
+    if (taps == 1) { /* a known distance makes copies of it */
+        memcpy(to, from, (size_t)used * sizeof *to);
+    } else {
+        for (int64_t l = 0; l < used; l++) {
+            to[l] = from[l * taps];
+        }
+    }
+    memset(to + used, 0, (size_t)(width - used) * sizeof *to);
+}
+
 /* Outputs of all panels. */
 static void pack_backward(void *arg, int64_t task, int worker)
 {
@@ -49,13 +63,8 @@ static void pack_backward(void *arg, int64_t task, int worker)
         for (int64_t t = 0; t < job->taps; t++) {
             float *to = job->panels + (j * job->taps + place_of(job, t) * width) * job->o;
             for (int64_t i = first; i < end; i++) {
-                const float *from = job->w + (i * job->c + j) * job->taps + t;
-                for (int64_t l = 0; l < used; l++) {
-                    to[i * width + l] = from[l * job->taps];
-                }
-                for (int64_t l = used; l < width; l++) {
-                    to[i * width + l] = 0.0f;
-                }
+                pack_line(job->w + (i * job->c + j) * job->taps + t, job->taps, used, width,
+                          to + i * width);
             }
         }
     }

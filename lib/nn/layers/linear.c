@@ -42,9 +42,16 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
  * -----
  */
 
+/* The weight's order is the input's where either has one pixel, or one channel. */
 static int64_t pixels_of(const mc_node *node)
 {
-    return node->in.h * node->in.w;
+    return node->in.c == 1 ? 1 : node->in.h * node->in.w;
+}
+
+/* Inputs of a pixel. */
+static int64_t channels_of(const mc_node *node)
+{
+    return mc_shape_size(node->in) / pixels_of(node);
 }
 
 static int64_t prepared(const mc_node *node)
@@ -63,7 +70,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
     int64_t d = mc_shape_size(node->in), o = node->out.c, work = 0;
     if (gradients) {
-        work = mc_at_least(mc_conv_panels(o * pixels_of(node), node->in.c), 2 * o);
+        work = mc_at_least(mc_conv_panels(o * pixels_of(node), channels_of(node)), 2 * o);
         work = mc_at_least(work, pixels_of(node) > 1 ? o * d : 0);
         work = mc_at_least(work, prepared(node));
     }
@@ -85,7 +92,7 @@ typedef struct linear_job {
     float **y;       /* rows of what is produced, or of x */
     float *work;
     const float *panels;
-    int64_t n, d, o, pixels;
+    int64_t n, d, o, pixels, c;
     int64_t column_blocks;
 } linear_job;
 
@@ -97,6 +104,7 @@ static linear_job job_of(mc_pass *pass, const mc_node *node)
     job.d = mc_shape_size(node->in);
     job.o = node->out.c;
     job.pixels = pixels_of(node);
+    job.c = channels_of(node);
     job.x = (const float **)(void *)pass->shared;
     job.y = (float **)(void *)(pass->shared + job.n * FLOATS_PER_POINTER);
     job.work = pass->shared + pointers_size(job.n);
@@ -153,7 +161,7 @@ static void forward(mc_pass *pass, const mc_node *node)
     mc_prepared *kept = &pass->prepared[node - pass->graph->nodes];
     float *panels = pass->keeps_prepared ? kept->data : job.work;
     if (kept->by == NULL) {
-        mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
+        mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, job.c, job.o,
                      panels);
         kept->by = pass->keeps_prepared ? &mc_layer_linear : NULL;
     }
@@ -168,7 +176,7 @@ static void input_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const linear_job *job = arg;
-    int64_t c = job->node->in.c, row_blocks = blocks(job->n, ROWS_BLOCK);
+    int64_t c = job->c, row_blocks = blocks(job->n, ROWS_BLOCK);
     int64_t column = task % job->column_blocks, row = task / job->column_blocks % row_blocks;
     int64_t pixel = task / job->column_blocks / row_blocks, panel_at = pixel * job->o;
     mc_product product = {.taps = 1,
@@ -208,7 +216,7 @@ static void reorder_task(void *arg, int64_t row, int worker)
 {
     (void)worker;
     const linear_job *job = arg;
-    int64_t c = job->node->in.c;
+    int64_t c = job->c;
     const float *from = job->work + row * job->d;
     float *to = job->pass->grad + job->node->params[0].offset + row * job->d;
     for (int64_t i = 0; i < c; i++) {
@@ -242,10 +250,10 @@ static void backward(mc_pass *pass, const mc_node *node)
         backward_bias(&job);
     }
     if (job.input->d_out != NULL) {
-        mc_conv_pack_back(pass, pass->theta + node->params[0].offset, job.pixels, node->in.c, job.o,
+        mc_conv_pack_back(pass, pass->theta + node->params[0].offset, job.pixels, job.c, job.o,
                           NULL, job.work);
         job.panels = job.work;
-        job.column_blocks = blocks(node->in.c, COLUMNS_BLOCK);
+        job.column_blocks = blocks(job.c, COLUMNS_BLOCK);
         point_at(&job, job.slot->d_out, job.o, job.input->d_out, job.d);
         mc_pool_run(pass->pool, job.pixels * blocks(job.n, ROWS_BLOCK) * job.column_blocks,
                     input_task, &job);
