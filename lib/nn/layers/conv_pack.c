@@ -51,13 +51,20 @@ static void pack_line(const float *from, int64_t taps, int64_t used, int64_t wid
     memset(to + used, 0, (size_t)(width - used) * sizeof *to);
 }
 
-/* Outputs of all panels. */
+static int64_t output_chunks(const pack_job *job)
+{
+    return mc_quotient_up(job->o, PACK_OUTPUTS);
+}
+
+/* Some outputs of the widest panel `task / chunks`, or of the narrower ones in its place. */
 static void pack_backward(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const pack_job *job = arg;
-    int64_t first = task * PACK_OUTPUTS, end = mc_smaller(first + PACK_OUTPUTS, job->o);
-    for (int64_t j = 0, width; j < job->c; j += width) {
+    int64_t most = job->kernels->lanes * job->kernels->vectors, chunks = output_chunks(job);
+    int64_t first = task % chunks * PACK_OUTPUTS, end = mc_smaller(first + PACK_OUTPUTS, job->o);
+    int64_t column = task / chunks * most, columns = mc_smaller(column + most, job->c);
+    for (int64_t j = column, width; j < columns; j += width) {
         width = mc_panel_width(job->kernels, job->c - j);
         int64_t used = mc_smaller(width, job->c - j);
         for (int64_t t = 0; t < job->taps; t++) {
@@ -82,7 +89,8 @@ void mc_conv_pack_back(const mc_pass *pass, const float *weight, int64_t taps, i
                        const mc_window *window, float *panels)
 {
     pack_job job = {pass->kernels, weight, taps, c, o, window, panels};
-    mc_pool_run(pass->pool, mc_quotient_up(o, PACK_OUTPUTS), pack_backward, &job);
+    int64_t columns = mc_quotient_up(c, pass->kernels->lanes * pass->kernels->vectors);
+    mc_pool_run(pass->pool, columns * output_chunks(&job), pack_backward, &job);
 }
 
 void mc_conv_scale(const mc_kernels *kernels, const float *scale, int64_t k, int64_t n,

@@ -81,7 +81,8 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
  * --------------------------------------------------------------------------------------
  */
 
-/* How a pass is cut: blocks of rows (of x, or of W) by cuts of whole panels of columns. */
+/* How a pass is cut: blocks of rows (of x, or of W) by cuts of whole panels of columns. Tasks of
+ * one cut follow each other, so that it stays with the thread that has packed it. */
 enum { ROWS_BLOCK = 96, COLUMNS_BLOCK = 128 };
 
 typedef struct linear_job {
@@ -93,8 +94,13 @@ typedef struct linear_job {
     float *work;
     const float *panels;
     int64_t n, d, o, pixels, c;
-    int64_t column_blocks;
+    int64_t row_blocks, column_blocks;
 } linear_job;
+
+static int64_t blocks(int64_t extent, int64_t block)
+{
+    return (extent + block - 1) / block;
+}
 
 static linear_job job_of(mc_pass *pass, const mc_node *node)
 {
@@ -105,6 +111,7 @@ static linear_job job_of(mc_pass *pass, const mc_node *node)
     job.o = node->out.c;
     job.pixels = pixels_of(node);
     job.c = channels_of(node);
+    job.row_blocks = blocks(job.n, ROWS_BLOCK);
     job.x = (const float **)(void *)pass->shared;
     job.y = (float **)(void *)(pass->shared + job.n * FLOATS_PER_POINTER);
     job.work = pass->shared + pointers_size(job.n);
@@ -117,11 +124,6 @@ static void point_at(const linear_job *job, const float *x, int64_t x_row, float
         job->x[i] = x + i * x_row;
         job->y[i] = y + i * y_row;
     }
-}
-
-static int64_t blocks(int64_t extent, int64_t block)
-{
-    return (extent + block - 1) / block;
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -147,12 +149,12 @@ static void forward_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const linear_job *job = arg;
-    int64_t column = task % job->column_blocks;
+    int64_t column = task / job->row_blocks;
     mc_product product = {.taps = 1, .run = job->d, .panels = job->panels, .panel_rows = job->d};
     if (job->node->n_params == 2) {
         product.bias = job->pass->theta + job->node->params[1].offset + column * COLUMNS_BLOCK;
     }
-    run_block(job, &product, task / job->column_blocks, column, job->o);
+    run_block(job, &product, task % job->row_blocks, column, job->o);
 }
 
 static void forward(mc_pass *pass, const mc_node *node)
@@ -161,14 +163,13 @@ static void forward(mc_pass *pass, const mc_node *node)
     mc_prepared *kept = &pass->prepared[node - pass->graph->nodes];
     float *panels = pass->keeps_prepared ? kept->data : job.work;
     if (kept->by == NULL) {
-        mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, job.c, job.o,
-                     panels);
+        mc_conv_pack(pass, pass->theta + node->params[0].offset, job.pixels, job.c, job.o, panels);
         kept->by = pass->keeps_prepared ? &mc_layer_linear : NULL;
     }
     job.panels = panels;
     job.column_blocks = blocks(job.o, COLUMNS_BLOCK);
     point_at(&job, job.input->out, job.d, job.slot->out, job.o);
-    mc_pool_run(pass->pool, blocks(job.n, ROWS_BLOCK) * job.column_blocks, forward_task, &job);
+    mc_pool_run(pass->pool, job.row_blocks * job.column_blocks, forward_task, &job);
 }
 
 /* dx of one pixel, as a product with the panels [pixel][o] of that pixel's channels. */
@@ -176,17 +177,16 @@ static void input_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const linear_job *job = arg;
-    int64_t c = job->c, row_blocks = blocks(job->n, ROWS_BLOCK);
-    int64_t column = task % job->column_blocks, row = task / job->column_blocks % row_blocks;
-    int64_t pixel = task / job->column_blocks / row_blocks, panel_at = pixel * job->o;
+    int64_t row = task % job->row_blocks, column = task / job->row_blocks % job->column_blocks;
+    int64_t pixel = task / job->row_blocks / job->column_blocks, panel_at = pixel * job->o;
     mc_product product = {.taps = 1,
                           .run = job->o,
                           .panel_at = &panel_at,
                           .panels = job->panels,
                           .panel_rows = job->pixels * job->o,
                           .accumulate = job->slot->accumulate[0],
-                          .y_offset = pixel * c};
-    run_block(job, &product, row, column, c);
+                          .y_offset = pixel * job->c};
+    run_block(job, &product, row, column, job->c);
 }
 
 /* dW [o][d] = dy^T x, a block of it; d in our order of the input. */
@@ -255,8 +255,7 @@ static void backward(mc_pass *pass, const mc_node *node)
         job.panels = job.work;
         job.column_blocks = blocks(job.c, COLUMNS_BLOCK);
         point_at(&job, job.slot->d_out, job.o, job.input->d_out, job.d);
-        mc_pool_run(pass->pool, job.pixels * blocks(job.n, ROWS_BLOCK) * job.column_blocks,
-                    input_task, &job);
+        mc_pool_run(pass->pool, job.pixels * job.column_blocks * job.row_blocks, input_task, &job);
     }
 }
 
