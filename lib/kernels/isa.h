@@ -56,6 +56,8 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 
 /* Before a loop of few iterations that has to vanish. */
 #define MC_UNROLL _Pragma("GCC unroll 24")
+/* Before one whose body is large enough: unrolled, its addresses would not fit the registers. */
+#define MC_ROLLED _Pragma("GCC unroll 1")
 
 /* a0 b0 a1 b1 ... of the lower or the upper half of both. */
 #if MC_LANES == 16

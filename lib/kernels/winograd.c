@@ -108,6 +108,7 @@ spread(bool t2_y, bool t2_x, bool through, mc_transform_1d along, mc_extents ext
             offset = mc_load_masked(map->offset + i + g * LANES, there);
             floor += map->relu ? 0.0f : -INFINITY;
         }
+        MC_ROLLED
         for (int r = 0; r < in_y; r++, from += at->row) {
             if (r >= at->top && r < at->bottom) {
                 read_row(from, at->column, mask, in_x, through, scale, offset, floor, x);
@@ -124,6 +125,7 @@ spread(bool t2_y, bool t2_x, bool through, mc_transform_1d along, mc_extents ext
             }
         }
     }
+    MC_ROLLED
     for (int k = 0; k < out_x; k++) {
         for (int64_t g = 0; g < vectors; g++) {
             float *there = to + k * plane + g * LANES;
