@@ -96,6 +96,87 @@ START_TEST(all_threads_help)
 }
 END_TEST
 
+/* The first task of each share but one waits until all other tasks are done. */
+typedef struct stall {
+    int64_t per_share, free_share;
+    int wanted;
+    atomic_int done;
+    atomic_int gave_up;
+} stall;
+
+static void stall_task(void *arg, int64_t task, int worker)
+{
+    stall *s = arg;
+    const double begin = mc_seconds();
+
+    (void)worker;
+    if (task % s->per_share != 0 || task / s->per_share == s->free_share) {
+        atomic_fetch_add(&s->done, 1);
+        return;
+    }
+    while (atomic_load(&s->done) < s->wanted && mc_seconds() - begin < 20) {
+        usleep(100);
+    }
+    if (atomic_load(&s->done) < s->wanted) {
+        atomic_fetch_add(&s->gave_up, 1);
+    }
+}
+
+START_TEST(whoever_is_free_takes_over)
+{
+    enum { PER_SHARE = 50 };
+
+    for (int threads = 2; threads <= MOST_THREADS; threads++) {
+        mc_pool *pool = NULL;
+        OK(mc_pool_create(NULL, threads, &pool));
+        for (int64_t free_share = 0; free_share < threads; free_share++) {
+            const int64_t n = threads * PER_SHARE;
+            stall s = {.per_share = PER_SHARE, .free_share = free_share};
+            s.wanted = (int)n - (threads - 1);
+            mc_pool_run(pool, n, stall_task, &s);
+            ck_assert_int_eq(s.done, s.wanted);
+            ck_assert_int_eq(s.gave_up, 0);
+        }
+        mc_pool_destroy(NULL, pool);
+    }
+}
+END_TEST
+
+/* Who did which task, with both threads at work from the first to the last of their shares. */
+typedef struct shares {
+    int who[64];
+    atomic_int started;
+} shares;
+
+static void note_task(void *arg, int64_t task, int worker)
+{
+    shares *s = arg;
+    const double begin = mc_seconds();
+
+    s->who[task] = worker;
+    /* In step with the other, so that nobody finishes early and takes over. */
+    atomic_fetch_add(&s->started, 1);
+    while (atomic_load(&s->started) < 2 * (int)(task % 32 + 1) && mc_seconds() - begin < 20) {
+        usleep(10);
+    }
+}
+
+START_TEST(each_thread_keeps_its_share)
+{
+    mc_pool *pool = NULL;
+
+    OK(mc_pool_create(NULL, 2, &pool));
+    for (int again = 0; again < 3; again++) {
+        shares s = {.started = 0};
+        mc_pool_run(pool, 64, note_task, &s);
+        for (int task = 0; task < 64; task++) {
+            ck_assert_int_eq(s.who[task], task / 32);
+        }
+    }
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
 START_TEST(nobody_helps_a_pool_of_one)
 {
     mc_pool *pool = NULL;
@@ -314,6 +395,8 @@ static void add(TCase *tests)
 {
     tcase_add_test(tests, every_task_runs_once);
     tcase_add_test(tests, all_threads_help);
+    tcase_add_test(tests, whoever_is_free_takes_over);
+    tcase_add_test(tests, each_thread_keeps_its_share);
     tcase_add_test(tests, nobody_helps_a_pool_of_one);
     tcase_add_test(tests, many_short_jobs);
     tcase_add_test(tests, nested_calls_run_on_the_caller);
