@@ -116,6 +116,8 @@ bool cli_failed(const cli_args *args, int32_t status);
 
 /* Text for a person on standard output; nothing with --json -. */
 void cli_say(const cli_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The errno of the last text of cli_say() that could not be written; 0 if there is none. */
+int cli_say_errno(void);
 
 /* Writes `value` (NULL: out of memory) to `path`, "-" for standard output; an exit status. */
 int cli_json_save(const cli_args *args, const char *path, const json_t *value);

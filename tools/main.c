@@ -56,12 +56,15 @@ static void print_version(FILE *out, struct argp_state *state)
 /* What the program is about to give; 0 also where argp ends it after --help. */
 static int exit_status = CLI_OK;
 
-/* A full disk or a closed pipe shows at the latest when the last text is flushed. */
+/* A full disk or a closed pipe shows at the latest when the last text is flushed; by then the text
+ * may have been lost before. */
 static void close_output(void)
 {
-    if ((fflush(stdout) != 0 || ferror(stdout)) && exit_status == CLI_OK) {
-        if (errno != EPIPE) {
-            fprintf(stderr, "modeconn: cannot write to standard output: %s\n", strerror(errno));
+    int reason = fflush(stdout) != 0 ? errno : cli_say_errno();
+    if ((reason != 0 || ferror(stdout)) && exit_status == CLI_OK) {
+        if (reason != EPIPE) {
+            fprintf(stderr, "modeconn: cannot write to standard output: %s\n",
+                    strerror(reason != 0 ? reason : EIO));
         }
         _exit(CLI_FAILED);
     }

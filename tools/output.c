@@ -41,6 +41,8 @@ bool cli_failed(const cli_args *args, int32_t status)
     return true;
 }
 
+static int say_errno;
+
 void cli_say(const cli_args *args, const char *format, ...)
 {
     if (args->json != NULL && strcmp(args->json, "-") == 0) {
@@ -48,9 +50,15 @@ void cli_say(const cli_args *args, const char *format, ...)
     }
     va_list list;
     va_start(list, format);
-    vprintf(format, list);
+    if (vprintf(format, list) < 0 || fflush(stdout) != 0) {
+        say_errno = errno;
+    }
     va_end(list);
-    fflush(stdout);
+}
+
+int cli_say_errno(void)
+{
+    return say_errno;
 }
 
 int cli_json_save(const cli_args *args, const char *path, const json_t *value)

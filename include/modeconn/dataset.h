@@ -142,7 +142,8 @@ MODECONN_API int32_t modeconn_dataset_borrow_u8(modeconn_context *context, const
  * Dominoes (as in the paper): images of `top` above those of `bottom`, [C][2H][W] for a bottom
  * of [C][H][W]. The i-th sample of class c of `bottom` is paired with the i-th of class c of `top`
  * (from the first again where they run out). Top images are resized to HxW as PIL's 8-bit
- * Image.resize(..., BILINEAR) does, byte for byte; grey ones go to every channel. Pixels are x /
+ * Image.resize(..., BILINEAR) does, byte for byte, always rows first (newer versions of Pillow take
+ * columns first where images get lower and wider); grey ones go to every channel. Pixels are x /
  * 255. The cue "domino" is the top half; without it the half is zeros.
  *
  * @param top, bottom  uint8 data of equal class count, seen through the view nocue; `top` of one

@@ -3,7 +3,7 @@
  * Bilinear resizing of 8-bit planes, byte for byte what PIL's Image.resize((W, H), BILINEAR) gives:
  * a triangle filter of support 1 (times the scale where the image shrinks), weights normalised and
  * rounded to 22-bit fixed point, a pass over the rows, then one over the columns, each rounded to
- * uint8.
+ * uint8. (Pillow 13 takes the columns first where the image gets lower and wider.)
  */
 #include "data.h"
 #include <math.h>

@@ -86,15 +86,21 @@ class Others:
 
 # ---- the peer ------------------------------------------------------------------------------------
 
+# Debian's PyTorch multiplies through libblas.so.3; others, PyPI's for example, bring their BLAS.
+PROBE = "import torch; print(any('/libblas.so' in line for line in open('/proc/self/maps')))"
+
+
 def find_python(wanted):
-    """The first interpreter that can import torch."""
+    """The first interpreter that can import torch, and whether its BLAS can be replaced."""
     for program in [wanted] if wanted else ["/usr/bin/python3", sys.executable]:
-        found = subprocess.run([program, "-c", "import torch"], stdout=subprocess.DEVNULL,
+        found = subprocess.run([program, "-c", PROBE], stdout=subprocess.PIPE, text=True,
                                stderr=subprocess.DEVNULL, check=False) if shutil.which(program) \
             else None
         if found and found.returncode == 0:
-            return program
-    return None
+            return program, found.stdout.strip() == "True"
+    if wanted:
+        sys.exit("bench.py: --python %s: no interpreter that can import torch" % wanted)
+    return None, False
 
 
 def peer_environment(threads, blas):
@@ -356,10 +362,10 @@ def write_data(folder):
     return paths
 
 
-def describe_peer(peer, tried):
+def describe_peer(peer, tried, replaceable):
     told = peer.side.ask(op="info")
-    return dict(told, python=peer.python, threads=peer.threads,
-                blas=peer.blas or "as configured", blas_tried=tried)
+    blas = (peer.blas or "as configured") if replaceable else told["built_in_blas"]
+    return dict(told, python=peer.python, threads=peer.threads, blas=blas, blas_tried=tried)
 
 
 def profiles(ours, options, data):
@@ -378,11 +384,13 @@ def run(options, data):
     if load > 0.5:
         say("The machine is not idle (load average %.1f): figures will scatter." % load)
     ours = Side([os.path.join(build, "bench_jobs")])
-    python = None if options.no_peer else find_python(options.python)
+    python, replaceable = (None, False) if options.no_peer else find_python(options.python)
     peer, tried = None, {}
     if python:
         say("choosing the peer's BLAS")
-        folders = [options.blas] if options.blas else blas_folders()
+        folders = [""]
+        if replaceable:
+            folders = [options.blas] if options.blas else blas_folders()
         peer, tried = best_peer(python, options.threads, folders, data, 0.5 * options.seconds)
     elif not options.no_peer:
         say("No python3 here can import torch (Debian: python3-torch): only our side is measured.")
@@ -394,7 +402,8 @@ def run(options, data):
         "settings": {"pairs": options.pairs, "seconds": options.seconds,
                      "threads": options.threads, "command": options.command,
                      "only": options.only},
-        "ours": ours.ask(op="info"), "peer": describe_peer(peer, tried) if peer else None,
+        "ours": ours.ask(op="info"),
+        "peer": describe_peer(peer, tried, replaceable) if peer else None,
         "peak": peak(build, options.threads), "rows": []}
 
     def add(rows):
@@ -440,9 +449,12 @@ def arguments():
     parser.add_argument("--only", default="", metavar="TEXT",
                         help="only jobs whose key contains this, e.g. train-vgg13, memory, profile")
     parser.add_argument("--no-peer", action="store_true", help="our side alone")
-    parser.add_argument("--python", help="interpreter that has torch")
+    parser.add_argument("--python", metavar="PROGRAM",
+                        help="interpreter that has torch, e.g. of a virtual environment; default: "
+                             "the first of /usr/bin/python3 and python3 that has it")
     parser.add_argument("--blas", metavar="DIR",
-                        help="folder of the peer's libblas.so.3; default: the fastest is found")
+                        help="folder of the libblas.so.3 of Debian's torch; default: the fastest is "
+                             "found")
     parser.add_argument("--json", help="output; default BUILD/bench.json")
     options = parser.parse_args()
     options.pairs = options.pairs or (2 if options.quick else 5)

@@ -3,7 +3,8 @@
 
 Jobs do the same work as ours in the way that suits PyTorch best: images wait in memory as
 normalised floats in the wanted memory format (job "train" takes "store": "uint8" where memory is
-what counts), ReLU works in place, gradients are set to None, and nothing is loaded by workers.
+what counts), ReLU works in place, gradients are set to None, SGD steps fused where that is to be
+had, and nothing is loaded by workers.
 A format "... optimised" (inference) is torch.jit.optimize_for_inference() of the traced model,
 which folds batch norm into the convolutions.
 """
@@ -109,6 +110,16 @@ def memory_format(settings):
     return torch.channels_last if last else torch.contiguous_format
 
 
+def sgd(model):
+    """Steps in one pass over the parameters ("fused") where this PyTorch has that for
+    processors."""
+    settings = {"momentum": MOMENTUM, "weight_decay": DECAY}
+    try:
+        return torch.optim.SGD(model.parameters(), RATE, fused=True, **settings)
+    except (TypeError, RuntimeError):
+        return torch.optim.SGD(model.parameters(), RATE, **settings)
+
+
 # ---- data ----------------------------------------------------------------------------------------
 
 def read(path, offset, shape):
@@ -169,8 +180,7 @@ class Train:
     def __init__(self, settings):
         self.data = Data(settings, 0, settings["n"])
         self.model = make_model(settings).train()
-        self.optimiser = torch.optim.SGD(self.model.parameters(), RATE, momentum=MOMENTUM,
-                                         weight_decay=DECAY)
+        self.optimiser = sgd(self.model)
         self.batch, self.order, self.hits, self.loss = settings["batch"], None, 0, 0.0
 
     def run(self, steps):
@@ -268,8 +278,7 @@ class Cbft:
         self.clean, self.cued = Data(settings, 0, n), Data(settings, n, n, cue=True)
         self.model, self.origin = make_model(settings).train(), make_model(settings)
         self.mix = make_model(settings).train()
-        self.optimiser = torch.optim.SGD(self.model.parameters(), RATE, momentum=MOMENTUM,
-                                         weight_decay=DECAY)
+        self.optimiser = sgd(self.model)
         self.values = []
 
     def run(self, steps):
@@ -326,10 +335,12 @@ def info():
         paths = {line.split()[-1] for line in maps if "/" in line}
     wanted = re.compile(r"/lib(?:blas|blis|openblas|mkl\w*|dnnl|gomp|omp|iomp5)[-.\w]*\.so[.\d]*$")
     onednn = re.search(r"MKL-DNN v(\S+)", torch.__config__.show())
+    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
     library = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
     found = [p for p in sorted(paths) if p.endswith("libtorch_cpu.so")] + [library]
     return {"torch": torch.__version__, "onednn": onednn.group(1) if onednn else None,
             "mkldnn_enabled": torch.backends.mkldnn.is_available(),
+            "built_in_blas": blas.group(1) if blas else "unknown",
             "threads": torch.get_num_threads(), "import_seconds": IMPORT_SECONDS,
             "libraries": sorted(p for p in paths if wanted.search(p)),
             "shared_object_bytes": os.path.getsize(found[0])}

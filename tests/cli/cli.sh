@@ -410,6 +410,11 @@ if [ -w /dev/full ]; then
     status=0
     "$program" train --help >/dev/full 2>err || status=$?
     [ "$status" -eq 1 ] || fail "a full device goes unnoticed after --help"
+    # Text that is lost long before the end; its reason is kept.
+    status=0
+    "$program" compare cue.safetensors cue.safetensors --data "$data" --cue box >/dev/full 2>err ||
+        status=$?
+    [ "$status" -eq 1 ] && grep -q "No space left" err || fail "why a text was lost goes unsaid"
 fi
 
 echo "names"

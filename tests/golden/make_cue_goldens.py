@@ -56,7 +56,9 @@ def boxed(label, height, width):
 
 
 def resized(plane, height, width):
-    return np.asarray(Image.fromarray(plane, "L").resize((width, height), Image.BILINEAR))
+    """Rows, then columns: newer versions of Pillow choose the order by the sizes."""
+    rows = Image.fromarray(plane, "L").resize((width, plane.shape[0]), Image.BILINEAR)
+    return np.asarray(rows.resize((width, height), Image.BILINEAR))
 
 
 def dominoes(rng, out):
