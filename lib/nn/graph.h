@@ -54,6 +54,7 @@ typedef struct mc_node {
     int32_t n_params, n_stats;
     /* Geometry of convolution and pooling; batch norm's constants. */
     mc_window window;
+    int64_t groups; /* of a convolution's channels; 1 elsewhere */
     double eps, momentum;
     /* What else the settings say, as numbers that the layer itself names. */
     double constants[2];
