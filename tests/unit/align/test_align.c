@@ -30,13 +30,137 @@ static void fit_statistics(modeconn_model *model, const modeconn_dataset *data)
     free(y);
 }
 
+/* ---- graphs with convolutions in groups ------------------------------------------------------ */
+
+typedef struct layer {
+    const char *type, *name, *settings;
+    int32_t inputs[2];
+} layer;
+
+/* Node 0 is the input, node i + 1 is layers[i]. A block of ResNeXt: the middle in 4 groups. */
+static const layer resnext[] = {
+    {"conv2d", "stem", "out_channels=16,padding=1", {0}},
+    {"batch_norm", "bn", "", {1}},
+    {"relu", NULL, "", {2}},
+    {"conv2d", "in", "out_channels=24,kernel=1", {3}},
+    {"batch_norm", "bn_in", "", {4}},
+    {"relu", NULL, "", {5}},
+    {"conv2d", "groups", "out_channels=32,padding=1,groups=4", {6}},
+    {"batch_norm", "bn_groups", "", {7}},
+    {"relu", NULL, "", {8}},
+    {"conv2d", "out", "out_channels=16,kernel=1", {9}},
+    {"batch_norm", "bn_out", "", {10}},
+    {"add", NULL, "", {3, 11}},
+    {"relu", NULL, "", {12}},
+    {"global_avg_pool", NULL, "", {13}},
+    {"linear", "head", "out_features=10", {14}},
+    {NULL, NULL, NULL, {0}},
+};
+
+/* A block of MobileNet: widened, depthwise, narrowed, its ends added. */
+static const layer mobilenet[] = {
+    {"conv2d", "stem", "out_channels=12,padding=1", {0}},
+    {"batch_norm", "bn", "", {1}},
+    {"relu", NULL, "", {2}},
+    {"conv2d", "wide", "out_channels=40,kernel=1", {3}},
+    {"batch_norm", "bn_wide", "", {4}},
+    {"relu", NULL, "", {5}},
+    {"conv2d", "depthwise", "out_channels=40,padding=1,groups=40", {6}},
+    {"batch_norm", "bn_depthwise", "", {7}},
+    {"relu", NULL, "", {8}},
+    {"conv2d", "narrow", "out_channels=12,kernel=1", {9}},
+    {"batch_norm", "bn_narrow", "", {10}},
+    {"add", NULL, "", {3, 11}},
+    {"relu", NULL, "", {12}},
+    {"linear", "head", "out_features=10", {13}},
+    {NULL, NULL, NULL, {0}},
+};
+
+/* Depthwise with three outputs a channel, then as many groups that give two: three groups of units
+ * whose bundles, in the first of one unit each, move alike. */
+static const layer widening[] = {
+    {"conv2d", "a", "out_channels=10,padding=1,bias=1", {0}},
+    {"relu", NULL, "", {1}},
+    {"conv2d", "b", "out_channels=30,padding=1,bias=1,groups=10", {2}},
+    {"relu", NULL, "", {3}},
+    {"conv2d", "c", "out_channels=20,kernel=1,bias=1,groups=10", {4}},
+    {"relu", NULL, "", {5}},
+    {"linear", "head", "out_features=10", {6}},
+    {NULL, NULL, NULL, {0}},
+};
+
+/* A residual stream that groups of its own read and make. */
+static const layer stream[] = {
+    {"conv2d", "a", "out_channels=18,padding=1,bias=1", {0}},
+    {"relu", NULL, "", {1}},
+    {"conv2d", "b", "out_channels=18,padding=1,bias=1,groups=6", {2}},
+    {"add", NULL, "", {2, 3}},
+    {"relu", NULL, "", {4}},
+    {"linear", "head", "out_features=10", {5}},
+    {NULL, NULL, NULL, {0}},
+};
+
+/* Bundles that stay, since 2 groups and 4 meet at b, and 3 leave no common order at c and d. */
+static const layer meeting[] = {
+    {"conv2d", "a", "out_channels=8,padding=1,bias=1", {0}},
+    {"relu", NULL, "", {1}},
+    {"conv2d", "b", "out_channels=16,padding=1,bias=1,groups=2", {2}},
+    {"relu", NULL, "", {3}},
+    {"conv2d", "c", "out_channels=24,kernel=1,bias=1,groups=4", {4}},
+    {"relu", NULL, "", {5}},
+    {"conv2d", "d", "out_channels=12,kernel=1,bias=1,groups=3", {6}},
+    {"linear", "head", "out_features=10", {7}},
+    {NULL, NULL, NULL, {0}},
+};
+
+/* Likewise since the logits have an order: they come from the groups themselves. */
+static const layer ending[] = {
+    {"conv2d", "a", "out_channels=20,bias=1", {0}},
+    {"relu", NULL, "", {1}},
+    {"global_avg_pool", NULL, "", {2}},
+    {"conv2d", "head", "out_channels=10,kernel=1,bias=1,groups=5", {3}},
+    {NULL, NULL, NULL, {0}},
+};
+
+static const struct {
+    const char *name;
+    const layer *layers;
+} graphs[] = {{"resnext", resnext}, {"mobilenet", mobilenet}, {"widening", widening},
+              {"stream", stream},   {"meeting", meeting},     {"ending", ending}};
+enum { GRAPHS = sizeof graphs / sizeof graphs[0] };
+
+/* Of an architecture, or of a graph above. */
+static modeconn_model *new_model(modeconn_context *context, const char *arch, const char *settings,
+                                 const modeconn_dataset *like)
+{
+    modeconn_model *model = NULL;
+    modeconn_graph *graph = NULL;
+    int64_t c = 0, h = 0, w = 0;
+    int32_t node = 0, which = 0;
+    while (which < GRAPHS && strcmp(graphs[which].name, arch) != 0) {
+        which++;
+    }
+    if (which == GRAPHS) {
+        modeconn_options *options = options_of("model", settings);
+        OK(modeconn_model_create(context, arch, like, options, &model));
+        modeconn_options_destroy(options);
+        return model;
+    }
+    OK(modeconn_dataset_shape(like, NULL, &c, &h, &w, NULL));
+    OK(modeconn_graph_create(context, c, h, w, &graph));
+    for (const layer *l = graphs[which].layers; l->type != NULL; l++) {
+        OK(modeconn_graph_add(graph, l->type, l->name, l->settings, l->inputs,
+                              strcmp(l->type, "add") == 0 ? 2 : 1, &node));
+    }
+    OK(modeconn_model_from_graph(graph, node, 1, &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
 static modeconn_model *random_model(modeconn_context *context, const char *arch,
                                     const char *settings, const modeconn_dataset *like)
 {
-    modeconn_options *options = options_of("model", settings);
-    modeconn_model *model = NULL;
-    OK(modeconn_model_create(context, arch, like, options, &model));
-    modeconn_options_destroy(options);
+    modeconn_model *model = new_model(context, arch, settings, like);
     /* Batch norm that differs from unit to unit; biases that keep every unit alive, for dead ones
      * look all alike. */
     for (int64_t i = 0; i < model->n_theta; i++) {
@@ -52,6 +176,28 @@ static modeconn_model *random_model(modeconn_context *context, const char *arch,
     return model;
 }
 
+/* A permutation of a group: of its bundles, as its order says, and of the units in each. */
+static void draw(const modeconn_symmetry *symmetry, int64_t g, uint64_t seed, int64_t *p)
+{
+    int64_t size = 0, bundles = 0, order = 0, at[64] = {0};
+    OK(modeconn_symmetry_group(symmetry, g, NULL, &size, NULL));
+    OK(modeconn_symmetry_bundles(symmetry, g, &bundles, &order));
+    ck_assert_int_le(bundles, 64);
+    for (int64_t q = 0; q < bundles; q++) {
+        at[q] = q;
+    }
+    if (order >= 0) {
+        mc_random_permutation(seed, 903, (uint64_t)order, bundles, at);
+    }
+    int64_t units = size / bundles;
+    for (int64_t q = 0; q < bundles; q++) {
+        mc_random_permutation(seed + (uint64_t)q, 902, (uint64_t)g, units, p + q * units);
+        for (int64_t i = 0; i < units; i++) {
+            p[q * units + i] += at[q] * units;
+        }
+    }
+}
+
 static int64_t *plant(const modeconn_model *model, uint64_t seed, modeconn_alignment **out)
 {
     modeconn_symmetry *symmetry = NULL;
@@ -62,7 +208,7 @@ static int64_t *plant(const modeconn_model *model, uint64_t seed, modeconn_align
     ck_assert_ptr_nonnull(p);
     for (int64_t g = 0; g < groups; g++, units += size) {
         OK(modeconn_symmetry_group(symmetry, g, NULL, &size, NULL));
-        mc_random_permutation(seed, 902, (uint64_t)g, size, p + units);
+        draw(symmetry, g, seed, p + units);
     }
     OK(modeconn_alignment_from_permutations(model, p, units, out));
     modeconn_symmetry_destroy(symmetry);
@@ -137,6 +283,19 @@ START_TEST(planted)
 }
 END_TEST
 
+/* Both methods, in every graph with groups. */
+START_TEST(planted_in_groups)
+{
+    static const char *const hows[] = {"batch_size=16", "method=weights,seed=2,restarts=3",
+                                       "similarity=cosine"};
+    modeconn_context *context = small_context(2);
+    for (int k = 0; k < 3; k++) {
+        find_random_again(context, graphs[_i].name, "", hows[k]);
+    }
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(other_similarities)
 {
     modeconn_context *context = small_context(1);
@@ -194,7 +353,7 @@ static void cripple(modeconn_model *model)
             const mc_block *block = &model->blocks[member.block];
             bool statistic = member.block >= model->n_blocks_theta;
             float *x = (statistic ? model->statistics : model->theta) + block->offset;
-            if (member.outer != 1) {
+            if (member.outer != 1 || member.bundles != 1) {
                 continue;
             }
             memcpy(x + member.inner, x, (size_t)member.inner * sizeof(*x));
@@ -531,6 +690,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, planted, 0, 6);
+    tcase_add_loop_test(tests, planted_in_groups, 0, GRAPHS);
     tcase_add_test(tests, other_similarities);
     tcase_add_test(tests, every_architecture);
     tcase_add_loop_test(tests, trained, 0, 3);
