@@ -366,6 +366,24 @@ static void cripple(modeconn_model *model)
     mc_symmetry_free(symmetry);
 }
 
+/* Bundles 1 and 2 of each group that has some dead: no activation tells one from the other. */
+static void cripple_bundles(modeconn_model *model)
+{
+    mc_symmetry *symmetry = NULL;
+    OK(mc_symmetry_create(model, &symmetry));
+    for (int64_t g = 0; g < symmetry->n_groups; g++) {
+        const mc_symmetry_group *group = &symmetry->groups[g];
+        int64_t units = group->size / group->bundles;
+        for (int64_t k = 0; k < group->n_members && group->bundles > 2; k++) {
+            const mc_block *block = &model->blocks[group->members[k].block];
+            for (int64_t i = units; i < 3 * units && strstr(block->name, "bias") != NULL; i++) {
+                model->theta[block->offset + i] -= 100;
+            }
+        }
+    }
+    mc_symmetry_free(symmetry);
+}
+
 /* Largest rise of the loss over the line between two models, statistics reset on the way. */
 static double barrier_between(const modeconn_model *a, const modeconn_model *b,
                               const modeconn_dataset *data)
@@ -387,16 +405,18 @@ static double barrier_between(const modeconn_model *a, const modeconn_model *b,
 START_TEST(trained)
 {
     static const char *const models[][2] = {
-        {"mlp", "hidden=40,30"}, {"vgg13", "width=0.125"}, {"resnet18", "width=0.125"}};
+        {"mlp", "hidden=40,30"}, {"vgg13", "width=0.125"}, {"resnet18", "width=0.125"},
+        {"resnext", ""},         {"mobilenet", ""},        {"widening", ""},
+        {"stream", ""}};
     modeconn_context *context = small_context(2);
     modeconn_dataset *data = small_shapes(context, 100, "nocue");
-    modeconn_options *settings = options_of("model", models[_i][1]);
     modeconn_options *training = options_of("train", "epochs=12,batch_size=20,learning_rate=0.1");
-    modeconn_model *model = NULL, *moved = NULL, *back = NULL;
+    modeconn_model *model = new_model(context, models[_i][0], models[_i][1], data);
+    modeconn_model *moved = NULL, *back = NULL;
     modeconn_alignment *given = NULL;
-    OK(modeconn_model_create(context, models[_i][0], data, settings, &model));
     OK(modeconn_train(model, data, training, NULL, NULL));
     cripple(model);
+    cripple_bundles(model);
     free(plant(model, 4, &given));
     OK(modeconn_alignment_apply(given, model, &moved));
     /* with batch norm the crippled ends are so bad that the middle need not be worse */
@@ -412,7 +432,6 @@ START_TEST(trained)
     modeconn_model_destroy(moved);
     modeconn_model_destroy(model);
     modeconn_options_destroy(training);
-    modeconn_options_destroy(settings);
     modeconn_dataset_destroy(data);
     modeconn_context_destroy(context);
 }
@@ -449,6 +468,117 @@ START_TEST(groups)
     FAILS(modeconn_symmetry_size(NULL, &count), MODECONN_ERROR_ARGUMENT, "symmetry");
     modeconn_symmetry_destroy(symmetry);
     modeconn_model_destroy(resnet);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+/* Of every graph with groups: group, units, members, bundles and the group that gives their order;
+ * which member is read in bundles, in how many (member -1: none is). */
+START_TEST(bundles)
+{
+    static const struct {
+        const char *graph, *name;
+        int64_t group, size, members, bundles, order, member, member_bundles;
+    } cases[] = {
+        {"resnext", "stem", 0, 16, 5 + 5 + 2, 1, -1, -1, 0},
+        {"resnext", "in", 1, 24, 5 + 1, 4, 1, 5, 4},
+        {"resnext", "groups", 2, 32, 5 + 1, 4, 1, -1, 0},
+        {"mobilenet", "stem", 0, 12, 5 + 5 + 2, 1, -1, -1, 0},
+        {"mobilenet", "wide", 1, 40, 5 + 5 + 1, 1, -1, -1, 0},
+        {"widening", "a", 0, 10, 2 + 1, 10, 0, 2, 10},
+        {"widening", "b", 1, 30, 2 + 1, 10, 0, 2, 10},
+        {"widening", "c", 2, 20, 2 + 1, 10, 0, -1, 0},
+        {"stream", "a", 0, 18, 2 + 3 + 1, 6, 0, 3, 6},
+        {"meeting", "a", 0, 8, 2 + 1, 2, -1, 2, 2},
+        {"meeting", "b", 1, 16, 2 + 1, 4, -1, 2, 4},
+        {"meeting", "c", 2, 24, 2 + 1, 12, -1, 2, 3},
+        {"meeting", "d", 3, 12, 2 + 1, 3, -1, -1, 0},
+        {"ending", "a", 0, 20, 2 + 1, 5, -1, 2, 5},
+    };
+    modeconn_context *context = small_context(1);
+    modeconn_dataset *data = small_shapes(context, 10, "nocue");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        modeconn_model *model = new_model(context, cases[i].graph, "", data);
+        modeconn_symmetry *symmetry = NULL;
+        int64_t group = cases[i].group, count = 0, order = 0, read = 0;
+        OK(modeconn_symmetry_create(model, &symmetry));
+        check_group(symmetry, group, cases[i].name, cases[i].size, cases[i].members);
+        OK(modeconn_symmetry_bundles(symmetry, group, &count, &order));
+        ck_assert_int_eq(count, cases[i].bundles);
+        ck_assert_int_eq(order, cases[i].order);
+        for (int64_t k = 0; k < cases[i].members; k++) {
+            OK(modeconn_symmetry_member_bundles(symmetry, group, k, &read));
+            ck_assert_int_eq(read, k == cases[i].member ? cases[i].member_bundles : 1);
+        }
+        FAILS(modeconn_symmetry_bundles(symmetry, 99, &count, &order), MODECONN_ERROR_ARGUMENT,
+              "99");
+        FAILS(modeconn_symmetry_member_bundles(symmetry, group, 99, &read),
+              MODECONN_ERROR_ARGUMENT, "99");
+        FAILS(modeconn_symmetry_member_bundles(symmetry, group, 0, NULL), MODECONN_ERROR_ARGUMENT,
+              "bundles");
+        modeconn_symmetry_destroy(symmetry);
+        modeconn_model_destroy(model);
+    }
+    FAILS(modeconn_symmetry_bundles(NULL, 0, NULL, NULL), MODECONN_ERROR_ARGUMENT, "symmetry");
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+static void exchange(int64_t *p, int64_t i, int64_t k)
+{
+    int64_t had = p[i];
+    p[i] = p[k];
+    p[k] = had;
+}
+
+/* Two units of different bundles; two bundles in one group and not in the other; two that stay. */
+START_TEST(broken_bundles)
+{
+    modeconn_context *context = small_context(1);
+    modeconn_dataset *data = small_shapes(context, 10, "nocue");
+    modeconn_model *model = new_model(context, "resnext", "", data);
+    modeconn_model *other = new_model(context, "ending", "", data);
+    modeconn_alignment *made = NULL, *read = NULL;
+    char path[] = "/tmp/modeconn_align_XXXXXX";
+    int64_t p[72], q[72], at = 0;
+    int descriptor = mkstemp(path);
+    ck_assert_int_ge(descriptor, 0);
+    close(descriptor);
+    for (int64_t i = 0; i < 72; i++) { /* groups of 16, 24 and 32 units, the last two in 4 bundles */
+        p[i] = i < 16 ? i : i < 40 ? i - 16 : i - 40;
+    }
+    exchange(p, 16 + 5, 16 + 6);
+    FAILS(modeconn_alignment_from_permutations(model, p, 72, &made), MODECONN_ERROR_ARGUMENT,
+          "group in of 4 bundles: place 5 of bundle 0 has unit 6");
+    exchange(p, 16 + 5, 16 + 6);
+    for (int64_t i = 0; i < 6; i++) {
+        exchange(p, 16 + i, 16 + 12 + i);
+    }
+    FAILS(modeconn_alignment_from_permutations(model, p, 72, &made), MODECONN_ERROR_ARGUMENT,
+          "group groups of 4 bundles: place 0 of bundle 0 has unit 0, but bundle 2 belongs there");
+    for (int64_t i = 0; i < 8; i++) {
+        exchange(p, 40 + i, 40 + 16 + i);
+    }
+    exchange(p, 40, 47);
+    OK(modeconn_alignment_from_permutations(model, p, 72, &made));
+    OK(modeconn_alignment_save(made, path));
+    OK(modeconn_alignment_load(model, path, &read));
+    for (int64_t g = 0; g < 3; g++, at += g == 1 ? 16 : 24) {
+        OK(modeconn_alignment_permutation(read, g, q + at, 72 - at));
+    }
+    ck_assert_mem_eq(p, q, sizeof(p));
+    modeconn_alignment_destroy(read);
+    modeconn_alignment_destroy(made);
+    for (int64_t i = 0; i < 20; i++) {
+        p[i] = (i + 4) % 20;
+    }
+    FAILS(modeconn_alignment_from_permutations(other, p, 20, &made), MODECONN_ERROR_ARGUMENT,
+          "place 0 of bundle 0 has unit 4, but bundle 0 belongs there");
+    remove(path);
+    modeconn_model_destroy(other);
+    modeconn_model_destroy(model);
     modeconn_dataset_destroy(data);
     modeconn_context_destroy(context);
 }
@@ -672,12 +802,13 @@ END_TEST
 START_TEST(memory)
 {
     static const char *const methods[] = {"method=activations", "method=weights"};
+    static const char *const archs[] = {"mlp", "widening"};
     failing state;
     modeconn_context *context = failing_context(&state);
     modeconn_dataset *data = small_shapes(context, 4, "nocue");
-    modeconn_model *model = random_model(context, "mlp", "hidden=4", data);
+    modeconn_model *model = random_model(context, archs[_i / 2], "hidden=4", data);
     modeconn_alignment *made = NULL;
-    modeconn_options *options = options_of("align", methods[_i]);
+    modeconn_options *options = options_of("align", methods[_i % 2]);
     EVERY_ALLOCATION(&state, modeconn_align(model, model, data, options, NULL, NULL, &made), made);
     modeconn_alignment_destroy(made);
     modeconn_options_destroy(options);
@@ -693,14 +824,16 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, planted_in_groups, 0, GRAPHS);
     tcase_add_test(tests, other_similarities);
     tcase_add_test(tests, every_architecture);
-    tcase_add_loop_test(tests, trained, 0, 3);
+    tcase_add_loop_test(tests, trained, 0, 7);
     tcase_add_test(tests, groups);
+    tcase_add_test(tests, bundles);
+    tcase_add_test(tests, broken_bundles);
     tcase_add_test(tests, hand_built_graph);
     tcase_add_test(tests, every_layer_has_a_rule);
     tcase_add_test(tests, moments);
     tcase_add_test(tests, same_bits_on_threads);
     tcase_add_test(tests, files_and_errors);
-    tcase_add_loop_test(tests, memory, 0, 2);
+    tcase_add_loop_test(tests, memory, 0, 4);
 }
 
 int main(void)
