@@ -10,13 +10,13 @@
  * A group's permutation p says: unit p[i] of the old model becomes unit i of the new one.
  *
  * A convolution in G groups leaves less freedom. Its input and its output units stand in G bundles
- * of equally many, one behind the other: units change places within their bundle, and bundles change
- * places as a whole, those of its inputs and of its outputs alike. So do the bundles of all groups
- * of units that such convolutions of the same G connect. Bundles stay where they are if one of these
- * groups holds the channels of the image or the logits, or meets convolutions of different G; with
- * different G, bundles are as small as units need to stay with either convolution. A depthwise
- * convolution with one output a channel keeps channels apart as batch norm does: its inputs and
- * outputs are the same units.
+ * of equally many, one behind the other: units change places within their bundle, and bundles
+ * change places as a whole, those of its inputs and of its outputs alike. So do the bundles of all
+ * groups of units that such convolutions of the same G connect. Bundles stay where they are if one
+ * of these groups holds the channels of the image or the logits, or meets convolutions of different
+ * G; with different G, bundles are as small as units need to stay with either convolution. A
+ * depthwise convolution with one output a channel keeps channels apart as batch norm does: its
+ * inputs and outputs are the same units.
  */
 #ifndef MODECONN_ALIGN_H
 #define MODECONN_ALIGN_H
@@ -69,8 +69,8 @@ MODECONN_API int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry,
                                               int64_t member, int64_t *block, int64_t *outer,
                                               int64_t *inner);
 
-/** Bundles in which member `member` of group `index` is read: the groups of a convolution that reads
- *  it, else 1.
+/** Bundles in which member `member` of group `index` is read: the groups of a convolution that
+ * reads it, else 1.
  *  @return MODECONN_OK or _ARGUMENT (index out of range) */
 MODECONN_API int32_t modeconn_symmetry_member_bundles(const modeconn_symmetry *symmetry,
                                                       int64_t index, int64_t member,

@@ -235,8 +235,8 @@ static int32_t allocate_families(matching *m)
     if (m->family == NULL || m->bundled == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    m->similarity = mc_alloc(m->context, mc_family_scores(m->symmetry, m->family),
-                             sizeof *m->similarity);
+    m->similarity =
+        mc_alloc(m->context, mc_family_scores(m->symmetry, m->family), sizeof *m->similarity);
     return m->similarity == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
 }
 

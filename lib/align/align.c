@@ -157,8 +157,8 @@ int32_t modeconn_symmetry_group(const modeconn_symmetry *symmetry, int64_t index
     return MODECONN_OK;
 }
 
-int32_t modeconn_symmetry_bundles(const modeconn_symmetry *symmetry, int64_t index, int64_t *bundles,
-                                  int64_t *order)
+int32_t modeconn_symmetry_bundles(const modeconn_symmetry *symmetry, int64_t index,
+                                  int64_t *bundles, int64_t *order)
 {
     const mc_symmetry_group *group = NULL;
     int32_t status = find_group(symmetry, index, &group);

@@ -99,8 +99,8 @@ void mc_alignment_reset(modeconn_alignment *alignment);
 /* Permutes theta [n_theta] and statistics [n_stats] in place; either may be NULL. */
 int32_t mc_alignment_permute(const modeconn_alignment *alignment, const modeconn_model *model,
                              float *theta, float *statistics);
-/* Likewise some groups alone (NULL: the first n), by permutations that lie as the alignment's; `old`
- * has room for the largest block. */
+/* Likewise some groups alone (NULL: the first n), by permutations that lie as the alignment's;
+ * `old` has room for the largest block. */
 void mc_permute_groups(const modeconn_alignment *alignment, const modeconn_model *model,
                        const int64_t *groups, int64_t n, const int64_t *permutation, float *theta,
                        float *statistics, float *old);
@@ -131,19 +131,19 @@ typedef struct mc_align_method {
 typedef struct mc_bundled {
     const double *score; /* [size][size]: the target's unit, the model's */
     int64_t size;
-    int64_t *column;  /* [size]: receives the model's unit for each of the target's */
-    bool *tight;      /* [size][size], or NULL: receives what may be matched in an optimal one */
-    double rounding;  /* of its scores, a pair: filled in where tight is wanted */
+    int64_t *column; /* [size]: receives the model's unit for each of the target's */
+    bool *tight;     /* [size][size], or NULL: receives what may be matched in an optimal one */
+    double rounding; /* of its scores, a pair: filled in where tight is wanted */
 } mc_bundled;
 
-/* Groups whose bundles change place with those of group g, if it is the first of them; g alone where
- * its bundles stay. Returns how many. */
+/* Groups whose bundles change place with those of group g, if it is the first of them; g alone
+ * where its bundles stay. Returns how many. */
 int64_t mc_family_of(const mc_symmetry *symmetry, int64_t g, int64_t *groups);
 /* Scores of the largest family; `groups` has room for any. */
 int64_t mc_family_scores(const mc_symmetry *symmetry, int64_t *groups);
-/* The assignment of all groups of a family that makes the sum of all scores largest: each in as many
- * bundles, which change places alike, or `stay`. Of equal ones, as mc_assignment() chooses among
- * bundles, then in each. */
+/* The assignment of all groups of a family that makes the sum of all scores largest: each in as
+ * many bundles, which change places alike, or `stay`. Of equal ones, as mc_assignment() chooses
+ * among bundles, then in each. */
 int32_t mc_assign_bundles(const modeconn_context *context, mc_bundled *groups, int64_t n,
                           int64_t bundles, bool stay);
 
@@ -187,8 +187,8 @@ typedef struct mc_tied {
     int64_t *places; /* [n]: that could have each other's units */
     bool *tight;     /* [size][size]: target's unit, model's unit: may be matched */
 } mc_tied;
-/* Of n groups `which` from their optimal assignment, whose tight pairs it takes over. `whole`: where
- * any place could, all of them, for their bundles change place as a whole. */
+/* Of n groups `which` from their optimal assignment, whose tight pairs it takes over. `whole`:
+ * where any place could, all of them, for their bundles change place as a whole. */
 int32_t mc_tied_find(const modeconn_context *context, mc_bundled *groups, const int64_t *which,
                      int64_t n, bool whole, mc_tied *tied);
 void mc_tied_free(mc_tied *tied, const modeconn_context *context);

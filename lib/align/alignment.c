@@ -86,11 +86,10 @@ static int32_t check_units(const mc_symmetry_group *group, const int64_t *p, boo
     memset(seen, 0, (size_t)group->size * sizeof *seen);
     for (int64_t i = 0; i < group->size; i++) {
         if (p[i] < 0 || p[i] >= group->size || seen[p[i]]) {
-            return mc_fail(MODECONN_ERROR_ARGUMENT,
-                           "group %s of %lld units: place %lld has unit %lld, %s", group->name,
-                           (long long)group->size, (long long)i, (long long)p[i],
-                           p[i] < 0 || p[i] >= group->size ? "which it does not have"
-                                                           : "as an earlier place");
+            return mc_fail(
+                MODECONN_ERROR_ARGUMENT, "group %s of %lld units: place %lld has unit %lld, %s",
+                group->name, (long long)group->size, (long long)i, (long long)p[i],
+                p[i] < 0 || p[i] >= group->size ? "which it does not have" : "as an earlier place");
         }
         seen[p[i]] = true;
     }
@@ -215,8 +214,8 @@ void mc_permute_groups(const modeconn_alignment *alignment, const modeconn_model
                 float *values = member->block < model->n_blocks_theta ? theta : statistics;
                 if (values != NULL && (member->bundles > 1) == (within == 1)) {
                     memcpy(old, values + block->offset, (size_t)block->size * sizeof *old);
-                    permute_member(old, values + block->offset,
-                                   permutation + alignment->offset[g], group->size, member);
+                    permute_member(old, values + block->offset, permutation + alignment->offset[g],
+                                   group->size, member);
                 }
             }
         }

@@ -12,8 +12,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Scores are true to this part of the largest (similarities are made of float sums), so what differs
- * by less is equal: two units that only one image excites have a correlation of 1 +- 3e-6. */
+/* Scores are true to this part of the largest (similarities are made of float sums), so what
+ * differs by less is equal: two units that only one image excites have a correlation of 1 +- 3e-6.
+ */
 #define ROUNDING 1e-5
 
 int64_t mc_family_of(const mc_symmetry *symmetry, int64_t g, int64_t *groups)

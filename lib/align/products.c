@@ -59,8 +59,8 @@ int32_t mc_products_init(mc_products *p, mc_align_job *job)
         p->bundled == NULL || p->family == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    p->score = mc_alloc(p->context, mc_family_scores(alignment->symmetry, p->family),
-                        sizeof(double));
+    p->score =
+        mc_alloc(p->context, mc_family_scores(alignment->symmetry, p->family), sizeof(double));
     return p->score == NULL ? MODECONN_ERROR_MEMORY : mc_products_restart(p);
 }
 

@@ -232,8 +232,8 @@ typedef struct mc_symmetry_member {
 } mc_symmetry_member;
 
 /* Units that can change places, wherever the same permutation must be applied. They stand in
- * `bundles` of equally many, one behind the other: units change places within theirs, and bundles as
- * a whole, those of all groups of the same order alike. */
+ * `bundles` of equally many, one behind the other: units change places within theirs, and bundles
+ * as a whole, those of all groups of the same order alike. */
 typedef struct mc_symmetry_group {
     const char *name; /* of the first layer that makes these channels */
     int64_t size;

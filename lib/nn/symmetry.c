@@ -5,11 +5,11 @@
  * together, so a residual stream (stem, sums, shortcuts) is one group by itself. Channels joined
  * with the input image or with the logits have a meaning of their own and stay.
  *
- * A convolution in groups leaves less: its inputs and its outputs stand in bundles, one a group, and
- * bundle k of the outputs reads bundle k of the inputs. So units move within their bundle, and whole
- * bundles on both sides together. Where convolutions of several group counts meet at one tree, or
- * one side stays, bundles stay. Depthwise with one output a channel is no such case: it keeps
- * channels as they are.
+ * A convolution in groups leaves less: its inputs and its outputs stand in bundles, one a group,
+ * and bundle k of the outputs reads bundle k of the inputs. So units move within their bundle, and
+ * whole bundles on both sides together. Where convolutions of several group counts meet at one
+ * tree, or one side stays, bundles stay. Depthwise with one output a channel is no such case: it
+ * keeps channels as they are.
  */
 #include "nn/graph.h"
 
@@ -32,8 +32,7 @@ typedef struct forest {
 
 static mc_symmetry_rule rule_of(const mc_node *node)
 {
-    bool depthwise =
-        node->groups > 1 && node->groups == node->in.c && node->groups == node->out.c;
+    bool depthwise = node->groups > 1 && node->groups == node->in.c && node->groups == node->out.c;
     return depthwise ? MC_SYMMETRY_KEEPS : node->type->symmetry;
 }
 

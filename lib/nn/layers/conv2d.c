@@ -102,7 +102,8 @@ static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
 {
     int64_t need = 0;
     for (int i = 0; i < ALGORITHMS; i++) {
-        need = can_take(i, node) ? mc_at_least(algorithms[i]->scratch(node, n, gradients), need) : need;
+        need = can_take(i, node) ? mc_at_least(algorithms[i]->scratch(node, n, gradients), need)
+                                 : need;
     }
     return need;
 }
@@ -111,7 +112,8 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
     int64_t need = gradients ? 2 * node->out.c : 0; /* the bias gradient's doubles */
     for (int i = 0; i < ALGORITHMS; i++) {
-        need = can_take(i, node) ? mc_at_least(algorithms[i]->shared(node, n, gradients), need) : need;
+        need =
+            can_take(i, node) ? mc_at_least(algorithms[i]->shared(node, n, gradients), need) : need;
     }
     return need;
 }

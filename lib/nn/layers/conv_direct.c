@@ -242,6 +242,8 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 const mc_conv_algorithm mc_conv_direct = {
-    "direct", false,   reads_maps,            suits,          scratch, shared,
-    prepared, forward, mc_conv_direct_weight, backward_input,
+    "direct",       false,   reads_maps,
+    suits,          scratch, shared,
+    prepared,       forward, mc_conv_direct_weight,
+    backward_input,
 };

@@ -124,9 +124,8 @@ static void pack(const mc_conv_job *job, const cuts *cut, bool backward, float *
             mc_conv_pack_back(job->pass, w, taps, cut->in, cut->out, &node->window, to + g * size);
         } else {
             mc_conv_pack(job->pass, w, taps, cut->in, cut->out, to + g * size);
-            mc_conv_scale(job->pass->kernels,
-                          job->scale != NULL ? job->scale + g * cut->out : NULL, taps * cut->in,
-                          cut->out, to + g * size);
+            mc_conv_scale(job->pass->kernels, job->scale != NULL ? job->scale + g * cut->out : NULL,
+                          taps * cut->in, cut->out, to + g * size);
         }
     }
 }
@@ -349,6 +348,6 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 const mc_conv_algorithm mc_conv_grouped = {
-    "grouped", true,    reads_maps,      suits,          scratch, shared,
-    prepared,  forward, backward_weight, backward_input,
+    "grouped", true,     reads_maps, suits,           scratch,
+    shared,    prepared, forward,    backward_weight, backward_input,
 };

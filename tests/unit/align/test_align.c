@@ -513,8 +513,8 @@ START_TEST(bundles)
         }
         FAILS(modeconn_symmetry_bundles(symmetry, 99, &count, &order), MODECONN_ERROR_ARGUMENT,
               "99");
-        FAILS(modeconn_symmetry_member_bundles(symmetry, group, 99, &read),
-              MODECONN_ERROR_ARGUMENT, "99");
+        FAILS(modeconn_symmetry_member_bundles(symmetry, group, 99, &read), MODECONN_ERROR_ARGUMENT,
+              "99");
         FAILS(modeconn_symmetry_member_bundles(symmetry, group, 0, NULL), MODECONN_ERROR_ARGUMENT,
               "bundles");
         modeconn_symmetry_destroy(symmetry);
@@ -546,7 +546,8 @@ START_TEST(broken_bundles)
     int descriptor = mkstemp(path);
     ck_assert_int_ge(descriptor, 0);
     close(descriptor);
-    for (int64_t i = 0; i < 72; i++) { /* groups of 16, 24 and 32 units, the last two in 4 bundles */
+    for (int64_t i = 0; i < 72;
+         i++) { /* groups of 16, 24 and 32 units, the last two in 4 bundles */
         p[i] = i < 16 ? i : i < 40 ? i - 16 : i - 40;
     }
     exchange(p, 16 + 5, 16 + 6);

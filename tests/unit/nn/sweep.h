@@ -249,8 +249,8 @@ static inline int32_t sweep_groups(sweep *s, int32_t from, int64_t groups, int64
     int64_t kernel = SWEEP_PICK(s, kernels);
     char settings[96];
     snprintf(settings, sizeof settings,
-             "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d,groups=%d", (int)(groups * out),
-             (int)kernel, (int)SWEEP_PICK(s, strides),
+             "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d,groups=%d",
+             (int)(groups * out), (int)kernel, (int)SWEEP_PICK(s, strides),
              (int)sweep_padding(s, sweep_shape(s, from), kernel), (int)sweep_below(s, 2),
              (int)groups);
     return sweep_add(s, "conv2d", settings, from, 0);
@@ -324,8 +324,8 @@ static inline modeconn_model *sweep_model(modeconn_context *context, uint64_t se
                                           sweep *s)
 {
     static int32_t (*const families[SWEEP_FAMILIES])(sweep * s) = {
-        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg, sweep_residual, sweep_mlp, sweep_mixture,
-        sweep_grouped};
+        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg,    sweep_residual,
+        sweep_mlp,      sweep_mixture,        sweep_grouped};
     static const mc_shape extents[] = {{0, 1, 1},   {0, 2, 2},   {0, 4, 2},   {0, 2, 4},
                                        {0, 3, 3},   {0, 5, 7},   {0, 9, 4},   {0, 8, 8},
                                        {0, 13, 11}, {0, 28, 28}, {0, 64, 32}, {0, 16, 16},

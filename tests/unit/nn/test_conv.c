@@ -33,7 +33,8 @@ typedef struct shape {
     int64_t n, c, h, w, o, kernel, stride, padding;
 } shape;
 
-/* Two convolutions with `middle` channels between them, so that the first's weight gradient sees the second's input gradient. */
+/* Two convolutions with `middle` channels between them, so that the first's weight gradient sees
+ * the second's input gradient. */
 static modeconn_model *conv_model(const shape *s, int64_t middle, int64_t groups)
 {
     modeconn_graph *graph;
@@ -41,13 +42,11 @@ static modeconn_model *conv_model(const shape *s, int64_t middle, int64_t groups
     char settings[128];
     int32_t node = 0;
     OK(modeconn_graph_create(ctx, s->c, s->h, s->w, &graph));
-    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1",
-             (int)middle);
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)middle);
     OK(modeconn_graph_add(graph, "conv2d", "a", settings, &node, 1, &node));
     snprintf(settings, sizeof settings,
              "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d,groups=%d", (int)s->o,
-             (int)s->kernel, (int)s->stride, (int)s->padding, (int)(s->o % 2),
-             (int)groups);
+             (int)s->kernel, (int)s->stride, (int)s->padding, (int)(s->o % 2), (int)groups);
     OK(modeconn_graph_add(graph, "conv2d", "b", settings, &node, 1, &node));
     OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, 1, &model));
@@ -126,26 +125,16 @@ static const struct {
     int64_t middle, groups;
     shape of;
 } grouped_shapes[] = {
-    {6, 3, {9, 3, 8, 7, 12, 3, 1, 1}},
-    {34, 2, {5, 2, 13, 9, 34, 3, 2, 1}},
-    {16, 8, {33, 2, 4, 4, 8, 3, 1, 1}},
-    {4, 4, {7, 1, 9, 11, 16, 5, 2, 2}},
-    {12, 4, {6, 1, 7, 7, 4, 3, 1, 1}},
-    {40, 5, {3, 2, 16, 13, 40, 1, 2, 0}},
-    {15, 5, {4, 2, 9, 9, 10, 1, 1, 0}},
-    {21, 7, {3, 1, 17, 14, 14, 2, 3, 1}},
-    {8, 2, {40, 2, 1, 1, 8, 3, 1, 1}},
-    {12, 6, {2, 1, 5, 421, 24, 3, 2, 1}},
-    {6, 2, {5, 2, 3, 3, 6, 7, 1, 3}},
-    {9, 9, {9, 3, 8, 7, 9, 3, 1, 1}},
-    {34, 34, {5, 2, 13, 9, 34, 3, 2, 1}},
-    {17, 17, {40, 2, 1, 1, 17, 3, 1, 1}},
-    {16, 16, {4, 1, 11, 12, 16, 4, 2, 0}},
-    {7, 7, {3, 1, 17, 14, 7, 2, 3, 1}},
-    {40, 40, {3, 2, 16, 13, 40, 1, 2, 0}},
-    {33, 33, {4, 1, 13, 17, 33, 5, 3, 3}},
-    {8, 8, {6, 1, 14, 14, 8, 7, 1, 3}},
-    {20, 20, {24, 1, 28, 27, 20, 3, 1, 1}},
+    {6, 3, {9, 3, 8, 7, 12, 3, 1, 1}},     {34, 2, {5, 2, 13, 9, 34, 3, 2, 1}},
+    {16, 8, {33, 2, 4, 4, 8, 3, 1, 1}},    {4, 4, {7, 1, 9, 11, 16, 5, 2, 2}},
+    {12, 4, {6, 1, 7, 7, 4, 3, 1, 1}},     {40, 5, {3, 2, 16, 13, 40, 1, 2, 0}},
+    {15, 5, {4, 2, 9, 9, 10, 1, 1, 0}},    {21, 7, {3, 1, 17, 14, 14, 2, 3, 1}},
+    {8, 2, {40, 2, 1, 1, 8, 3, 1, 1}},     {12, 6, {2, 1, 5, 421, 24, 3, 2, 1}},
+    {6, 2, {5, 2, 3, 3, 6, 7, 1, 3}},      {9, 9, {9, 3, 8, 7, 9, 3, 1, 1}},
+    {34, 34, {5, 2, 13, 9, 34, 3, 2, 1}},  {17, 17, {40, 2, 1, 1, 17, 3, 1, 1}},
+    {16, 16, {4, 1, 11, 12, 16, 4, 2, 0}}, {7, 7, {3, 1, 17, 14, 7, 2, 3, 1}},
+    {40, 40, {3, 2, 16, 13, 40, 1, 2, 0}}, {33, 33, {4, 1, 13, 17, 33, 5, 3, 3}},
+    {8, 8, {6, 1, 14, 14, 8, 7, 1, 3}},    {20, 20, {24, 1, 28, 27, 20, 3, 1, 1}},
 };
 enum { GROUPED = sizeof grouped_shapes / sizeof grouped_shapes[0] };
 
