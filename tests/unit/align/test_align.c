@@ -100,6 +100,16 @@ static const layer stream[] = {
     {NULL, NULL, NULL, {0}},
 };
 
+/* One output a group: what reads a bundle looks like what makes a unit. */
+static const layer narrowing[] = {
+    {"conv2d", "a", "out_channels=24,padding=1,bias=1", {0}},
+    {"relu", NULL, "", {1}},
+    {"conv2d", "b", "out_channels=6,padding=1,bias=1,groups=6", {2}},
+    {"relu", NULL, "", {3}},
+    {"linear", "head", "out_features=10", {4}},
+    {NULL, NULL, NULL, {0}},
+};
+
 /* Bundles that stay, since 2 groups and 4 meet at b, and 3 leave no common order at c and d. */
 static const layer meeting[] = {
     {"conv2d", "a", "out_channels=8,padding=1,bias=1", {0}},
@@ -126,7 +136,8 @@ static const struct {
     const char *name;
     const layer *layers;
 } graphs[] = {{"resnext", resnext}, {"mobilenet", mobilenet}, {"widening", widening},
-              {"stream", stream},   {"meeting", meeting},     {"ending", ending}};
+              {"stream", stream},   {"narrowing", narrowing}, {"meeting", meeting},
+              {"ending", ending}};
 enum { GRAPHS = sizeof graphs / sizeof graphs[0] };
 
 /* Of an architecture, or of a graph above. */
@@ -407,7 +418,7 @@ START_TEST(trained)
     static const char *const models[][2] = {
         {"mlp", "hidden=40,30"}, {"vgg13", "width=0.125"}, {"resnet18", "width=0.125"},
         {"resnext", ""},         {"mobilenet", ""},        {"widening", ""},
-        {"stream", ""}};
+        {"stream", ""},          {"narrowing", ""}};
     modeconn_context *context = small_context(2);
     modeconn_dataset *data = small_shapes(context, 100, "nocue");
     modeconn_options *training = options_of("train", "epochs=12,batch_size=20,learning_rate=0.1");
@@ -490,6 +501,8 @@ START_TEST(bundles)
         {"widening", "b", 1, 30, 2 + 1, 10, 0, 2, 10},
         {"widening", "c", 2, 20, 2 + 1, 10, 0, -1, 0},
         {"stream", "a", 0, 18, 2 + 3 + 1, 6, 0, 3, 6},
+        {"narrowing", "a", 0, 24, 2 + 1, 6, 0, 2, 6},
+        {"narrowing", "b", 1, 6, 2 + 1, 6, 0, -1, 0},
         {"meeting", "a", 0, 8, 2 + 1, 2, -1, 2, 2},
         {"meeting", "b", 1, 16, 2 + 1, 4, -1, 2, 4},
         {"meeting", "c", 2, 24, 2 + 1, 12, -1, 2, 3},
@@ -825,7 +838,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, planted_in_groups, 0, GRAPHS);
     tcase_add_test(tests, other_similarities);
     tcase_add_test(tests, every_architecture);
-    tcase_add_loop_test(tests, trained, 0, 7);
+    tcase_add_loop_test(tests, trained, 0, 8);
     tcase_add_test(tests, groups);
     tcase_add_test(tests, bundles);
     tcase_add_test(tests, broken_bundles);
