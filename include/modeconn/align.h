@@ -8,6 +8,15 @@
  * not the function. Which units can be exchanged is derived from the layers: units joined by a sum
  * (a residual stream) share one permutation. Batch-norm statistics are permuted with their units.
  * A group's permutation p says: unit p[i] of the old model becomes unit i of the new one.
+ *
+ * A convolution in G groups leaves less freedom. Its input and its output units stand in G bundles
+ * of equally many, one behind the other: units change places within their bundle, and bundles
+ * change places as a whole, those of its inputs and of its outputs alike. So do the bundles of all
+ * groups of units that such convolutions of the same G connect. Bundles stay where they are if one
+ * of these groups holds the channels of the image or the logits, or meets convolutions of different
+ * G; with different G, bundles are as small as units need to stay with either convolution. A
+ * depthwise convolution with one output a channel keeps channels apart as batch norm does: its
+ * inputs and outputs are the same units.
  */
 #ifndef MODECONN_ALIGN_H
 #define MODECONN_ALIGN_H
@@ -40,15 +49,32 @@ MODECONN_API int32_t modeconn_symmetry_size(const modeconn_symmetry *symmetry, i
  *  @return MODECONN_OK or _ARGUMENT (index out of range) */
 MODECONN_API int32_t modeconn_symmetry_group(const modeconn_symmetry *symmetry, int64_t index,
                                              const char **name, int64_t *size, int64_t *members);
+/** Bundles of group `index`; both outputs may be NULL.
+ *  @param bundles  how many of equal size its units stand in; 1: every unit can take every place
+ *  @param order    the first group whose bundles change places as those of this one do (itself,
+ *                  where it is the first); -1: they stay, as where there is one bundle
+ *  @return MODECONN_OK or _ARGUMENT (index out of range) */
+MODECONN_API int32_t modeconn_symmetry_bundles(const modeconn_symmetry *symmetry, int64_t index,
+                                               int64_t *bundles, int64_t *order);
 /** Member `member` of group `index`; every output may be NULL.
  *  @param block  number of the block (modeconn_model_block())
  *  @param outer  the block's values are [outer][units][inner]: outer is 1 for the channels that a
- *                layer makes, their number for those that it reads
+ *                layer makes, their number for those that it reads. Where a convolution in groups
+ *                reads them (modeconn_symmetry_member_bundles() is not 1) they are
+ *                [bundles][outer][units / bundles][inner], and units change places within their
+ *                bundle only: where bundles move, those of the outputs move the whole bundle
  *  @param inner  taps of a kernel, or pixels of a flattened image
  *  @return MODECONN_OK or _ARGUMENT (index out of range) */
 MODECONN_API int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry, int64_t index,
                                               int64_t member, int64_t *block, int64_t *outer,
                                               int64_t *inner);
+
+/** Bundles in which member `member` of group `index` is read: the groups of a convolution that
+ * reads it, else 1.
+ *  @return MODECONN_OK or _ARGUMENT (index out of range) */
+MODECONN_API int32_t modeconn_symmetry_member_bundles(const modeconn_symmetry *symmetry,
+                                                      int64_t index, int64_t member,
+                                                      int64_t *bundles);
 
 /* ---- making alignments ------------------------------------------------------------------- */
 
@@ -69,10 +95,12 @@ MODECONN_API int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry,
  * the weights decide among these: the inner product of the two parameter vectors, first by the
  * weights that make the units, then by all, group after group until none gains. So a permuted copy
  * is matched unit by unit, dead ones included. In the mean "similarity" a dead unit counts as 0.
+ * Bundles that move are matched so that the sum over all groups that move alike is largest.
  *
  * Method "weights" (Ainsworth et al. 2023, algorithm 1) needs no data: it maximises the inner
  * product of the two parameter vectors by permuting one group after the other in a drawn order,
- * until none gains; the best of "restarts" orders.
+ * until none gains; the best of "restarts" orders. Bundles that move alike are one step more: the
+ * best units for every pair of bundles, then the best pairs, kept where the product gains.
  *
  * Both methods give one answer: of permutations of a group that are equal still, the first in the
  * order of the units (of "weights", in the order that they have so far) is taken, on any number of
@@ -99,8 +127,9 @@ MODECONN_API int32_t modeconn_align(const modeconn_model *target, const modeconn
 
 /** An alignment of permutations given: those of all groups one after the other.
  *  @param count  sum of the groups' sizes (_SHAPE otherwise)
- *  @return MODECONN_OK, _ARGUMENT (a value out of range or twice in its group: group and place
- *          named), _SHAPE, _UNSUPPORTED, _NUMERIC (as modeconn_align()), _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT (a value out of range, twice in its group, or of another bundle
+ *          than the others of its own or of the groups that move alike: group and place named),
+ *          _SHAPE, _UNSUPPORTED, _NUMERIC (as modeconn_align()), _MEMORY */
 MODECONN_API int32_t modeconn_alignment_from_permutations(const modeconn_model *model,
                                                           const int64_t *permutations,
                                                           int64_t count, modeconn_alignment **out);

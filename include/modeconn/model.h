@@ -87,7 +87,9 @@ MODECONN_API void modeconn_graph_destroy(modeconn_graph *graph);
 /**
  * Adds a layer.
  *
- * @param type      "conv2d", "batch_norm", "layer_norm" (over an image or the channels of a
+ * @param type      "conv2d" (its "groups" divide the channels on both sides; an output sees the
+ *                  inputs of its own group, weight [out][in / groups][kernel][kernel]),
+ *                  "batch_norm", "layer_norm" (over an image or the channels of a
  *                  pixel), "relu", "gelu" (exact or by tanh), "add", "avg_pool", "max_pool",
  *                  "global_avg_pool", "linear" (flattens [C][H][W] first), "mean_margin" (two
  *                  logits (-m/2, m/2), m = scale (mean of all inputs - threshold))

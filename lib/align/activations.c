@@ -18,6 +18,10 @@ typedef struct matching {
     mc_centred *first;   /* [groups]: of the target, this batch */
     mc_centred *second;  /* [groups]: of the model */
     mc_tied *tied;       /* [groups] */
+    /* Of the family that is being matched: */
+    int64_t *family;     /* [groups] */
+    mc_bundled *bundled; /* [groups] */
+    double *similarity;
     mc_session *session[2];
     mc_batch_buffer buffer;
     int64_t begin, end, batch_size;
@@ -43,6 +47,9 @@ static void close_matching(matching *m)
     mc_free(m->context, m->first);
     mc_free(m->context, m->second);
     mc_free(m->context, m->tied);
+    mc_free(m->context, m->family);
+    mc_free(m->context, m->bundled);
+    mc_free(m->context, m->similarity);
     m->job->target->ops->session_destroy(m->session[0]);
     m->job->model->ops->session_destroy(m->session[1]);
     if (m->buffer.context != NULL) {
@@ -166,41 +173,87 @@ static int32_t pass_samples(matching *m)
     return status;
 }
 
-/* similarity [size][size] and u, v [size] are for the solver. */
-static int32_t match_group(matching *m, int64_t g, mc_similarity kind, double *similarity)
+/* The n groups m->family: their similarities, and m->bundled to assign them by. */
+static int32_t prepare_family(matching *m, int64_t n, mc_similarity kind)
 {
     modeconn_alignment *alignment = m->job->alignment;
-    const mc_symmetry_group *group = &m->symmetry->groups[g];
-    int64_t size = group->size, *permutation = alignment->permutation + alignment->offset[g];
-    double *u = similarity + size * size, *v = u + size;
-    mc_moments_similarity(&m->moments[g], kind, similarity);
-    int32_t status = mc_assignment(m->context, similarity, size, size, true, permutation, u, v);
-    if (status < 0) {
-        return mc_fail_prefix(status, "activations of %s", group->name);
+    double *similarity = m->similarity;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t g = m->family[k], size = m->symmetry->groups[g].size;
+        mc_moments_similarity(&m->moments[g], kind, similarity);
+        m->bundled[k] = (mc_bundled){.score = similarity,
+                                     .size = size,
+                                     .column = alignment->permutation + alignment->offset[g],
+                                     .tight = mc_alloc(m->context, size * size, sizeof(bool))};
+        similarity += size * size;
+        if (m->bundled[k].tight == NULL) {
+            return MODECONN_ERROR_MEMORY;
+        }
     }
-    return mc_tied_find(m->context, similarity, size, u, v, permutation, &m->tied[g]);
+    return MODECONN_OK;
+}
+
+/* The family whose first group is g. */
+static int32_t match_family(matching *m, int64_t g, mc_similarity kind)
+{
+    const mc_symmetry_group *group = &m->symmetry->groups[g];
+    bool stay = group->order < 0;
+    int64_t n = mc_family_of(m->symmetry, g, m->family);
+    memset(m->bundled, 0, (size_t)n * sizeof *m->bundled);
+    int32_t status = prepare_family(m, n, kind);
+    if (status == MODECONN_OK) {
+        status = mc_assign_bundles(m->context, m->bundled, n, group->bundles, stay);
+        status = status < 0 ? mc_fail_prefix(status, "activations of %s", group->name) : status;
+    }
+    if (status == MODECONN_OK) {
+        status = mc_tied_find(m->context, m->bundled, m->family, n, !stay, m->tied);
+    }
+    for (int64_t k = 0; k < n; k++) {
+        mc_free(m->context, m->bundled[k].tight);
+    }
+    return status;
+}
+
+static int32_t match_families(matching *m, mc_similarity kind)
+{
+    int32_t status = MODECONN_OK;
+    for (int64_t g = 0; g < m->symmetry->n_groups && status == MODECONN_OK; g++) {
+        int64_t order = m->symmetry->groups[g].order;
+        if (order < 0 || order == g) {
+            status = match_family(m, g, kind);
+        }
+    }
+    return status;
+}
+
+/* Room for the similarities of the largest family. */
+static int32_t allocate_families(matching *m)
+{
+    int64_t groups = m->symmetry->n_groups;
+    m->family = mc_alloc(m->context, groups, sizeof *m->family);
+    m->bundled = mc_calloc(m->context, groups, sizeof *m->bundled);
+    if (m->family == NULL || m->bundled == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    m->similarity =
+        mc_alloc(m->context, mc_family_scores(m->symmetry, m->family), sizeof *m->similarity);
+    return m->similarity == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
 }
 
 static int32_t match_groups(matching *m, mc_similarity kind)
 {
-    int64_t size = 0;
-    for (int64_t g = 0; g < m->symmetry->n_groups; g++) {
-        size = m->symmetry->groups[g].size > size ? m->symmetry->groups[g].size : size;
-    }
-    double *similarity = mc_alloc(m->context, size * (size + 2), sizeof *similarity);
-    int32_t status = similarity == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
-    for (int64_t g = 0; g < m->symmetry->n_groups && status == MODECONN_OK; g++) {
-        status = match_group(m, g, kind, similarity);
+    modeconn_alignment *made = m->job->alignment;
+    int32_t status = allocate_families(m);
+    if (status == MODECONN_OK) {
+        status = match_families(m, kind);
     }
     if (status == MODECONN_OK) {
         status = mc_tied_match(m->job, m->tied);
     }
     for (int64_t g = 0; g < m->symmetry->n_groups && status == MODECONN_OK; g++) {
-        modeconn_alignment *made = m->job->alignment;
         made->similarity[g] =
             mc_moments_mean(&m->moments[g], kind, made->permutation + made->offset[g]);
     }
-    mc_free(m->context, similarity);
     return status;
 }
 

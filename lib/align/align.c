@@ -157,8 +157,25 @@ int32_t modeconn_symmetry_group(const modeconn_symmetry *symmetry, int64_t index
     return MODECONN_OK;
 }
 
-int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry, int64_t index, int64_t member,
-                                 int64_t *block, int64_t *outer, int64_t *inner)
+int32_t modeconn_symmetry_bundles(const modeconn_symmetry *symmetry, int64_t index,
+                                  int64_t *bundles, int64_t *order)
+{
+    const mc_symmetry_group *group = NULL;
+    int32_t status = find_group(symmetry, index, &group);
+    if (status < 0) {
+        return status;
+    }
+    if (bundles != NULL) {
+        *bundles = group->bundles;
+    }
+    if (order != NULL) {
+        *order = group->order;
+    }
+    return MODECONN_OK;
+}
+
+static int32_t find_member(const modeconn_symmetry *symmetry, int64_t index, int64_t member,
+                           const mc_symmetry_member **out)
 {
     const mc_symmetry_group *group = NULL;
     int32_t status = find_group(symmetry, index, &group);
@@ -169,14 +186,40 @@ int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry, int64_t inde
         return mc_fail(MODECONN_ERROR_ARGUMENT, "member index %lld: group %s has %lld members",
                        (long long)member, group->name, (long long)group->n_members);
     }
+    *out = &group->members[member];
+    return MODECONN_OK;
+}
+
+int32_t modeconn_symmetry_member(const modeconn_symmetry *symmetry, int64_t index, int64_t member,
+                                 int64_t *block, int64_t *outer, int64_t *inner)
+{
+    const mc_symmetry_member *found = NULL;
+    int32_t status = find_member(symmetry, index, member, &found);
+    if (status < 0) {
+        return status;
+    }
     if (block != NULL) {
-        *block = group->members[member].block;
+        *block = found->block;
     }
     if (outer != NULL) {
-        *outer = group->members[member].outer;
+        *outer = found->outer;
     }
     if (inner != NULL) {
-        *inner = group->members[member].inner;
+        *inner = found->inner;
     }
     return MODECONN_OK;
+}
+
+int32_t modeconn_symmetry_member_bundles(const modeconn_symmetry *symmetry, int64_t index,
+                                         int64_t member, int64_t *bundles)
+{
+    const mc_symmetry_member *found = NULL;
+    if (bundles == NULL) {
+        return mc_null("bundles");
+    }
+    int32_t status = find_member(symmetry, index, member, &found);
+    if (status == MODECONN_OK) {
+        *bundles = found->bundles;
+    }
+    return status;
 }

@@ -99,11 +99,15 @@ void mc_alignment_reset(modeconn_alignment *alignment);
 /* Permutes theta [n_theta] and statistics [n_stats] in place; either may be NULL. */
 int32_t mc_alignment_permute(const modeconn_alignment *alignment, const modeconn_model *model,
                              float *theta, float *statistics);
-/* MODECONN_ERROR_ARGUMENT naming the group and the place of what is no permutation. */
+/* Likewise some groups alone (NULL: the first n), by permutations that lie as the alignment's;
+ * `old` has room for the largest block. */
+void mc_permute_groups(const modeconn_alignment *alignment, const modeconn_model *model,
+                       const int64_t *groups, int64_t n, const int64_t *permutation, float *theta,
+                       float *statistics, float *old);
+int64_t mc_largest_block(const modeconn_model *model); /* floats */
+/* MODECONN_ERROR_ARGUMENT naming the group and the place of what is no permutation, or takes units
+ * out of their bundles. */
 int32_t mc_alignment_check(const modeconn_alignment *alignment);
-/* One axis of a block: to [outer][i][inner] = from [outer][permutation[i]][inner]. */
-void mc_permute_axis(const float *from, float *to, const int64_t *permutation, int64_t outer,
-                     int64_t size, int64_t inner);
 
 /* ---- methods ------------------------------------------------------------------------------- */
 
@@ -121,19 +125,44 @@ typedef struct mc_align_method {
     int32_t (*run)(mc_align_job *job);
 } mc_align_method;
 
+/* ---- units in bundles (bundles.c) ---------------------------------------------------------- */
+
+/* One group of an assignment. */
+typedef struct mc_bundled {
+    const double *score; /* [size][size]: the target's unit, the model's */
+    int64_t size;
+    int64_t *column; /* [size]: receives the model's unit for each of the target's */
+    bool *tight;     /* [size][size], or NULL: receives what may be matched in an optimal one */
+    double rounding; /* of its scores, a pair: filled in where tight is wanted */
+} mc_bundled;
+
+/* Groups whose bundles change place with those of group g, if it is the first of them; g alone
+ * where its bundles stay. Returns how many. */
+int64_t mc_family_of(const mc_symmetry *symmetry, int64_t g, int64_t *groups);
+/* Scores of the largest family; `groups` has room for any. */
+int64_t mc_family_scores(const mc_symmetry *symmetry, int64_t *groups);
+/* The assignment of all groups of a family that makes the sum of all scores largest: each in as
+ * many bundles, which change places alike, or `stay`. Of equal ones, as mc_assignment() chooses
+ * among bundles, then in each. */
+int32_t mc_assign_bundles(const modeconn_context *context, mc_bundled *groups, int64_t n,
+                          int64_t bundles, bool stay);
+
 /* ---- inner products of weights (products.c) ------------------------------------------------ */
 
 /* The target's parameters beside the model's under the alignment's permutations so far. */
 typedef struct mc_products {
     mc_align_job *job;
     modeconn_context *context;
-    float *theta;      /* [n_theta]: permuted */
-    float *undo;       /* [n_theta] */
-    double *score;     /* [largest group]^2 */
-    double *slices[2]; /* [largest group][columns taken at a time] */
-    int64_t *step;     /* [largest group]: permutation on top of the one so far */
-    int64_t *composed; /* [largest group] */
-    int64_t size;      /* of the largest group */
+    float *theta;        /* [n_theta]: permuted */
+    float *undo;         /* [n_theta] */
+    float *old;          /* [largest block] */
+    bool *touched;       /* [blocks of theta]: by the groups of a step */
+    double *score;       /* room for those of the largest family */
+    double *slices[2];   /* [largest group][columns taken at a time] */
+    int64_t *step;       /* as the alignment's: permutations on top of those so far */
+    int64_t *composed;   /* [largest group] */
+    int64_t *family;     /* [groups]: of a step */
+    mc_bundled *bundled; /* [groups] */
 } mc_products;
 int32_t mc_products_init(mc_products *products, mc_align_job *job);
 void mc_products_free(mc_products *products);
@@ -143,11 +172,11 @@ int32_t mc_products_restart(mc_products *products);
  * all other groups as they are. NULL: all places, n of them. `incoming`: by the weights that make
  * the units only, not by those that read them. */
 void mc_products_score(mc_products *products, int64_t group, const int64_t *places, int64_t n,
-                       bool incoming);
-/* Takes `step` into theta and the alignment. */
-void mc_products_take(mc_products *products, int64_t group);
+                       bool incoming, double *score);
+/* Takes the `step` of n groups into theta and the alignment. */
+void mc_products_take(mc_products *products, const int64_t *groups, int64_t n);
 /* The same if the product grows by it; by how much, or 0. */
-double mc_products_step(mc_products *products, int64_t group);
+double mc_products_step(mc_products *products, const int64_t *groups, int64_t n);
 double mc_products_whole(const mc_products *products);
 
 /* ---- units with equal similarities (tied.c) ------------------------------------------------ */
@@ -158,9 +187,10 @@ typedef struct mc_tied {
     int64_t *places; /* [n]: that could have each other's units */
     bool *tight;     /* [size][size]: target's unit, model's unit: may be matched */
 } mc_tied;
-/* From an optimal permutation and its duals. */
-int32_t mc_tied_find(const modeconn_context *context, const double *similarity, int64_t size,
-                     const double *u, const double *v, const int64_t *permutation, mc_tied *tied);
+/* Of n groups `which` from their optimal assignment, whose tight pairs it takes over. `whole`:
+ * where any place could, all of them, for their bundles change place as a whole. */
+int32_t mc_tied_find(const modeconn_context *context, mc_bundled *groups, const int64_t *which,
+                     int64_t n, bool whole, mc_tied *tied);
 void mc_tied_free(mc_tied *tied, const modeconn_context *context);
 /* Chooses among them by the weights; tied [groups]. */
 int32_t mc_tied_match(mc_align_job *job, const mc_tied *tied);

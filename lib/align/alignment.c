@@ -81,6 +81,46 @@ int32_t mc_alignment_create(const modeconn_model *model, const char *method,
     return MODECONN_OK;
 }
 
+static int32_t check_units(const mc_symmetry_group *group, const int64_t *p, bool *seen)
+{
+    memset(seen, 0, (size_t)group->size * sizeof *seen);
+    for (int64_t i = 0; i < group->size; i++) {
+        if (p[i] < 0 || p[i] >= group->size || seen[p[i]]) {
+            return mc_fail(
+                MODECONN_ERROR_ARGUMENT, "group %s of %lld units: place %lld has unit %lld, %s",
+                group->name, (long long)group->size, (long long)i, (long long)p[i],
+                p[i] < 0 || p[i] >= group->size ? "which it does not have" : "as an earlier place");
+        }
+        seen[p[i]] = true;
+    }
+    return MODECONN_OK;
+}
+
+/* Units of a bundle stay together, and bundles stand as those of the group that gives the order. */
+static int32_t check_bundles(const modeconn_alignment *alignment, const mc_symmetry_group *group,
+                             const int64_t *p)
+{
+    int64_t size = group->size / group->bundles;
+    const int64_t *first = NULL;
+    int64_t first_size = 1;
+    if (group->order >= 0) {
+        first = alignment->permutation + alignment->offset[group->order];
+        first_size = alignment->symmetry->groups[group->order].size / group->bundles;
+    }
+    for (int64_t i = 0; i < group->size; i++) {
+        int64_t bundle = i / size;
+        int64_t from = first != NULL ? first[bundle * first_size] / first_size : bundle;
+        if (p[i] / size != from) {
+            return mc_fail(MODECONN_ERROR_ARGUMENT,
+                           "group %s of %lld bundles: place %lld of bundle %lld has unit %lld, but "
+                           "bundle %lld belongs there",
+                           group->name, (long long)group->bundles, (long long)i, (long long)bundle,
+                           (long long)p[i], (long long)from);
+        }
+    }
+    return MODECONN_OK;
+}
+
 int32_t mc_alignment_check(const modeconn_alignment *alignment)
 {
     const mc_symmetry *symmetry = alignment->symmetry;
@@ -89,17 +129,9 @@ int32_t mc_alignment_check(const modeconn_alignment *alignment)
     for (int64_t g = 0; g < symmetry->n_groups && status == MODECONN_OK; g++) {
         const mc_symmetry_group *group = &symmetry->groups[g];
         const int64_t *p = alignment->permutation + alignment->offset[g];
-        memset(seen, 0, (size_t)group->size * sizeof *seen);
-        for (int64_t i = 0; i < group->size && status == MODECONN_OK; i++) {
-            if (p[i] < 0 || p[i] >= group->size || seen[p[i]]) {
-                status = mc_fail(MODECONN_ERROR_ARGUMENT,
-                                 "group %s of %lld units: place %lld has unit %lld, %s",
-                                 group->name, (long long)group->size, (long long)i, (long long)p[i],
-                                 p[i] < 0 || p[i] >= group->size ? "which it does not have"
-                                                                 : "as an earlier place");
-            } else {
-                seen[p[i]] = true;
-            }
+        status = check_units(group, p, seen);
+        if (status == MODECONN_OK && group->bundles > 1) {
+            status = check_bundles(alignment, group, p);
         }
     }
     mc_free(alignment->context, seen);
@@ -143,13 +175,49 @@ int32_t modeconn_alignment_from_permutations(const modeconn_model *model,
 
 /* ---- applying -------------------------------------------------------------------------------- */
 
-void mc_permute_axis(const float *from, float *to, const int64_t *permutation, int64_t outer,
-                     int64_t size, int64_t inner)
+/* One member of a group of `size` units: place i of what is there `from` comes from place
+ * permutation[i], within its bundle where it has one. */
+static void permute_member(const float *from, float *to, const int64_t *permutation, int64_t size,
+                           const mc_symmetry_member *member)
 {
-    for (int64_t o = 0; o < outer; o++) {
-        for (int64_t i = 0; i < size; i++) {
-            memcpy(to + (o * size + i) * inner, from + (o * size + permutation[i]) * inner,
+    int64_t units = size / member->bundles, inner = member->inner;
+    for (int64_t row = 0; row < member->bundles * member->outer; row++) {
+        const int64_t *p = permutation + row / member->outer * units;
+        for (int64_t i = 0; i < units; i++) {
+            memcpy(to + (row * units + i) * inner, from + (row * units + p[i] % units) * inner,
                    (size_t)inner * sizeof *to);
+        }
+    }
+}
+
+int64_t mc_largest_block(const modeconn_model *model)
+{
+    int64_t largest = 0;
+    for (int64_t i = 0; i < model->n_blocks_theta + model->n_blocks_stats; i++) {
+        largest = model->blocks[i].size > largest ? model->blocks[i].size : largest;
+    }
+    return largest;
+}
+
+void mc_permute_groups(const modeconn_alignment *alignment, const modeconn_model *model,
+                       const int64_t *groups, int64_t n, const int64_t *permutation, float *theta,
+                       float *statistics, float *old)
+{
+    /* Bundles first come to their places, with the outputs that they belong to. */
+    for (int within = 0; within < 2; within++) {
+        for (int64_t at = 0; at < n; at++) {
+            int64_t g = groups != NULL ? groups[at] : at;
+            const mc_symmetry_group *group = &alignment->symmetry->groups[g];
+            for (int64_t k = 0; k < group->n_members; k++) {
+                const mc_symmetry_member *member = &group->members[k];
+                const mc_block *block = &model->blocks[member->block];
+                float *values = member->block < model->n_blocks_theta ? theta : statistics;
+                if (values != NULL && (member->bundles > 1) == (within == 1)) {
+                    memcpy(old, values + block->offset, (size_t)block->size * sizeof *old);
+                    permute_member(old, values + block->offset, permutation + alignment->offset[g],
+                                   group->size, member);
+                }
+            }
         }
     }
 }
@@ -157,30 +225,12 @@ void mc_permute_axis(const float *from, float *to, const int64_t *permutation, i
 int32_t mc_alignment_permute(const modeconn_alignment *alignment, const modeconn_model *model,
                              float *theta, float *statistics)
 {
-    const mc_symmetry *symmetry = alignment->symmetry;
-    int64_t largest = 0;
-    for (int64_t i = 0; i < model->n_blocks_theta + model->n_blocks_stats; i++) {
-        largest = model->blocks[i].size > largest ? model->blocks[i].size : largest;
-    }
-    float *old = mc_alloc(alignment->context, largest, sizeof *old);
+    float *old = mc_alloc(alignment->context, mc_largest_block(model), sizeof *old);
     if (old == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    for (int64_t g = 0; g < symmetry->n_groups; g++) {
-        const mc_symmetry_group *group = &symmetry->groups[g];
-        for (int64_t k = 0; k < group->n_members; k++) {
-            const mc_symmetry_member *member = &group->members[k];
-            const mc_block *block = &model->blocks[member->block];
-            float *values = member->block < model->n_blocks_theta ? theta : statistics;
-            if (values == NULL) {
-                continue;
-            }
-            memcpy(old, values + block->offset, (size_t)block->size * sizeof *old);
-            mc_permute_axis(old, values + block->offset,
-                            alignment->permutation + alignment->offset[g], member->outer,
-                            group->size, member->inner);
-        }
-    }
+    mc_permute_groups(alignment, model, NULL, alignment->symmetry->n_groups, alignment->permutation,
+                      theta, statistics, old);
     mc_free(alignment->context, old);
     return MODECONN_OK;
 }
@@ -243,7 +293,8 @@ static int32_t check_groups(const modeconn_alignment *alignment, const modeconn_
     bool same = other->n_groups == mine->n_groups;
     for (int64_t g = 0; same && g < mine->n_groups; g++) {
         const mc_symmetry_group *a = &mine->groups[g], *b = &other->groups[g];
-        same = a->size == b->size && a->n_members == b->n_members &&
+        same = a->size == b->size && a->bundles == b->bundles && a->order == b->order &&
+               a->n_members == b->n_members &&
                memcmp(a->members, b->members, (size_t)a->n_members * sizeof *a->members) == 0;
     }
     mc_symmetry_free(other);

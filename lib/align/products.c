@@ -5,8 +5,9 @@
  *
  *     sum_i S(i, p(i)),   S(i, j) = sum over the group's places of  target_i . model_j
  *
- * Where a group lies on both axes of a block the product is not linear in p, so a step is kept only
- * if the product itself has grown. Everything is summed in double.
+ * Where a group lies on both axes of a block, or two groups change at a time, the product is not
+ * linear in p, so a step is kept only if the product itself has grown. Everything is summed in
+ * double.
  */
 #include "align/align.h"
 #include "kernels/kernels.h"
@@ -21,31 +22,46 @@ void mc_products_free(mc_products *p)
 {
     mc_free(p->context, p->theta);
     mc_free(p->context, p->undo);
+    mc_free(p->context, p->old);
+    mc_free(p->context, p->touched);
     mc_free(p->context, p->score);
     mc_free(p->context, p->slices[0]);
     mc_free(p->context, p->slices[1]);
     mc_free(p->context, p->step);
     mc_free(p->context, p->composed);
+    mc_free(p->context, p->family);
+    mc_free(p->context, p->bundled);
     *p = (mc_products){0};
 }
 
 int32_t mc_products_init(mc_products *p, mc_align_job *job)
 {
     *p = (mc_products){.job = job, .context = job->alignment->context};
-    const mc_symmetry *symmetry = job->alignment->symmetry;
-    for (int64_t g = 0; g < symmetry->n_groups; g++) {
-        p->size = symmetry->groups[g].size > p->size ? symmetry->groups[g].size : p->size;
+    const modeconn_alignment *alignment = job->alignment;
+    const modeconn_model *model = job->model;
+    int64_t groups = alignment->symmetry->n_groups, size = 0;
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t units = alignment->symmetry->groups[g].size;
+        size = units > size ? units : size;
     }
-    p->theta = mc_alloc(p->context, job->model->n_theta, sizeof(float));
-    p->undo = mc_alloc(p->context, job->model->n_theta, sizeof(float));
-    p->score = mc_alloc(p->context, p->size * p->size, sizeof(double));
-    p->slices[0] = mc_alloc(p->context, p->size * COLUMNS, sizeof(double));
-    p->slices[1] = mc_alloc(p->context, p->size * COLUMNS, sizeof(double));
-    p->step = mc_alloc(p->context, p->size, sizeof(int64_t));
-    p->composed = mc_alloc(p->context, p->size, sizeof(int64_t));
-    bool failed = p->theta == NULL || p->undo == NULL || p->score == NULL || p->slices[0] == NULL ||
-                  p->slices[1] == NULL || p->step == NULL || p->composed == NULL;
-    return failed ? MODECONN_ERROR_MEMORY : mc_products_restart(p);
+    p->theta = mc_alloc(p->context, model->n_theta, sizeof(float));
+    p->undo = mc_alloc(p->context, model->n_theta, sizeof(float));
+    p->old = mc_alloc(p->context, mc_largest_block(model), sizeof(float));
+    p->touched = mc_alloc(p->context, model->n_blocks_theta, sizeof(bool));
+    p->slices[0] = mc_alloc(p->context, size * COLUMNS, sizeof(double));
+    p->slices[1] = mc_alloc(p->context, size * COLUMNS, sizeof(double));
+    p->step = mc_alloc(p->context, alignment->units, sizeof(int64_t));
+    p->composed = mc_alloc(p->context, size, sizeof(int64_t));
+    p->bundled = mc_calloc(p->context, groups, sizeof *p->bundled);
+    p->family = mc_alloc(p->context, groups, sizeof(int64_t));
+    if (p->theta == NULL || p->undo == NULL || p->old == NULL || p->touched == NULL ||
+        p->slices[0] == NULL || p->slices[1] == NULL || p->step == NULL || p->composed == NULL ||
+        p->bundled == NULL || p->family == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
+    p->score =
+        mc_alloc(p->context, mc_family_scores(alignment->symmetry, p->family), sizeof(double));
+    return p->score == NULL ? MODECONN_ERROR_MEMORY : mc_products_restart(p);
 }
 
 int32_t mc_products_restart(mc_products *p)
@@ -61,11 +77,13 @@ int32_t mc_products_restart(mc_products *p)
 static void take_slices(const float *values, const mc_symmetry_member *member, int64_t size,
                         const int64_t *places, int64_t n, int64_t first, int64_t count, double *to)
 {
+    int64_t units = size / member->bundles;
     for (int64_t i = 0; i < n; i++) {
-        int64_t place = places == NULL ? i : places[i];
+        int64_t place = places == NULL ? i : places[i], bundle = place / units;
         for (int64_t k = 0; k < count; k++) {
             int64_t column = first + k, o = column / member->inner, at = column % member->inner;
-            to[i * COLUMNS + k] = (double)values[(o * size + place) * member->inner + at];
+            int64_t row = (bundle * member->outer + o) * units + place % units;
+            to[i * COLUMNS + k] = (double)values[row * member->inner + at];
         }
     }
 }
@@ -73,6 +91,7 @@ static void take_slices(const float *values, const mc_symmetry_member *member, i
 typedef struct score_job {
     const mc_products *p;
     int64_t n, count;
+    double *score;
 } score_job;
 
 static void score_rows(void *arg, int64_t task, int worker)
@@ -82,17 +101,19 @@ static void score_rows(void *arg, int64_t task, int worker)
     const mc_products *p = job->p;
     int64_t first = task * TILE, rows = job->n - first < TILE ? job->n - first : TILE;
     mc_gemm_f64(rows, job->n, job->count, p->slices[0] + first * COLUMNS, COLUMNS, 1, p->slices[1],
-                1, COLUMNS, p->score + first * job->n, job->n);
+                1, COLUMNS, job->score + first * job->n, job->n);
 }
 
-void mc_products_score(mc_products *p, int64_t g, const int64_t *places, int64_t n, bool incoming)
+void mc_products_score(mc_products *p, int64_t g, const int64_t *places, int64_t n, bool incoming,
+                       double *score)
 {
     const modeconn_model *target = p->job->target;
     const mc_symmetry_group *group = &p->job->alignment->symmetry->groups[g];
-    memset(p->score, 0, (size_t)(n * n) * sizeof *p->score);
+    memset(score, 0, (size_t)(n * n) * sizeof *score);
     for (int64_t k = 0; k < group->n_members; k++) {
         const mc_symmetry_member *member = &group->members[k];
-        if (member->block >= target->n_blocks_theta || (incoming && member->outer != 1)) {
+        bool reads = member->outer != 1 || member->bundles > 1;
+        if (member->block >= target->n_blocks_theta || (incoming && reads)) {
             continue; /* statistics follow the weights */
         }
         const mc_block *block = &target->blocks[member->block];
@@ -103,24 +124,34 @@ void mc_products_score(mc_products *p, int64_t g, const int64_t *places, int64_t
                         p->slices[0]);
             take_slices(p->theta + block->offset, member, group->size, places, n, at, count,
                         p->slices[1]);
-            score_job job = {p, n, count};
+            score_job job = {p, n, count, score};
             mc_pool_run(p->context->pool, (n + TILE - 1) / TILE, score_rows, &job);
         }
     }
 }
 
-/* Over the blocks that a group touches; a block on both axes counts once. */
-static double product_of(const mc_products *p, const mc_symmetry_group *group)
+static void mark_touched(mc_products *p, const int64_t *groups, int64_t n)
+{
+    int64_t blocks = p->job->model->n_blocks_theta;
+    memset(p->touched, 0, (size_t)blocks * sizeof *p->touched);
+    for (int64_t k = 0; k < n; k++) {
+        const mc_symmetry_group *group = &p->job->alignment->symmetry->groups[groups[k]];
+        for (int64_t i = 0; i < group->n_members; i++) {
+            if (group->members[i].block < blocks) {
+                p->touched[group->members[i].block] = true;
+            }
+        }
+    }
+}
+
+/* Over the blocks that the groups of a step touch. */
+static double product_of(const mc_products *p)
 {
     const modeconn_model *target = p->job->target;
     double sum = 0.0;
-    for (int64_t k = 0; k < group->n_members; k++) {
-        int64_t b = group->members[k].block;
-        if (b >= target->n_blocks_theta || (k > 0 && group->members[k - 1].block == b)) {
-            continue;
-        }
+    for (int64_t b = 0; b < target->n_blocks_theta; b++) {
         const mc_block *block = &target->blocks[b];
-        for (int64_t i = block->offset; i < block->offset + block->size; i++) {
+        for (int64_t i = block->offset; p->touched[b] && i < block->offset + block->size; i++) {
             sum += (double)target->theta[i] * (double)p->theta[i];
         }
     }
@@ -138,39 +169,20 @@ double mc_products_whole(const mc_products *p)
 
 /* ---- steps --------------------------------------------------------------------------------- */
 
-/* Applies p->step to the group's places in theta; the old values stay in undo. */
-static void permute_group(mc_products *p, const mc_symmetry_group *group)
+/* The touched blocks from one vector to another. */
+static void copy_touched(const mc_products *p, const float *from, float *to)
 {
-    const modeconn_model *model = p->job->model;
-    for (int pass = 0; pass < 2; pass++) {
-        for (int64_t k = 0; k < group->n_members; k++) {
-            const mc_symmetry_member *member = &group->members[k];
-            if (member->block >= model->n_blocks_theta) {
-                continue;
-            }
-            const mc_block *block = &model->blocks[member->block];
-            if (pass == 0) {
-                memcpy(p->undo + block->offset, p->theta + block->offset,
-                       (size_t)block->size * sizeof(float));
-            } else {
-                bool again = k > 0 && group->members[k - 1].block == member->block;
-                float *from = p->undo + block->offset;
-                if (again) { /* the other axis: what the first made */
-                    memcpy(from, p->theta + block->offset, (size_t)block->size * sizeof(float));
-                }
-                mc_permute_axis(from, p->theta + block->offset, p->step, member->outer, group->size,
-                                member->inner);
-            }
+    for (int64_t b = 0; b < p->job->model->n_blocks_theta; b++) {
+        const mc_block *block = &p->job->model->blocks[b];
+        if (p->touched[b]) {
+            memcpy(to + block->offset, from + block->offset, (size_t)block->size * sizeof *to);
         }
     }
 }
 
-static void invert_step(mc_products *p, int64_t size)
+static void permute(mc_products *p, const int64_t *groups, int64_t n)
 {
-    for (int64_t i = 0; i < size; i++) {
-        p->composed[p->step[i]] = i;
-    }
-    memcpy(p->step, p->composed, (size_t)size * sizeof *p->step);
+    mc_permute_groups(p->job->alignment, p->job->model, groups, n, p->step, p->theta, NULL, p->old);
 }
 
 static void compose(mc_products *p, int64_t g)
@@ -178,29 +190,37 @@ static void compose(mc_products *p, int64_t g)
     modeconn_alignment *alignment = p->job->alignment;
     int64_t size = alignment->symmetry->groups[g].size;
     int64_t *permutation = alignment->permutation + alignment->offset[g];
+    const int64_t *step = p->step + alignment->offset[g];
     for (int64_t i = 0; i < size; i++) {
-        p->composed[i] = permutation[p->step[i]];
+        p->composed[i] = permutation[step[i]];
     }
     memcpy(permutation, p->composed, (size_t)size * sizeof *permutation);
 }
 
-void mc_products_take(mc_products *p, int64_t g)
+static void compose_all(mc_products *p, const int64_t *groups, int64_t n)
 {
-    permute_group(p, &p->job->alignment->symmetry->groups[g]);
-    compose(p, g);
+    for (int64_t k = 0; k < n; k++) {
+        compose(p, groups[k]);
+    }
 }
 
-double mc_products_step(mc_products *p, int64_t g)
+void mc_products_take(mc_products *p, const int64_t *groups, int64_t n)
 {
-    const mc_symmetry_group *group = &p->job->alignment->symmetry->groups[g];
-    double before = product_of(p, group);
-    permute_group(p, group);
-    double grown = product_of(p, group) - before;
+    permute(p, groups, n);
+    compose_all(p, groups, n);
+}
+
+double mc_products_step(mc_products *p, const int64_t *groups, int64_t n)
+{
+    mark_touched(p, groups, n);
+    double before = product_of(p);
+    copy_touched(p, p->theta, p->undo);
+    permute(p, groups, n);
+    double grown = product_of(p) - before;
     if (!(grown > GAIN * fabs(before))) {
-        invert_step(p, group->size);
-        permute_group(p, group);
+        copy_touched(p, p->undo, p->theta);
         return 0.0;
     }
-    compose(p, g);
+    compose_all(p, groups, n);
     return grown;
 }

@@ -12,9 +12,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Similarities are true to this part of the largest (they are made of float sums), so what differs
- * by less is equal: two units that only one image excites have a correlation of 1 +- 3e-6. */
-#define ROUNDING 1e-5
 /* Rounds by incoming weights; what makes a residual stream's units also reads them, hence two. */
 enum { INCOMING = 2 };
 
@@ -25,20 +22,6 @@ void mc_tied_free(mc_tied *tied, const modeconn_context *context)
     mc_free(context, tied->tight);
     mc_free(context, tied->places);
     *tied = (mc_tied){0};
-}
-
-static void mark_tight(const double *similarity, int64_t size, const double *u, const double *v,
-                       bool *tight)
-{
-    double largest = 0.0;
-    for (int64_t k = 0; k < size * size; k++) {
-        largest = fabs(similarity[k]) > largest ? fabs(similarity[k]) : largest;
-    }
-    for (int64_t i = 0; i < size; i++) {
-        for (int64_t j = 0; j < size; j++) {
-            tight[i * size + j] = u[i] + v[j] - similarity[i * size + j] <= ROUNDING * largest;
-        }
-    }
 }
 
 /* Places among which units can move: k may take the unit of i. */
@@ -85,22 +68,20 @@ static void keep_rings(moves *m)
     }
 }
 
-int32_t mc_tied_find(const modeconn_context *context, const double *similarity, int64_t size,
-                     const double *u, const double *v, const int64_t *permutation, mc_tied *tied)
+static int32_t find_places(const modeconn_context *context, mc_bundled *group, mc_tied *tied)
 {
-    *tied = (mc_tied){.n = 0};
-    tied->tight = mc_alloc(context, size * size, sizeof *tied->tight);
+    int64_t size = group->size;
+    *tied = (mc_tied){.tight = group->tight};
+    group->tight = NULL;
     tied->places = mc_alloc(context, size, sizeof *tied->places);
-    moves m = {.tight = tied->tight, .permutation = permutation, .size = size};
+    moves m = {.tight = tied->tight, .permutation = group->column, .size = size};
     m.gives = mc_calloc(context, size, sizeof *m.gives);
     m.takes = mc_calloc(context, size, sizeof *m.takes);
     m.out = mc_calloc(context, size, sizeof *m.out);
-    int32_t status = tied->tight == NULL || tied->places == NULL || m.gives == NULL ||
-                             m.takes == NULL || m.out == NULL
+    int32_t status = tied->places == NULL || m.gives == NULL || m.takes == NULL || m.out == NULL
                          ? MODECONN_ERROR_MEMORY
                          : MODECONN_OK;
     if (status == MODECONN_OK) {
-        mark_tight(similarity, size, u, v, tied->tight);
         keep_rings(&m);
         for (int64_t i = 0; i < size; i++) {
             if (!m.out[i]) {
@@ -111,60 +92,139 @@ int32_t mc_tied_find(const modeconn_context *context, const double *similarity, 
     mc_free(context, m.gives);
     mc_free(context, m.takes);
     mc_free(context, m.out);
-    if (tied->n == 0) {
-        mc_tied_free(tied, context);
+    return status;
+}
+
+static void take_all_places(mc_tied *tied, int64_t size)
+{
+    for (tied->n = 0; tied->n < size; tied->n++) {
+        tied->places[tied->n] = tied->n;
+    }
+}
+
+int32_t mc_tied_find(const modeconn_context *context, mc_bundled *groups, const int64_t *which,
+                     int64_t n, bool whole, mc_tied *tied)
+{
+    int64_t open = 0;
+    int32_t status = MODECONN_OK;
+    for (int64_t k = 0; k < n && status == MODECONN_OK; k++) {
+        status = find_places(context, &groups[k], &tied[which[k]]);
+        open += tied[which[k]].n;
+    }
+    for (int64_t k = 0; k < n && status == MODECONN_OK; k++) {
+        mc_tied *of = &tied[which[k]];
+        if (whole && open > 0) {
+            take_all_places(of, groups[k].size);
+        } else if (of->n == 0) {
+            mc_tied_free(of, context);
+        }
     }
     return status;
 }
 
 /* ---- matching them ------------------------------------------------------------------------- */
 
-/* Pairs that are not tight get less than any matching of tight ones can have. */
-static void bar_others(mc_products *p, const mc_tied *tied, int64_t size,
-                       const int64_t *permutation)
+/* Sum of the largest weights' products over n places: no matching of tight pairs is worth more. */
+static double most_of(const double *score, int64_t n)
 {
     double largest = 0.0;
-    for (int64_t k = 0; k < tied->n * tied->n; k++) {
-        largest = fabs(p->score[k]) > largest ? fabs(p->score[k]) : largest;
+    for (int64_t k = 0; k < n * n; k++) {
+        largest = fabs(score[k]) > largest ? fabs(score[k]) : largest;
     }
+    return (double)n * largest;
+}
+
+/* Pairs that are not tight get less than any matching of tight ones can have, of all groups. */
+static void bar_others(double *score, const mc_tied *tied, int64_t size, const int64_t *permutation,
+                       double most)
+{
     for (int64_t i = 0; i < tied->n; i++) {
         for (int64_t j = 0; j < tied->n; j++) {
             if (!tied->tight[tied->places[i] * size + permutation[tied->places[j]]]) {
-                p->score[i * tied->n + j] = -(1.0 + 2.0 * (double)tied->n * largest);
+                score[i * tied->n + j] = -(1.0 + 2.0 * most);
             }
         }
     }
 }
 
-/* The best step of a group; true in *gained if it was taken. */
-static int32_t improve_group(mc_products *p, int64_t g, const mc_tied *tied, bool incoming,
-                             bool *gained)
+/* Scores of n groups among their tied places, in p->bundled. */
+static void score_groups(mc_products *p, const int64_t *groups, int64_t n, const mc_tied *tied,
+                         bool incoming, int64_t *chosen)
 {
     const modeconn_alignment *alignment = p->job->alignment;
-    int64_t size = alignment->symmetry->groups[g].size;
-    int64_t *chosen = mc_alloc(p->context, tied->n, sizeof *chosen);
+    double most = 0.0, *score = p->score;
+    for (int64_t k = 0; k < n; k++) {
+        const mc_tied *of = &tied[groups[k]];
+        mc_products_score(p, groups[k], of->places, of->n, incoming, score);
+        p->bundled[k] = (mc_bundled){.score = score, .size = of->n, .column = chosen};
+        most += most_of(score, of->n);
+        score += of->n * of->n;
+        chosen += of->n;
+    }
+    score = p->score;
+    for (int64_t k = 0; k < n; k++) {
+        const mc_tied *of = &tied[groups[k]];
+        bar_others(score, of, alignment->symmetry->groups[groups[k]].size,
+                   alignment->permutation + alignment->offset[groups[k]], most);
+        score += of->n * of->n;
+    }
+}
+
+static void set_step(mc_products *p, int64_t g, const mc_tied *tied, const int64_t *chosen)
+{
+    const modeconn_alignment *alignment = p->job->alignment;
+    int64_t *step = p->step + alignment->offset[g];
+    for (int64_t i = 0; i < alignment->symmetry->groups[g].size; i++) {
+        step[i] = i;
+    }
+    for (int64_t k = 0; k < tied->n; k++) {
+        step[tied->places[k]] = tied->places[chosen[k]];
+    }
+}
+
+/* The best step of n groups, in as many bundles of tied places; true in *gained if it was taken. */
+static int32_t improve(mc_products *p, const int64_t *groups, int64_t n, const mc_tied *tied,
+                       int64_t bundles, bool stay, bool incoming, bool *gained)
+{
+    int64_t places = 0;
+    for (int64_t k = 0; k < n; k++) {
+        places += tied[groups[k]].n;
+    }
+    int64_t *chosen = mc_alloc(p->context, places, sizeof *chosen);
     if (chosen == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    mc_products_score(p, g, tied->places, tied->n, incoming);
-    bar_others(p, tied, size, alignment->permutation + alignment->offset[g]);
-    int32_t status =
-        mc_assignment(p->context, p->score, tied->n, tied->n, true, chosen, NULL, NULL);
+    score_groups(p, groups, n, tied, incoming, chosen);
+    int32_t status = mc_assign_bundles(p->context, p->bundled, n, bundles, stay);
     if (status == MODECONN_OK) {
-        for (int64_t i = 0; i < size; i++) {
-            p->step[i] = i;
-        }
-        for (int64_t k = 0; k < tied->n; k++) {
-            p->step[tied->places[k]] = tied->places[chosen[k]];
+        for (int64_t k = 0; k < n; k++) {
+            set_step(p, groups[k], &tied[groups[k]], p->bundled[k].column);
         }
         if (incoming) {
-            mc_products_take(p, g);
+            mc_products_take(p, groups, n);
         } else {
-            *gained = mc_products_step(p, g) > 0.0 || *gained;
+            *gained = mc_products_step(p, groups, n) > 0.0 || *gained;
         }
     }
     mc_free(p->context, chosen);
     return status;
+}
+
+/* A group's best step; before it that of its bundles, where it is the first that has them. */
+static int32_t improve_group(mc_products *p, int64_t g, const mc_tied *tied, bool incoming,
+                             bool *gained)
+{
+    const mc_symmetry *symmetry = p->job->alignment->symmetry;
+    const mc_symmetry_group *group = &symmetry->groups[g];
+    int32_t status = MODECONN_OK;
+    if (group->order == g) {
+        int64_t n = mc_family_of(symmetry, g, p->family);
+        status = improve(p, p->family, n, tied, group->bundles, false, incoming, gained);
+    }
+    /* Without moving bundles, those that stay are known from the tight pairs. */
+    int64_t bundles = group->order < 0 ? 1 : group->bundles;
+    return status == MODECONN_OK ? improve(p, &g, 1, tied, bundles, true, incoming, gained)
+                                 : status;
 }
 
 static int32_t improve_all(mc_products *p, const mc_tied *tied, bool incoming, bool *gained)
@@ -173,7 +233,7 @@ static int32_t improve_all(mc_products *p, const mc_tied *tied, bool incoming, b
     *gained = false;
     for (int64_t g = 0; g < p->job->alignment->symmetry->n_groups && status == MODECONN_OK; g++) {
         if (tied[g].n > 0) {
-            status = improve_group(p, g, &tied[g], incoming, gained);
+            status = improve_group(p, g, tied, incoming, gained);
         }
     }
     return status;

@@ -3,7 +3,7 @@
  * Weight matching (Ainsworth, Hayase, Srinivasa 2023, "Git Re-Basin", algorithm 1): with all other
  * groups fixed, the assignment solver finds the permutation of one that makes the inner product of
  * both models' parameters largest (products.c). Groups are visited in a drawn order until a whole
- * round gains nothing.
+ * round gains nothing. Groups whose bundles change places alike do so in a step of their own.
  */
 #include "align/align.h"
 #include <math.h>
@@ -32,15 +32,39 @@ static int32_t init_search(search *s, mc_align_job *job)
     return s->order == NULL || s->best == NULL ? MODECONN_ERROR_MEMORY : status;
 }
 
-/* One group's best step; *gain is what the product has grown by, 0 where it stays. */
+/* The best step of n groups of a family, whose bundles move with it or stay; adds to *gain what the
+ * product has grown by. */
+static int32_t improve(mc_products *p, const int64_t *groups, int64_t n, bool stay, double *gain)
+{
+    const modeconn_alignment *alignment = p->job->alignment;
+    double *score = p->score;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t size = alignment->symmetry->groups[groups[k]].size;
+        mc_products_score(p, groups[k], NULL, size, false, score);
+        p->bundled[k] = (mc_bundled){
+            .score = score, .size = size, .column = p->step + alignment->offset[groups[k]]};
+        score += size * size;
+    }
+    int32_t status = mc_assign_bundles(p->context, p->bundled, n,
+                                       alignment->symmetry->groups[groups[0]].bundles, stay);
+    if (status == MODECONN_OK) {
+        *gain += mc_products_step(p, groups, n);
+    }
+    return status;
+}
+
+/* Group g's best step; before it that of the bundles, where g is the first that has them. */
 static int32_t improve_group(search *s, int64_t g, double *gain)
 {
     mc_products *p = &s->products;
-    int64_t size = p->job->alignment->symmetry->groups[g].size;
-    mc_products_score(p, g, NULL, size, false);
-    int32_t status = mc_assignment(p->context, p->score, size, size, true, p->step, NULL, NULL);
-    *gain = status == MODECONN_OK ? mc_products_step(p, g) : 0.0;
-    return status;
+    const mc_symmetry *symmetry = p->job->alignment->symmetry;
+    int32_t status = MODECONN_OK;
+    *gain = 0.0;
+    if (symmetry->groups[g].order == g) {
+        int64_t n = mc_family_of(symmetry, g, p->family);
+        status = improve(p, p->family, n, false, gain);
+    }
+    return status == MODECONN_OK ? improve(p, &g, 1, true, gain) : status;
 }
 
 /* From the identity, groups in the order of (seed, restart, sweep), until a round gains nothing. */

@@ -208,6 +208,8 @@ void MC_ISA_NAME(pack_panels)(const float *w, int64_t o, int64_t c, int64_t taps
                               int64_t count, float *panels);
 void MC_ISA_NAME(product)(const mc_product *p);
 void MC_ISA_NAME(outer)(const mc_outer *p);
+void MC_ISA_NAME(depthwise)(const mc_product *p);
+void MC_ISA_NAME(depthwise_outer)(const mc_outer *p);
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
                                  int64_t tiles, mc_planes v);
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,

@@ -127,6 +127,10 @@ struct mc_kernels {
                         int64_t count, float *panels);
     void (*product)(const mc_product *p);
     void (*outer)(const mc_outer *p);
+    /* The same two channel by channel, see depthwise.c: a term of the first is `run` taps of n
+     * numbers by as many rows of p->panels [panel_rows][n], k of the second are taps. */
+    void (*depthwise)(const mc_product *p);
+    void (*depthwise_outer)(const mc_outer *p);
 
     /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c], the first `count`
      * channels of cotangents dy [images][oh][ow][c], and products m to those of y [images][oh][ow]

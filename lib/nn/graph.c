@@ -177,7 +177,7 @@ static int32_t make_node(const modeconn_graph *graph, const mc_layer_type *type,
     modeconn_options *options = NULL;
     int32_t status = modeconn_options_create(context, type->name, &options);
 
-    *node = (mc_node){.type = type, .n_inputs = type->n_inputs};
+    *node = (mc_node){.type = type, .n_inputs = type->n_inputs, .groups = 1};
     memcpy(node->inputs, inputs, (size_t)type->n_inputs * sizeof *inputs);
     node->in = graph->nodes[inputs[0]].out;
     if (status == MODECONN_OK) {
@@ -327,8 +327,8 @@ static bool same_layer(const mc_node *a, const mc_node *b)
     return a->type == b->type && a->n_inputs == b->n_inputs &&
            memcmp(a->inputs, b->inputs, sizeof a->inputs) == 0 && a->out.c == b->out.c &&
            a->out.h == b->out.h && a->out.w == b->out.w && p->kernel == q->kernel &&
-           p->stride == q->stride && p->padding == q->padding && a->eps == b->eps &&
-           a->momentum == b->momentum && a->constants[0] == b->constants[0] &&
+           p->stride == q->stride && p->padding == q->padding && a->groups == b->groups &&
+           a->eps == b->eps && a->momentum == b->momentum && a->constants[0] == b->constants[0] &&
            a->constants[1] == b->constants[1];
 }
 

@@ -54,6 +54,7 @@ typedef struct mc_node {
     int32_t n_params, n_stats;
     /* Geometry of convolution and pooling; batch norm's constants. */
     mc_window window;
+    int64_t groups; /* of a convolution's channels; 1 elsewhere */
     double eps, momentum;
     /* What else the settings say, as numbers that the layer itself names. */
     double constants[2];
@@ -103,7 +104,7 @@ typedef enum mc_symmetry_rule {
     MC_SYMMETRY_KEEPS,   /* channel by channel; parameters and statistics [channels][...] */
     MC_SYMMETRY_POOLS,   /* likewise, over pixels: nothing new to see behind it */
     MC_SYMMETRY_JOINS,   /* channel by channel over all its inputs */
-    MC_SYMMETRY_MIXES,   /* new channels; params[0] [out][in][...], params[1] [out] */
+    MC_SYMMETRY_MIXES,   /* new channels; params[0] [out][in / groups][...], params[1] [out] */
     MC_SYMMETRY_SUMS     /* the same for any order of its input's channels; output fixed */
 } mc_symmetry_rule;
 

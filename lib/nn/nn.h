@@ -221,20 +221,27 @@ int32_t mc_model_head(const modeconn_model *model, int64_t *weight, int64_t *bia
 
 /* ---- symmetries (symmetry.c) ---------------------------------------------------------------- */
 
-/* A group's units along one axis of a block: its values are [outer][group size][inner]. A block
+/* A group's units along one axis of a block: its values are [outer][group size][inner], or where a
+ * convolution in groups reads them [bundles][outer][group size / bundles][inner]: there units only
+ * move within their bundle, for a whole bundle moves with the outputs that it belongs to. A block
  * can be a member of two groups, or of one twice. */
 typedef struct mc_symmetry_member {
     int64_t block; /* in model->blocks */
     int64_t outer, inner;
+    int64_t bundles; /* 1: no such convolution */
 } mc_symmetry_member;
 
-/* Units that can change places, wherever the same permutation must be applied. */
+/* Units that can change places, wherever the same permutation must be applied. They stand in
+ * `bundles` of equally many, one behind the other: units change places within theirs, and bundles
+ * as a whole, those of all groups of the same order alike. */
 typedef struct mc_symmetry_group {
     const char *name; /* of the first layer that makes these channels */
     int64_t size;
     int32_t node; /* whose output shows the units: the last but for pooling, so behind the ReLU, and
                    * of a residual stream behind its last sum */
     int64_t positions; /* values of a unit per sample there: height * width */
+    int64_t bundles;   /* 1: all units can change places */
+    int64_t order;     /* the first group of the same order; -1: bundles stay */
     int64_t n_members;
     mc_symmetry_member *members;
 } mc_symmetry_group;

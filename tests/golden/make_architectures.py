@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Writes tests/golden/data/ for the architectures and layers beyond make_goldens.py's, by its rules
-and with its tools: every ResNet at two widths, the theory's network, layer norm and GELU.
+and with its tools: every ResNet at two widths, the theory's network, layer norm and GELU, convolutions in groups.
 
     /usr/bin/python3 tests/golden/make_architectures.py
 
 Training mode is left out where ReLUs are so many that one always comes near its kink.
 """
 from make_goldens import batch_case
-from models import Smooth, Theory, resnet
+from models import Grouped, Smooth, Theory, resnet
 
 COUNTS = {"resnet34": 21282122, "resnet50": 23520842, "resnet56": 855770,
           "resnet18_bottleneck": 13958986, "resnet56_bottleneck": 869530}
@@ -41,6 +41,8 @@ def main():
                train=(1, 16), evaluated=(1, 5), seed=9)
     batch_case("smooth_3x9x11", lambda: Smooth((3, 9, 11), 6), (3, 9, 11), 6,
                train=(1, 16), evaluated=(1, 5), seed=10)
+    batch_case("groups_3x17x14", lambda: Grouped(3, 6), (3, 17, 14), 6,
+               train=(4, 16), evaluated=(1, 5), seed=8)
 
 
 if __name__ == "__main__":

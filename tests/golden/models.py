@@ -228,6 +228,30 @@ class Smooth(nn.Module):
         return self.head(self.representation(x))
 
 
+class Grouped(nn.Module):
+    """A graph of one's own: convolutions in groups of several widths and depthwise, with one output
+    a channel and with two."""
+
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, 12, 1, bias=True)
+        self.groups = nn.Conv2d(12, 18, 3, padding=1, groups=3, bias=False)
+        self.norm = nn.BatchNorm2d(18)
+        self.depthwise = nn.Conv2d(18, 18, 5, stride=2, padding=1, groups=18, bias=False)
+        self.middle = nn.BatchNorm2d(18)
+        self.two = nn.Conv2d(18, 36, 3, padding=2, groups=18, bias=True)
+        self.narrow = nn.Conv2d(36, 6, 2, stride=3, groups=2, bias=False)
+        self.head = nn.Linear(6 * 3 * 3, classes)
+
+    def representation(self, x):
+        x = relu(self.norm(self.groups(self.stem(x))))
+        x = relu(self.middle(self.depthwise(x)))
+        return self.narrow(self.two(x)).flatten(1)
+
+    def forward(self, x):
+        return self.head(self.representation(x))
+
+
 def pictures(rng, n, shape, classes):
     """Images of n cycling classes, uint8 levels [n][C][H][W] and labels [n]: a wave per class and
     channel, shaken and noisy."""

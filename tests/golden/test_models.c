@@ -31,10 +31,11 @@ static const model_case cases[] = {
     {"resnet56_bottleneck_8_3x16x16", "resnet56_bottleneck", 10, {0}, {1, 5}},
     {"theory_3x4x5", "theory", 2, {1, 16}, {1, 5}},
     {"smooth_3x9x11", NULL, 6, {1, 16}, {1, 5}},
+    {"groups_3x17x14", NULL, 6, {4, 16}, {1, 5}},
 };
 enum { N_CASES = sizeof(cases) / sizeof(cases[0]) };
 
-/* ---- graphs of one's own: classes Windows and Smooth of models.py --------------------------- */
+/* ---- graphs of one's own: classes Windows, Smooth and Grouped of models.py ------------------ */
 
 typedef struct layer {
     const char *type, *name, *settings;
@@ -73,11 +74,27 @@ static const layer smooth[] = {
     {NULL, NULL, NULL, {0}},
 };
 
+static const layer grouped[] = {
+    {"conv2d", "stem", "out_channels=12,kernel=1,bias=1", {0}},
+    {"conv2d", "groups", "out_channels=18,padding=1,groups=3", {1}},
+    {"batch_norm", "norm", "", {2}},
+    {"relu", NULL, "", {3}},
+    {"conv2d", "depthwise", "out_channels=18,kernel=5,stride=2,padding=1,groups=18", {4}},
+    {"batch_norm", "middle", "", {5}},
+    {"relu", NULL, "", {6}},
+    {"conv2d", "two", "out_channels=36,padding=2,bias=1,groups=18", {7}},
+    {"conv2d", "narrow", "out_channels=6,kernel=2,stride=3,groups=2", {8}},
+    {"linear", "head", "out_features=6", {9}},
+    {NULL, NULL, NULL, {0}},
+};
+
 static const struct {
     const char *name;
     int64_t height, width;
     const layer *layers;
-} graphs[] = {{"graph_3x19x23", 19, 23, windows}, {"smooth_3x9x11", 9, 11, smooth}};
+} graphs[] = {{"graph_3x19x23", 19, 23, windows},
+              {"smooth_3x9x11", 9, 11, smooth},
+              {"groups_3x17x14", 17, 14, grouped}};
 
 /* Copies the tensors of a state dict into the blocks of the same name. */
 static void set_blocks(modeconn_context *context, modeconn_model *model, const char *name)

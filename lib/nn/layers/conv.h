@@ -10,7 +10,7 @@
 
 typedef struct mc_conv_algorithm mc_conv_algorithm;
 
-/* One pass of one layer: x [rows of the input][c], y and dy [rows][o], w [o][c][taps]. */
+/* One pass of one layer: x [rows of the input][c], y and dy [rows][o], w [o][c / groups][taps]. */
 typedef struct mc_conv_job {
     mc_pass *pass;
     const mc_node *node;
@@ -27,6 +27,7 @@ typedef struct mc_conv_job {
 
 struct mc_conv_algorithm {
     const char *name;
+    bool grouped; /* for layers whose channels are in groups; the others are for all other layers */
     /* Whether forward and backward_weight can take job->input for x. */
     bool (*reads_maps)(const mc_node *node);
     /* Whether it is the better choice for n images; depends on shapes only. */
@@ -41,7 +42,7 @@ struct mc_conv_algorithm {
     void (*backward_input)(const mc_conv_job *job);
 };
 
-extern const mc_conv_algorithm mc_conv_direct, mc_conv_winograd;
+extern const mc_conv_algorithm mc_conv_direct, mc_conv_grouped, mc_conv_winograd;
 
 /* Where the weights are prepared for forward (mc_pass.prepared): `ready` if they still are. */
 float *mc_conv_prepared(const mc_conv_job *job, bool *ready);

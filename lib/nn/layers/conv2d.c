@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Convolution, x [n][h][w][c] to y [n][oh][ow][o], weight [o][c][kernel][kernel], with an
+ * Convolution, x [n][h][w][c] to y [n][oh][ow][o], weight [o][c / groups][kernel][kernel], with an
  * optional bias per output channel: settings, the choice of the algorithm, and the double twin.
+ * Channels come in groups, those of x and those of y in equally many; an output sees the inputs of
+ * its own group.
  */
 #include "nn/layers/conv.h"
 #include <string.h>
@@ -12,25 +14,44 @@ static const mc_option_spec specs[] = {
     MC_OPT_I64("stride", 1, 64, "1", "step of the kernel, pixels"),
     MC_OPT_I64("padding", 0, 64, "0", "zeros around the image, pixels"),
     MC_OPT_BOOL("bias", "0", "1: with a bias per output channel"),
+    MC_OPT_I64("groups", 1, 1048576, "1", "groups of channels that see only each other"),
 };
 const mc_option_kind mc_kind_conv2d = MC_OPTION_KIND("conv2d", specs);
 
+static int32_t check_groups(int64_t groups, int64_t in, int64_t out)
+{
+    if (in % groups != 0) {
+        return mc_fail(MODECONN_ERROR_SHAPE, "groups %lld do not divide the input's %lld channels",
+                       (long long)groups, (long long)in);
+    }
+    if (out % groups != 0) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "groups %lld do not divide out_channels %lld",
+                       (long long)groups, (long long)out);
+    }
+    return MODECONN_OK;
+}
+
 static int32_t configure(mc_node *node, const modeconn_options *options)
 {
+    int64_t o = mc_option_i64(options, &mc_kind_conv2d, "out_channels");
+    int64_t groups = mc_option_i64(options, &mc_kind_conv2d, "groups");
     int64_t kernel = mc_option_i64(options, &mc_kind_conv2d, "kernel");
     int32_t status =
         mc_window_configure(node, kernel, mc_option_i64(options, &mc_kind_conv2d, "stride"),
                             mc_option_i64(options, &mc_kind_conv2d, "padding"));
+    if (status == MODECONN_OK) {
+        status = check_groups(groups, node->in.c, o);
+    }
     if (status < 0) {
         return status;
     }
-    int64_t o = mc_option_i64(options, &mc_kind_conv2d, "out_channels");
-    int64_t fan_in = node->in.c * kernel * kernel;
+    int64_t c = node->in.c / groups, fan_in = c * kernel * kernel;
     node->out.c = o;
+    node->groups = groups;
     node->params[0] = (mc_tensor_spec){.suffix = "weight",
                                        .size = o * fan_in,
                                        .rank = 4,
-                                       .shape = {o, node->in.c, kernel, kernel},
+                                       .shape = {o, c, kernel, kernel},
                                        .init = MC_INIT_FAN_IN,
                                        .fan_in = fan_in};
     node->n_params = 1;
@@ -49,16 +70,23 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
 /* ---- the algorithms: the first that suits -----------------------------------------------------
  */
 
-static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_conv_direct};
+static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_conv_direct,
+                                                      &mc_conv_grouped};
 enum { ALGORITHMS = sizeof algorithms / sizeof algorithms[0] };
 
 /* Images from which on a choice no longer changes. */
 enum { MANY_IMAGES = 1048576 };
 
+static bool can_take(int i, const mc_node *node)
+{
+    return algorithms[i]->grouped == (node->groups > 1);
+}
+
+/* The last algorithm of each kind suits always. */
 static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
 {
     int i = 0;
-    while (i < ALGORITHMS - 1 && !algorithms[i]->suits(node, n)) {
+    while (!can_take(i, node) || !algorithms[i]->suits(node, n)) {
         i++;
     }
     return algorithms[i];
@@ -74,7 +102,8 @@ static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
 {
     int64_t need = 0;
     for (int i = 0; i < ALGORITHMS; i++) {
-        need = mc_at_least(algorithms[i]->scratch(node, n, gradients), need);
+        need = can_take(i, node) ? mc_at_least(algorithms[i]->scratch(node, n, gradients), need)
+                                 : need;
     }
     return need;
 }
@@ -83,7 +112,8 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
     int64_t need = gradients ? 2 * node->out.c : 0; /* the bias gradient's doubles */
     for (int i = 0; i < ALGORITHMS; i++) {
-        need = mc_at_least(algorithms[i]->shared(node, n, gradients), need);
+        need =
+            can_take(i, node) ? mc_at_least(algorithms[i]->shared(node, n, gradients), need) : need;
     }
     return need;
 }
@@ -92,7 +122,7 @@ static int64_t prepared(const mc_node *node)
 {
     int64_t need = 0;
     for (int i = 0; i < ALGORITHMS; i++) {
-        need = mc_at_least(algorithms[i]->prepared(node), need);
+        need = can_take(i, node) ? mc_at_least(algorithms[i]->prepared(node), need) : need;
     }
     return need;
 }
@@ -233,17 +263,17 @@ typedef void (*product_fn)(void *arg, int64_t y, int64_t x, int64_t w);
 static void each_product(const mc_node *node, int64_t n, product_fn visit, void *arg)
 {
     const mc_window *p = &node->window;
-    int64_t o = node->out.c, k = p->kernel;
+    int64_t o = node->out.c, k = p->kernel, c = p->c / node->groups;
     for (int64_t row = 0; row < n * o * p->oh * p->ow; row++) {
         int64_t ox = row % p->ow, oy = row / p->ow % p->oh, j = row / (p->ow * p->oh) % o;
-        int64_t image = row / (p->ow * p->oh * o);
-        for (int64_t i = 0; i < p->c; i++) {
+        int64_t image = row / (p->ow * p->oh * o), first = j / (o / node->groups) * c;
+        for (int64_t i = 0; i < c; i++) {
             for (int64_t t = 0; t < k * k; t++) {
                 int64_t y = oy * p->stride - p->padding + t / k;
                 int64_t x = ox * p->stride - p->padding + t % k;
                 if (y >= 0 && y < p->h && x >= 0 && x < p->w) {
-                    visit(arg, row, ((image * p->c + i) * p->h + y) * p->w + x,
-                          (j * p->c + i) * k * k + t);
+                    visit(arg, row, ((image * p->c + first + i) * p->h + y) * p->w + x,
+                          (j * c + i) * k * k + t);
                 }
             }
         }

@@ -82,12 +82,6 @@ typedef struct column_cut {
     int64_t begin, count;
 } column_cut;
 
-/* Terms of a product: rows of the kernel (conv2d.c: at most 64). */
-enum { MOST_TERMS = 64 };
-typedef struct term_table {
-    int64_t x_at[MOST_TERMS], panel_at[MOST_TERMS];
-} term_table;
-
 /* The channels of y in cut `cut` of them: whole panels. */
 static column_cut cut_of(const product_job *job, int64_t cut)
 {
@@ -103,20 +97,11 @@ static column_cut cut_of(const product_job *job, int64_t cut)
 static void multiply(const product_job *job, const mc_reach *y, const mc_reach *x, int64_t at,
                      int64_t pitch, int64_t cut, mc_product *product)
 {
-    int64_t kernel = job->reading.y.kernel, c = job->reading.c;
     int64_t begin = cut_of(job, cut).begin;
-    term_table terms;
+    mc_terms terms;
 
-    product->taps = x->taps > 0 ? y->taps : 0;
-    for (int64_t t = 0; t < product->taps; t++) {
-        terms.x_at[t] = at + t * pitch;
-        terms.panel_at[t] = ((y->place + t) * kernel + x->place) * c;
-    }
-    product->run = mc_at_least(x->taps * c, 1);
+    mc_take_terms(&job->reading, y, x, at, pitch, job->reading.c, &terms, product);
     product->n = cut_of(job, cut).count;
-    product->x_at = terms.x_at;
-    product->panel_at = terms.panel_at;
-    product->panel_rows = kernel * kernel * c;
     product->panels = job->panels + begin * product->panel_rows;
     product->bias = job->bias != NULL ? job->bias + begin : NULL;
     product->relu = job->relu;
@@ -257,6 +242,8 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 const mc_conv_algorithm mc_conv_direct = {
-    "direct",       reads_maps, suits, scratch, shared, prepared, forward, mc_conv_direct_weight,
+    "direct",       false,   reads_maps,
+    suits,          scratch, shared,
+    prepared,       forward, mc_conv_direct_weight,
     backward_input,
 };

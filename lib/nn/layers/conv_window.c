@@ -284,3 +284,21 @@ void mc_tile_results(const mc_reading *r, const mc_tile *tile, int64_t y, int64_
         }
     }
 }
+
+/* ---- terms ------------------------------------------------------------------------------------
+ */
+
+void mc_take_terms(const mc_reading *reading, const mc_reach *y, const mc_reach *x, int64_t at,
+                   int64_t pitch, int64_t per_tap, mc_terms *terms, mc_product *product)
+{
+    int64_t kernel = reading->y.kernel;
+    product->taps = x->taps > 0 ? y->taps : 0;
+    for (int64_t t = 0; t < product->taps; t++) {
+        terms->x_at[t] = at + t * pitch;
+        terms->panel_at[t] = ((y->place + t) * kernel + x->place) * per_tap;
+    }
+    product->run = mc_at_least(x->taps * per_tap, 1);
+    product->x_at = terms->x_at;
+    product->panel_at = terms->panel_at;
+    product->panel_rows = kernel * kernel * per_tap;
+}

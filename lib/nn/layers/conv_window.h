@@ -91,6 +91,17 @@ int64_t mc_tile_rows(const mc_tile *tile, const mc_view *view, int64_t y, int64_
 void mc_tile_results(const mc_reading *reading, const mc_tile *tile, int64_t y, int64_t x,
                      float *to, int64_t c, float **rows);
 
+/* Terms of a product: rows of the kernel (conv2d.c: at most 64). */
+enum { MC_TERMS_MOST = 64 };
+typedef struct mc_terms {
+    int64_t x_at[MC_TERMS_MOST], panel_at[MC_TERMS_MOST];
+} mc_terms;
+
+/* Gives a product the terms of a class, which begin `at` floats behind its rows, `pitch` apart; a
+ * tap of the packed weight is `per_tap` rows. */
+void mc_take_terms(const mc_reading *reading, const mc_reach *y, const mc_reach *x, int64_t at,
+                   int64_t pitch, int64_t per_tap, mc_terms *terms, mc_product *product);
+
 /* ---- memory of a pass --------------------------------------------------------------------------
  */
 

@@ -569,6 +569,6 @@ static void backward_weight(const mc_conv_job *conv)
 }
 
 const mc_conv_algorithm mc_conv_winograd = {
-    "winograd", is_possible, suits,           scratch,        shared,
-    prepared,   forward,     backward_weight, backward_input,
+    "winograd", false,    is_possible, suits,           scratch,
+    shared,     prepared, forward,     backward_weight, backward_input,
 };

@@ -2,8 +2,8 @@
  *
  * Random graphs for test_sweep.c: a function of (seed, case), built anew in each context. Small
  * enough for the double twin, and drawn so that extents, channels, batches and windows meet the
- * edges of every algorithm: 1x1 to 64x32 pixels, 1 to 64 channels, kernels 1 to 7, strides 1 to 3,
- * padding 0 to 3.
+ * edges of every algorithm: 1x1 to 64x32 pixels, 1 to 128 channels in 1 to 128 groups, kernels 1
+ * to 7, strides 1 to 3, padding 0 to 3.
  */
 #ifndef MC_SWEEP_H
 #define MC_SWEEP_H
@@ -15,7 +15,7 @@
 #define SWEEP_IMAGE_WORK 1500000.0
 #define SWEEP_BATCH_WORK 3000000.0
 
-enum { SWEEP_STREAM = 1004, SWEEP_TEXT = 900, SWEEP_FAMILIES = 6 };
+enum { SWEEP_STREAM = 1004, SWEEP_TEXT = 900, SWEEP_FAMILIES = 7 };
 
 typedef struct sweep_draw {
     uint64_t seed, index;
@@ -242,6 +242,33 @@ static inline int32_t sweep_mixture(sweep *s)
     return node;
 }
 
+/* A convolution in `groups` groups of `in` and `out` channels each, its window any. */
+static inline int32_t sweep_groups(sweep *s, int32_t from, int64_t groups, int64_t out)
+{
+    static const int64_t kernels[] = {1, 2, 3, 3, 5, 7}, strides[] = {1, 1, 2, 3};
+    int64_t kernel = SWEEP_PICK(s, kernels);
+    char settings[96];
+    snprintf(settings, sizeof settings,
+             "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d,groups=%d",
+             (int)(groups * out), (int)kernel, (int)SWEEP_PICK(s, strides),
+             (int)sweep_padding(s, sweep_shape(s, from), kernel), (int)sweep_below(s, 2),
+             (int)groups);
+    return sweep_add(s, "conv2d", settings, from, 0);
+}
+
+/* Groups of any width and depthwise, one behind the other; read through a norm, or not. */
+static inline int32_t sweep_grouped(sweep *s)
+{
+    static const int64_t groups[] = {2, 3, 5, 8, 16}, widths[] = {1, 2, 3, 4, 8};
+    int64_t count = SWEEP_PICK(s, groups), in = SWEEP_PICK(s, widths), out = SWEEP_PICK(s, widths);
+    int32_t node = sweep_conv_of(s, 0, count * in, 1, 1, 0, sweep_below(s, 2) == 1);
+    bool norm = sweep_below(s, 2) == 0;
+    node = norm ? sweep_relu(s, sweep_norm(s, node)) : node;
+    node = sweep_groups(s, node, count, out);
+    node = norm ? sweep_norm(s, node) : node;
+    return sweep_groups(s, node, count * out, 1);
+}
+
 /* 512 channels, where sums are longest: cases from SWEEP_WIDE on, one for each of the windows and
  * maps that algorithms tell apart. */
 enum { SWEEP_WIDE = 1 << 30, SWEEP_WIDES = 7 };
@@ -270,7 +297,7 @@ static inline double sweep_work(const modeconn_graph *graph)
             reads = (double)(node->window.kernel * node->window.kernel);
         }
         if (strcmp(node->type->name, "conv2d") == 0) {
-            reads *= (double)node->in.c;
+            reads *= (double)(node->in.c / node->groups);
         } else if (strcmp(node->type->name, "linear") == 0) {
             reads = (double)mc_shape_size(node->in);
         }
@@ -297,7 +324,8 @@ static inline modeconn_model *sweep_model(modeconn_context *context, uint64_t se
                                           sweep *s)
 {
     static int32_t (*const families[SWEEP_FAMILIES])(sweep * s) = {
-        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg, sweep_residual, sweep_mlp, sweep_mixture};
+        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg,    sweep_residual,
+        sweep_mlp,      sweep_mixture,        sweep_grouped};
     static const mc_shape extents[] = {{0, 1, 1},   {0, 2, 2},   {0, 4, 2},   {0, 2, 4},
                                        {0, 3, 3},   {0, 5, 7},   {0, 9, 4},   {0, 8, 8},
                                        {0, 13, 11}, {0, 28, 28}, {0, 64, 32}, {0, 16, 16},

@@ -33,18 +33,20 @@ typedef struct shape {
     int64_t n, c, h, w, o, kernel, stride, padding;
 } shape;
 
-/* Two convolutions, so that the first's weight gradient sees the second's input gradient. */
-static modeconn_model *conv_model(const shape *s)
+/* Two convolutions with `middle` channels between them, so that the first's weight gradient sees
+ * the second's input gradient. */
+static modeconn_model *conv_model(const shape *s, int64_t middle, int64_t groups)
 {
     modeconn_graph *graph;
     modeconn_model *model;
     char settings[128];
     int32_t node = 0;
     OK(modeconn_graph_create(ctx, s->c, s->h, s->w, &graph));
-    OK(modeconn_graph_add(graph, "conv2d", "a", "out_channels=9,kernel=3,padding=1", &node, 1,
-                          &node));
-    snprintf(settings, sizeof settings, "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d",
-             (int)s->o, (int)s->kernel, (int)s->stride, (int)s->padding, (int)(s->o % 2));
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)middle);
+    OK(modeconn_graph_add(graph, "conv2d", "a", settings, &node, 1, &node));
+    snprintf(settings, sizeof settings,
+             "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d,groups=%d", (int)s->o,
+             (int)s->kernel, (int)s->stride, (int)s->padding, (int)(s->o % 2), (int)groups);
     OK(modeconn_graph_add(graph, "conv2d", "b", settings, &node, 1, &node));
     OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, 1, &model));
@@ -111,7 +113,48 @@ START_TEST(test_chosen_shapes)
 {
     const shape *s = &shapes[_i / ISAS];
     if (open_context(_i % ISAS)) {
-        check_model(conv_model(s), s->n, 2e-6, 4e-6);
+        check_model(conv_model(s, 9, 1), s->n, 2e-6, 4e-6);
+    }
+}
+END_TEST
+
+/* Groups of equal and of different widths, of one channel on either side, and depthwise with fewer
+ * and more channels than a vector has; windows as above. The last is depthwise over more tiles than
+ * there are shares of them. */
+static const struct {
+    int64_t middle, groups;
+    shape of;
+} grouped_shapes[] = {
+    {6, 3, {9, 3, 8, 7, 12, 3, 1, 1}},     {34, 2, {5, 2, 13, 9, 34, 3, 2, 1}},
+    {16, 8, {33, 2, 4, 4, 8, 3, 1, 1}},    {4, 4, {7, 1, 9, 11, 16, 5, 2, 2}},
+    {12, 4, {6, 1, 7, 7, 4, 3, 1, 1}},     {40, 5, {3, 2, 16, 13, 40, 1, 2, 0}},
+    {15, 5, {4, 2, 9, 9, 10, 1, 1, 0}},    {21, 7, {3, 1, 17, 14, 14, 2, 3, 1}},
+    {8, 2, {40, 2, 1, 1, 8, 3, 1, 1}},     {12, 6, {2, 1, 5, 421, 24, 3, 2, 1}},
+    {6, 2, {5, 2, 3, 3, 6, 7, 1, 3}},      {9, 9, {9, 3, 8, 7, 9, 3, 1, 1}},
+    {34, 34, {5, 2, 13, 9, 34, 3, 2, 1}},  {17, 17, {40, 2, 1, 1, 17, 3, 1, 1}},
+    {16, 16, {4, 1, 11, 12, 16, 4, 2, 0}}, {7, 7, {3, 1, 17, 14, 7, 2, 3, 1}},
+    {40, 40, {3, 2, 16, 13, 40, 1, 2, 0}}, {33, 33, {4, 1, 13, 17, 33, 5, 3, 3}},
+    {8, 8, {6, 1, 14, 14, 8, 7, 1, 3}},    {20, 20, {24, 1, 28, 27, 20, 3, 1, 1}},
+};
+enum { GROUPED = sizeof grouped_shapes / sizeof grouped_shapes[0] };
+
+START_TEST(test_grouped)
+{
+    const shape *s = &grouped_shapes[_i / ISAS].of;
+    if (open_context(_i % ISAS)) {
+        check_model(
+            conv_model(s, grouped_shapes[_i / ISAS].middle, grouped_shapes[_i / ISAS].groups), s->n,
+            2e-6, 4e-6);
+    }
+}
+END_TEST
+
+/* As many channels a group as anywhere: sums are as long as without groups. */
+START_TEST(test_wide_groups)
+{
+    static const shape wide = {12, 3, 6, 6, 256, 3, 1, 1};
+    if (open_context(_i)) {
+        check_model(conv_model(&wide, 512, 2), wide.n, 2e-6, 4e-6);
     }
 }
 END_TEST
@@ -163,7 +206,11 @@ START_TEST(test_sweep)
         }
         shape s = {pick[0], pick[1], pick[2], pick[3], pick[4], pick[5], pick[6], pick[7]};
         if (s.h + 2 * s.padding >= s.kernel && s.w + 2 * s.padding >= s.kernel) {
-            check_model(conv_model(&s), s.n, 2e-6, 4e-6);
+            check_model(conv_model(&s, 9, 1), s.n, 2e-6, 4e-6);
+            /* Three channels a group between the two convolutions, or one. */
+            int64_t groups = 2 + s.o % 5;
+            s.o = s.n % 3 ? 2 * groups : groups;
+            check_model(conv_model(&s, (s.n % 2 ? 3 : 1) * groups, groups), s.n, 2e-6, 4e-6);
         }
     }
 }
@@ -194,6 +241,8 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, test_chosen_shapes, 0, SHAPES * ISAS);
+    tcase_add_loop_test(tests, test_grouped, 0, GROUPED * ISAS);
+    tcase_add_loop_test(tests, test_wide_groups, 0, ISAS);
     tcase_add_loop_test(tests, test_slabs, 0, 8 * ISAS);
     tcase_add_loop_test(tests, test_sweep, 0, 6);
     tcase_add_loop_test(tests, test_512_channels, 0, ISAS);

@@ -108,6 +108,40 @@ START_TEST(test_add_errors)
 }
 END_TEST
 
+/* Node 0 has 3 channels. */
+START_TEST(test_groups)
+{
+    static const struct {
+        const char *settings, *culprit;
+        int32_t status;
+    } wrong[] = {
+        {"out_channels=4,groups=2", "layer x (conv2d): groups 2 do not divide the input's 3",
+         MODECONN_ERROR_SHAPE},
+        {"out_channels=4,groups=3", "layer x (conv2d): groups 3 do not divide out_channels 4",
+         MODECONN_ERROR_ARGUMENT},
+        {"out_channels=6,groups=6", "groups 6", MODECONN_ERROR_SHAPE},
+        {"out_channels=6,groups=0", "groups", MODECONN_ERROR_ARGUMENT},
+        {"out_channels=6,groups=-3", "groups", MODECONN_ERROR_ARGUMENT},
+        {"out_channels=6,groups=1048577", "groups", MODECONN_ERROR_ARGUMENT},
+        {"out_channels=6,groups=99999999999999999999", "groups", MODECONN_ERROR_ARGUMENT},
+        {"out_channels=6,groups=1.5", "groups", MODECONN_ERROR_ARGUMENT},
+    };
+    int32_t node = 77;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        FAILS(add_one("conv2d", "x", wrong[i].settings, 0, &node), wrong[i].status,
+              wrong[i].culprit);
+    }
+    ck_assert_int_eq(node, 77);
+    OK(add_one("conv2d", "x", "out_channels=6,kernel=2,bias=1,groups=3", 0, &node));
+    static const int64_t shape[4] = {6, 1, 2, 2};
+    const mc_node *made = &graph->nodes[node];
+    ck_assert_mem_eq(made->params[0].shape, shape, sizeof shape);
+    ck_assert_int_eq(made->params[0].size, 24);
+    ck_assert_int_eq(made->params[0].fan_in, 4);
+    ck_assert_int_eq(made->params[1].size, 6);
+}
+END_TEST
+
 /* Limits on nodes and parameters, far above what fits into memory as a model. */
 START_TEST(test_limits)
 {
@@ -304,6 +338,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_create_errors);
     tcase_add_test(tests, test_shapes);
     tcase_add_test(tests, test_add_errors);
+    tcase_add_test(tests, test_groups);
     tcase_add_test(tests, test_limits);
     tcase_add_test(tests, test_crafted_names);
     tcase_add_test(tests, test_many_names);

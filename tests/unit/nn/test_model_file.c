@@ -20,6 +20,7 @@ static modeconn_model *make_graph(void)
     int32_t both[2] = {node, branch};
     OK(modeconn_graph_add(graph, "add", NULL, "", both, 2, &node));
     OK(modeconn_graph_add(graph, "relu", NULL, "", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "conv2d", "groups", "out_channels=4,groups=2", &node, 1, &node));
     OK(modeconn_graph_add(graph, "layer_norm", "image", "eps=0.25", &node, 1, &node));
     OK(modeconn_graph_add(graph, "gelu", NULL, "approximate=tanh", &node, 1, &node));
     OK(modeconn_graph_add(graph, "layer_norm", "pixel", "over=channels", &node, 1, &node));

@@ -162,13 +162,39 @@ static const shipped models[] = {
     {"vgg13", "width=0.25,channels=1,height=28,width_pixels=28,classes=10"},
     {"resnet18", "width=0.125,channels=3,height=19,width_pixels=23,classes=10"},
     {"mlp", "hidden=300,200,channels=1,height=28,width_pixels=28,classes=10"},
+    {NULL, NULL}, /* grouped_model() */
 };
-enum { MODELS = 3 };
+enum { MODELS = 4 };
+
+/* Convolutions in groups, and depthwise. */
+static modeconn_model *grouped_model(modeconn_context *context)
+{
+    static const char *const settings[] = {"out_channels=16,padding=1",
+                                           "out_channels=24,padding=1,groups=4",
+                                           "out_channels=24,stride=2,groups=24"};
+    modeconn_graph *graph;
+    modeconn_model *model;
+    int32_t node = 0;
+    OK(modeconn_graph_create(context, 3, 19, 23, &graph));
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"a", "b", "c"};
+        OK(modeconn_graph_add(graph, "conv2d", names[i], settings[i], &node, 1, &node));
+        OK(modeconn_graph_add(graph, "relu", NULL, NULL, &node, 1, &node));
+    }
+    OK(modeconn_graph_add(graph, "global_avg_pool", NULL, NULL, &node, 1, &node));
+    OK(modeconn_graph_add(graph, "linear", "head", "out_features=10", &node, 1, &node));
+    OK(modeconn_model_from_graph(graph, node, 1, &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
 
 static bench *bench_of(modeconn_context *context, int which)
 {
     bench *b = twin_alloc(1, sizeof *b);
-    twin_init(&b->t, model_with(context, models[which].arch, models[which].settings), 2 * BATCH, 3);
+    const shipped *m = &models[which];
+    twin_init(&b->t,
+              m->arch != NULL ? model_with(context, m->arch, m->settings) : grouped_model(context),
+              2 * BATCH, 3);
     b->a = (mc_batch){b->t.x, b->t.y, BATCH};
     b->b = (mc_batch){b->t.x + BATCH * b->t.pixels, b->t.y + BATCH, BATCH};
     b->velocity = twin_alloc(b->t.model->n_theta, sizeof(float));

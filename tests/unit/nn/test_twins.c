@@ -90,6 +90,31 @@ static modeconn_model *smooth_model(int64_t channels, int64_t height, int64_t wi
     return model;
 }
 
+/* Groups that widen and narrow, depthwise with one output a channel and with two; read through a
+ * norm and by two layers. */
+static modeconn_model *grouped_model(int64_t channels, int64_t height, int64_t width)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    OK(modeconn_graph_create(ctx, channels, height, width, &graph));
+    int32_t a = layer(graph, "conv2d", "stem", "out_channels=12,kernel=1", 0);
+    a = layer(graph, "batch_norm", "bn", NULL, a);
+    a = layer(graph, "relu", NULL, NULL, a);
+    int32_t b = layer(graph, "conv2d", "groups", "out_channels=6,padding=1,groups=3,bias=1", a);
+    b = layer(graph, "conv2d", "wider", "out_channels=12,kernel=1,groups=2", b);
+    int32_t c = layer(graph, "conv2d", "depthwise", "out_channels=12,padding=1,groups=12", a);
+    int32_t both[2] = {b, c}, sum;
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
+    a = layer(graph, "conv2d", "two", "out_channels=24,kernel=5,stride=2,padding=2,groups=12", sum);
+    a = layer(graph, "batch_norm", "last", NULL, a);
+    a = layer(graph, "relu", NULL, NULL, a);
+    a = layer(graph, "conv2d", "strided", "out_channels=24,stride=2,padding=1,bias=1,groups=24", a);
+    a = layer(graph, "linear", "head", "out_features=5", a);
+    OK(modeconn_model_from_graph(graph, a, 3, &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
 /* The mean's margin as a layer, behind maps of more than one pixel. */
 static modeconn_model *margin_model(void)
 {
@@ -116,7 +141,7 @@ static modeconn_model *built_in(const char *arch, const char *settings)
 }
 
 /* The cases: graphs made here first, then what ships. */
-enum { HAND_BUILT = 6 };
+enum { HAND_BUILT = 8 };
 static modeconn_model *model_of_case(int which)
 {
     static const struct {
@@ -149,6 +174,10 @@ static modeconn_model *model_of_case(int which)
         return smooth_model(1, 4, 4, 3);
     case 5:
         return margin_model();
+    case 6:
+        return grouped_model(3, 9, 7);
+    case 7:
+        return grouped_model(1, 8, 13);
     default:
         return built_in(ships[which - HAND_BUILT].arch, ships[which - HAND_BUILT].settings);
     }
