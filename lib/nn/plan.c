@@ -236,8 +236,7 @@ static void plan_gradients(plan *p, int64_t max)
     }
 }
 
-/* ---- placing ----------------------------------------------------------------------------------
- */
+/* ---- placing ------------------------------------------------------------------------------- */
 
 /* Sizes are rounded to 64 bytes; buffers that are read together should not lie at equal
  * addresses modulo a page, so each gets one more line. */
@@ -298,8 +297,7 @@ static int64_t place_all(plan *p, piece **order)
     return place(order, n);
 }
 
-/* ---- the pass -----------------------------------------------------------------------------------
- */
+/* ---- the pass ------------------------------------------------------------------------------ */
 
 /* Backward visits consumers from the last to the first: all but the last in order accumulate. */
 static void mark_accumulation(mc_pass *pass)
