@@ -51,7 +51,7 @@ const repro_recipe *repro_recipe_find(const char *name);
 
 /* One path of a figure, at a cue proportion in percent. */
 typedef struct repro_line {
-    const char *first, *second, *family; /* family: see repro_family_find() */
+    const char *first, *second, *family; /* family: a row of reproduce_path.c */
     int proportion;
 } repro_line;
 
