@@ -167,8 +167,7 @@ void demo_options_free(demo_job *demo)
     }
 }
 
-/* ---- what results.json says of it --------------------------------------------------------------
- */
+/* ---- what results.json says of it ---------------------------------------------------------- */
 
 json_t *demo_scale_json(const demo_job *demo)
 {

@@ -84,8 +84,7 @@ void cli_html_question(FILE *out, const json_t *results)
             cli_number(scale, "test_samples"));
 }
 
-/* ---- how to read ------------------------------------------------------------------------------
- */
+/* ---- how to read --------------------------------------------------------------------------- */
 
 void cli_html_table_guide(FILE *out)
 {

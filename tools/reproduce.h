@@ -51,7 +51,7 @@ const repro_recipe *repro_recipe_find(const char *name);
 
 /* One path of a figure, at a cue proportion in percent. */
 typedef struct repro_line {
-    const char *first, *second, *family; /* family: see repro_family_find() */
+    const char *first, *second, *family; /* family: a row of reproduce_path.c */
     int proportion;
 } repro_line;
 
@@ -71,8 +71,7 @@ extern const int repro_n_experiments;
 enum { REPRO_VIEWS = 4, REPRO_MOST_PROPORTIONS = 16, REPRO_SEED_STEP = 1000 };
 extern const char *const repro_views[REPRO_VIEWS];
 
-/* ---- a run ------------------------------------------------------------------------------------
- */
+/* ---- a run --------------------------------------------------------------------------------- */
 
 struct repro_job {
     const cli_args *args;
@@ -94,8 +93,7 @@ struct repro_job {
 /* The clean samples and, from the others, those that pretrain: drawn by the run's seed. */
 int repro_split(repro_job *job, int64_t seed);
 
-/* ---- cells ------------------------------------------------------------------------------------
- */
+/* ---- cells --------------------------------------------------------------------------------- */
 
 /* OUT/PREFIX NAME SUFFIX, to be freed; NULL after a message. */
 char *repro_path(const repro_job *job, const char *prefix, const char *name, const char *suffix);
@@ -116,8 +114,7 @@ bool repro_failed(const repro_job *job, int32_t status);
 /* Settings that every cell of images has: data, samples, architecture, version. */
 json_t *repro_common_settings(const repro_job *job);
 
-/* ---- cells of models and paths ------------------------------------------------------------------
- */
+/* ---- cells of models and paths ------------------------------------------------------------- */
 
 /* The cell {"settings", "views", "history", ...} of a model, read or made; with `model` the model
  * too. *cell is NULL if only finished cells are wanted and it is not. */
@@ -127,15 +124,13 @@ int repro_model(repro_job *job, const repro_recipe *recipe, int proportion, int6
 /* Likewise of a path: {"settings", "t", "views", "verdict", ...}. */
 int repro_line_cell(repro_job *job, const repro_line *line, int64_t seed, json_t **cell);
 
-/* ---- experiments --------------------------------------------------------------------------------
- */
+/* ---- experiments --------------------------------------------------------------------------- */
 
 int repro_run_table(repro_job *job, const repro_experiment *experiment);
 int repro_run_figure(repro_job *job, const repro_experiment *experiment);
 int repro_run_theory(repro_job *job, const repro_experiment *experiment);
 
-/* ---- output (reproduce_write.c)
- * ------------------------------------------------------------------ */
+/* ---- output (reproduce_write.c) ------------------------------------------------------------ */
 
 /* Mean and sample standard deviation of what is finite (NaN for fewer than two). */
 typedef struct repro_mean {

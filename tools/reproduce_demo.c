@@ -126,8 +126,7 @@ static int prepare(demo_job *demo)
     return status;
 }
 
-/* ---- the models --------------------------------------------------------------------------------
- */
+/* ---- the models ---------------------------------------------------------------------------- */
 
 /* Forward passes of one sample; a step of training counts three. */
 static double train_work(const demo_job *demo)
@@ -262,8 +261,7 @@ static int run(demo_job *demo)
     return status;
 }
 
-/* ---- results -----------------------------------------------------------------------------------
- */
+/* ---- results ------------------------------------------------------------------------------- */
 
 /* Breaks lines at spaces before column 100. */
 static void print_wrapped(FILE *out, const char *text)
@@ -366,8 +364,7 @@ out:
     return status;
 }
 
-/* ---- command line -------------------------------------------------------------------------------
- */
+/* ---- command line -------------------------------------------------------------------------- */
 
 /* What was given replaces the scale's. */
 static int merge(demo_job *demo, const char *scale_name, const demo_scale *given)

@@ -76,8 +76,7 @@ static json_t *recipe_settings(const repro_job *job, const repro_recipe *recipe,
     return settings;
 }
 
-/* ---- making ------------------------------------------------------------------------------------
- */
+/* ---- making -------------------------------------------------------------------------------- */
 
 static int32_t train(repro_job *job, int64_t seed, const modeconn_dataset *data,
                      const modeconn_options *options, modeconn_model **out)

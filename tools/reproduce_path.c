@@ -94,8 +94,7 @@ static const family *find_family(const char *name)
     return NULL;
 }
 
-/* ---- measuring ---------------------------------------------------------------------------------
- */
+/* ---- measuring ----------------------------------------------------------------------------- */
 
 static int32_t curve_options(const repro_job *job, int64_t seed, modeconn_options **out)
 {

@@ -9,8 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* ---- preparation --------------------------------------------------------------------------------
- */
+/* ---- preparation --------------------------------------------------------------------------- */
 
 /* "60,70,80,90": percent, each 0 .. 100, ascending. */
 static int parse_proportions(repro_job *job, const char *text)
@@ -172,8 +171,7 @@ static int prepare(repro_job *job, const char *name, const char *scale, const ch
     return status == CLI_OK && of_images(name) ? open_images(job) : status;
 }
 
-/* ---- course -------------------------------------------------------------------------------------
- */
+/* ---- course -------------------------------------------------------------------------------- */
 
 static int run(repro_job *job, const char *name)
 {
@@ -208,8 +206,7 @@ static void close_job(repro_job *job)
     json_decref(job->results);
 }
 
-/* ---- command line -------------------------------------------------------------------------------
- */
+/* ---- command line -------------------------------------------------------------------------- */
 
 int cli_reproduce_paper(int argc, char **argv)
 {

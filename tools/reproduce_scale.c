@@ -126,8 +126,7 @@ const repro_recipe *repro_recipe_find(const char *name)
     return NULL;
 }
 
-/* ---- experiments -------------------------------------------------------------------------------
- */
+/* ---- experiments --------------------------------------------------------------------------- */
 
 static const char *const table1[] = {"theta_C", "FT_medium", "FT_small", "LLRT",
                                      "LPFT",    "CBFT",      NULL};

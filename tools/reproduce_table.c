@@ -99,8 +99,7 @@ static int make_row(repro_job *job, const repro_recipe *recipe, int proportion, 
     return CLI_OK;
 }
 
-/* ---- markdown -----------------------------------------------------------------------------------
- */
+/* ---- markdown ------------------------------------------------------------------------------ */
 
 static void print_head(FILE *out, const repro_job *job, const repro_experiment *experiment)
 {
@@ -135,8 +134,7 @@ static void print_row(FILE *out, const json_t *row)
     fputs(" |\n", out);
 }
 
-/* ---- picture ------------------------------------------------------------------------------------
- */
+/* ---- picture ------------------------------------------------------------------------------- */
 
 static const char *const colors[] = {"#0072b2", "#d55e00", "#009e73", "#a8558f",
                                      "#333333", "#b08900", "#56708c"};
@@ -208,8 +206,7 @@ static int draw(const repro_job *job, const repro_experiment *experiment, const 
     return status;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------
- */
+/* ---- the table ----------------------------------------------------------------------------- */
 
 int repro_run_table(repro_job *job, const repro_experiment *experiment)
 {

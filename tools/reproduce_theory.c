@@ -68,8 +68,7 @@ typedef struct theory_lab {
     modeconn_dataset *train, *test[MEASURED]; /* train: with the copies */
 } theory_lab;
 
-/* ---- data and models ----------------------------------------------------------------------------
- */
+/* ---- data and models ----------------------------------------------------------------------- */
 
 /* What a network sees of a sample of slabs: 1, a vertex for each attribute, the noise. */
 static void place(const float *slabs, int64_t noise, float *x)
@@ -202,8 +201,7 @@ static void close_lab(theory_lab *lab)
     modeconn_dataset_destroy(lab->train);
 }
 
-/* ---- measuring ----------------------------------------------------------------------------------
- */
+/* ---- measuring ----------------------------------------------------------------------------- */
 
 /* The entropy of the labels of the copies, nats: no model's loss on them is less. */
 static double least_loss(void)
@@ -374,8 +372,7 @@ static int measure(repro_job *job, int64_t seed, json_t **cell)
     return result == CLI_OK ? repro_cell_write(job, name, *cell) : result;
 }
 
-/* ---- output
- * -------------------------------------------------------------------------------------- */
+/* ---- output -------------------------------------------------------------------------------- */
 
 static void print_models(FILE *out, const json_t *cell)
 {

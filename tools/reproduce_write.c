@@ -58,8 +58,7 @@ void repro_print_average(FILE *out, const json_t *average, double factor, int de
     }
 }
 
-/* ---- captions ----------------------------------------------------------------------------------
- */
+/* ---- captions ------------------------------------------------------------------------------ */
 
 /* Samples that pretrain, of the split at hand or as many as there would be. */
 static int64_t pretraining(const repro_job *job)
@@ -101,8 +100,7 @@ void repro_short_caption(const repro_job *job, char *text, size_t size)
              job->scale->width, (long long)pretraining(job), (long long)job->scale->clean_samples);
 }
 
-/* ---- files --------------------------------------------------------------------------------------
- */
+/* ---- files --------------------------------------------------------------------------------- */
 
 static int save(const repro_job *job, const char *name, const char *suffix, FILE *stream,
                 char **text)

@@ -138,8 +138,9 @@ MODECONN_API void modeconn_context_destroy(modeconn_context *context);
  *  @return MODECONN_OK or _ARGUMENT */
 MODECONN_API int32_t modeconn_context_threads(const modeconn_context *context, int32_t *threads);
 
-/** Sends log lines to `log` (NULL: nowhere, the default). Set it before other threads use the
- *  context.
+/** Sends log lines to `log` (NULL: nowhere, the default): what a call that succeeds did beyond what
+ *  it was asked, such as renaming tensors (modeconn_model_load_as()). Set it before other threads
+ *  use the context.
  *  @return MODECONN_OK or _ARGUMENT */
 MODECONN_API int32_t modeconn_context_set_log(modeconn_context *context, modeconn_log_fn log,
                                               void *user);

@@ -174,7 +174,7 @@ MODECONN_API const char *modeconn_verdict_name(int32_t verdict);
  * undecided. A model whose loss falls is invariant in this sense, so look at the effect too
  * (docs/measurements.md).
  *
- * @param test     a dataset with a cue; its current view does not matter
+ * @param test     a dataset with a cue or another attribute; its current view does not matter
  * @param options  kind "probe", or NULL: "margin" (nats; default 0.1: the probability given to
  *                 the label falls by less than a tenth, in geometric mean), "confidence"
  *                 (above 0, at most 0.9999, default 0.99), "resamples" (100 to 1000000, default

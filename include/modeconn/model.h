@@ -147,8 +147,8 @@ MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *
  *  `arch`; width, channels and classes are inferred from the shapes, height and width come from
  *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. Where every
  *  name begins with "module." (DataParallel) or "_orig_mod." (torch.compile), or several of them,
- *  they are taken off, and the model's metadata "removed_prefix" says so. "theory" gets the default
- *  "logit_scale". Errors as for modeconn_model_load(). */
+ *  they are taken off; the model's metadata "removed_prefix" and a log line say so. "theory" gets
+ * the default "logit_scale". Errors as for modeconn_model_load(). */
 MODECONN_API int32_t modeconn_model_load_as(modeconn_context *context, const char *path,
                                             const char *arch, const modeconn_dataset *like,
                                             modeconn_model **out);
@@ -258,8 +258,7 @@ MODECONN_API void modeconn_history_destroy(modeconn_history *history);
 MODECONN_API int32_t modeconn_history_size(const modeconn_history *history, int64_t *epochs,
                                            int64_t *columns);
 /** Name of column `index`: "loss", "accuracy", "learning_rate", "samples_per_second" (not in a
- *  model that was loaded); CBFT adds "loss_ce", "loss_barrier", "loss_invariance". Valid while the
- *  history lives.
+ *  model that was loaded); fine-tuning adds what finetune.h lists. Valid while the history lives.
  *  @return MODECONN_OK or _ARGUMENT (index out of range) */
 MODECONN_API int32_t modeconn_history_column(const modeconn_history *history, int64_t index,
                                              const char **name);

@@ -68,14 +68,14 @@ MODECONN_API void modeconn_connectivity_destroy(modeconn_connectivity *connectiv
 /** MODECONN_VERDICT_CONNECTED, _DISCONNECTED or _UNDECIDED. */
 MODECONN_API int32_t modeconn_connectivity_verdict(const modeconn_connectivity *connectivity,
                                                    int32_t *verdict);
-/** The view (a static string) and t that break the connection; of a path that is not
- *  disconnected those that come nearest to it. Either output may be NULL. */
+/** The view (its name valid as long as the handle) and t that break the connection; of a path that
+ *  is not disconnected those that come nearest to it. Either output may be NULL. */
 MODECONN_API int32_t modeconn_connectivity_weakest(const modeconn_connectivity *connectivity,
                                                    const char **view, double *t);
 /** Number of views. */
 MODECONN_API int32_t modeconn_connectivity_size(const modeconn_connectivity *connectivity,
                                                 int64_t *views);
-/** Name of view `index`, a static string.
+/** Name of view `index`, valid as long as the handle.
  *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
 MODECONN_API int32_t modeconn_connectivity_view(const modeconn_connectivity *connectivity,
                                                 int64_t index, const char **name);
@@ -85,7 +85,8 @@ MODECONN_API int32_t modeconn_connectivity_get(const modeconn_connectivity *conn
                                                const char *view, int32_t *verdict, double *height,
                                                double *low, double *high, double *t);
 /** Mean loss (nats) and accuracy of the first (0) or second (1) end on a view; either output may
- *  be NULL. */
+ *  be NULL.
+ *  @return MODECONN_OK, _ARGUMENT (also `which` out of range) or _UNKNOWN (view) */
 MODECONN_API int32_t modeconn_connectivity_end(const modeconn_connectivity *connectivity,
                                                const char *view, int32_t which, double *loss,
                                                double *accuracy);
@@ -148,7 +149,9 @@ MODECONN_API int32_t modeconn_patterns_size(const modeconn_patterns *patterns, i
 MODECONN_API int32_t modeconn_patterns_layer(const modeconn_patterns *patterns, int64_t index,
                                              const char **name, int64_t *units);
 /** Figures of a layer at every point against the first (0) or second (1) end; each array has room
- *  for `capacity` values (_BUFFER if too few) and may be NULL. */
+ *  for `capacity` values and may be NULL.
+ *  @return MODECONN_OK, _ARGUMENT (also `layer` or `which` out of range) or _BUFFER (`capacity`
+ *          below the points) */
 MODECONN_API int32_t modeconn_patterns_values(const modeconn_patterns *patterns, int64_t layer,
                                               int32_t which, double *agreement, double *kappa,
                                               double *identical, int64_t capacity);
@@ -196,7 +199,8 @@ MODECONN_API void modeconn_cka_destroy(modeconn_cka *cka);
 /** Number of layers. */
 MODECONN_API int32_t modeconn_cka_size(const modeconn_cka *cka, int64_t *layers);
 /** Names of layer `index` in either model (valid as long as the handle), CKA and its debiased form
- *  (NaN where a layer is constant, the latter also below 4 rows); every output may be NULL. */
+ *  (NaN where a layer is constant, the latter also below 4 rows); every output may be NULL.
+ *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
 MODECONN_API int32_t modeconn_cka_get(const modeconn_cka *cka, int64_t index, const char **first,
                                       const char **second, double *value, double *debiased);
 /** {"layers": [{"first", "second", "rows", "features": {"first", "second"}, "cka", "debiased" (null

@@ -261,7 +261,8 @@ static int32_t describe(const matching *m, const char *similarity)
 {
     char text[128];
     snprintf(text, sizeof text, "similarity=%s,batch_size=%lld,reference=%d", similarity,
-             (long long)m->batch_size, m->begin > 0);
+             (long long)m->batch_size,
+             (int)mc_option_i64(m->job->options, &mc_kind_align, "reference"));
     modeconn_alignment *alignment = m->job->alignment;
     mc_free(m->context, alignment->settings);
     alignment->settings = mc_strdup(m->context, text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * align: permutations of a model's units that leave what it computes as it is, chosen so that the
- * units match those of another model. A method is one row of mc_align_methods (align.c).
+ * units match those of another model. A method is one row of `methods` (align.c).
  */
 #ifndef MC_ALIGN_H
 #define MC_ALIGN_H

@@ -191,7 +191,7 @@ enum mc_stream {
     MC_STREAM_SHAPES_TEST = 7,   /* index: sample */
     MC_STREAM_CBFT_T = 8,        /* index: step, draw: attempt */
     MC_STREAM_CBFT_SHUFFLE = 9,  /* index: epoch, draw: position; of the cue data */
-    MC_STREAM_BOOTSTRAP = 10,    /* index: resample, draw: position */
+    MC_STREAM_BOOTSTRAP = 10,    /* index: resample, draw: pair of positions */
     MC_STREAM_EMA = 11,          /* draw: position */
     MC_STREAM_LLRT = 20,         /* seed of the fresh last layer */
     MC_STREAM_ALIGN_ORDER = 30,  /* index: restart and sweep, draw: position */

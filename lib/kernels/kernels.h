@@ -30,11 +30,11 @@ void mc_gemm(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, float be
 void mc_gemm_f64(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row, int64_t a_col,
                  const double *b, int64_t b_row, int64_t b_col, double *c, int64_t ldc);
 
-/* Its plain twin: double sums in index order. */
+/* The plain twin of mc_gemm(): double sums in index order. */
 void mc_gemm_plain(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, float beta, float *c,
                    int64_t ldc);
 
-/* Likewise spread over a pool, C cut into tiles whose size depends on m and n only. */
+/* mc_gemm() spread over a pool, C cut into tiles whose size depends on m and n only. */
 void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b,
                       float beta, float *c, int64_t ldc);
 

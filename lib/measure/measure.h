@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * measure: evaluation, curves, barriers, probes, comparison. Depends on everything below.
+ * measure: evaluation, curves, barriers, probes, comparison, mechanistic connectivity, activation
+ * patterns, CKA. Depends on everything below.
  */
 #ifndef MC_MEASURE_H
 #define MC_MEASURE_H
@@ -82,7 +83,7 @@ typedef struct mc_evaluator {
     mc_session *session;
     mc_statistics_plan plan;
     int64_t n_views;
-    const char **names; /* static strings */
+    const char **names; /* the test set's, valid as long as it */
     modeconn_dataset **views;
     int64_t n, batch_size;
     double *loss; /* [n], of the view being evaluated */

@@ -65,9 +65,7 @@ typedef struct mc_node {
     int32_t norm; /* the convolution's batch norm, 0: none */
     bool follows; /* the batch norm is such a one */
     bool summed;  /* a batch norm alone reads this node: it takes sums of parts (mc_parts) */
-    /* A batch norm that only convolutions and sums read, one or two, which apply it while reading:
-     */
-    bool lazy;
+    bool lazy; /* a batch norm that one or two convolutions or sums read, and apply while reading */
     /* A sum or batch norm that several read: with gradients its output is given up after the
      * forward pass and made again when backward first reads it. How many in a row that takes, 0:
      * kept. */
@@ -270,7 +268,9 @@ enum { MC_PART_ROWS = 96 };
 /* Whether a convolution's best algorithm for large batches can read through a batch norm. */
 bool mc_conv_reads_maps(const mc_node *node);
 
-/* plan.c: marks ReLUs that their input's node can do, in a graph that is complete. */
+/* plan.c: marks, in a graph that is complete, what nodes do for each other: ReLUs that their
+ * input's node does, batch norms that are folded, left to their readers or given sums, outputs that
+ * are made again. */
 void mc_graph_fuse(modeconn_graph *graph);
 /* Allocates a pass for up to max samples, activations and gradients placed by lifetime. */
 int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, int64_t max,

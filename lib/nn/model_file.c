@@ -488,7 +488,9 @@ int32_t modeconn_model_load_as(modeconn_context *context, const char *path, cons
         if (status < 0) {
             modeconn_model_destroy(*out);
             *out = NULL;
+            return status;
         }
+        mc_log(context, "%s: took \"%s\" off every tensor's name", path, removed);
     }
     return status;
 }

@@ -154,8 +154,8 @@ struct modeconn_model {
 
     char **meta_keys, **meta_values;
     int64_t n_meta;
-    int64_t *meta_slots,
-        meta_slot_count;       /* metadata.c finds keys by these; room for half as many */
+    int64_t *meta_slots; /* metadata.c finds keys by these; room for half as many */
+    int64_t meta_slot_count;
     modeconn_history *history; /* never NULL */
 
     /* Kept by model_run.c from call to call: working memory for run_max images, bound to theta

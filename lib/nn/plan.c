@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The memory plan of a pass: which ReLUs are done by the layer before them, and one arena in
- * which activations and gradients share memory once their lifetimes do not overlap. Nothing is
- * allocated inside a step.
+ * The plan of a pass: which ReLUs and batch norms are done by their neighbours, which outputs are
+ * made again instead of kept, and one arena in which activations and gradients share memory once
+ * their lifetimes do not overlap. Nothing is allocated inside a step.
  *
  * Time runs over 2N steps for N nodes: node i computes forward at i and backward at 2N - 1 - i.
  * An activation lives from its own forward to its last reader; a gradient from the first
@@ -12,13 +12,6 @@
 #include "nn/graph.h"
 #include <stdlib.h>
 #include <string.h>
-
-/* Number of nodes that read `node`, and the last of them. */
-static int32_t count_readers(const modeconn_graph *graph, int32_t node, int32_t *reader)
-{
-    *reader = graph->nodes[node].last_reader;
-    return graph->nodes[node].n_readers;
-}
 
 /* Whether node `reader` applies a batch norm that it reads by itself. */
 static bool reads_lazily(const modeconn_graph *graph, int32_t reader)
@@ -32,13 +25,13 @@ static bool reads_lazily(const modeconn_graph *graph, int32_t reader)
 static void mark_lazy(modeconn_graph *graph, int32_t i)
 {
     mc_node *norm = &graph->nodes[i];
-    int32_t seen = norm->rectify ? norm->last_reader : i, reader = 0;
+    int32_t seen = norm->rectify ? norm->last_reader : i;
     const mc_node *read = &graph->nodes[seen];
     bool two = read->n_readers == 2 && read->reader_before > 0;
     norm->lazy = norm->type == &mc_layer_batch_norm && seen != mc_representation_node(graph) &&
                  (read->n_readers == 1 || two) && reads_lazily(graph, read->last_reader) &&
                  (!two || reads_lazily(graph, read->reader_before)) &&
-                 count_readers(graph, norm->inputs[0], &reader) == 1 && norm->inputs[0] > 0;
+                 graph->nodes[norm->inputs[0]].n_readers == 1 && norm->inputs[0] > 0;
 }
 
 /* The node whose output node i's slot holds: a ReLU that was done before it, a lazy batch norm. */
@@ -50,7 +43,8 @@ static int32_t holder(const modeconn_graph *graph, int32_t i)
     return i;
 }
 
-static int32_t readers_of(const modeconn_graph *graph, int32_t i)
+/* Inputs of later nodes that node i's output is, counted behind the ReLU that it does. */
+static int32_t readers_behind(const modeconn_graph *graph, int32_t i)
 {
     const mc_node *node = &graph->nodes[i];
     bool passed_on = node->n_readers == 1 && graph->nodes[node->last_reader].forwarded;
@@ -60,13 +54,14 @@ static int32_t readers_of(const modeconn_graph *graph, int32_t i)
 /* Sums that follow each other are made again in one go, all in memory at once: not too many. */
 enum { AGAIN_MOST = 3 };
 
+/* Sum or batch norm i is made again if several nodes read it and the loss does not. */
 static void mark_again(modeconn_graph *graph, int32_t i)
 {
     mc_node *node = &graph->nodes[i];
     int32_t seen = mc_representation_node(graph);
     bool passed_on = graph->nodes[node->last_reader].forwarded;
     bool makes = node->type == &mc_layer_add || (node->type == &mc_layer_batch_norm && !node->lazy);
-    if (!makes || readers_of(graph, i) < 2 || i == seen ||
+    if (!makes || readers_behind(graph, i) < 2 || i == seen ||
         (passed_on && node->last_reader == seen)) {
         return;
     }
@@ -81,22 +76,20 @@ static void mark_again(modeconn_graph *graph, int32_t i)
 void mc_graph_fuse(modeconn_graph *graph)
 {
     for (int32_t i = 1; i < graph->n_nodes; i++) {
-        mc_node *node = &graph->nodes[i];
-        int32_t reader = 0;
-        if (node->type->can_rectify && i != mc_representation_node(graph) &&
-            count_readers(graph, i, &reader) == 1 && graph->nodes[reader].type == &mc_layer_relu) {
+        mc_node *node = &graph->nodes[i], *reader = &graph->nodes[node->last_reader];
+        if (node->type->can_rectify && i != mc_representation_node(graph) && node->n_readers == 1 &&
+            reader->type == &mc_layer_relu) {
             node->rectify = true;
-            graph->nodes[reader].forwarded = true;
+            reader->forwarded = true;
         }
     }
     for (int32_t i = 1; i < graph->n_nodes; i++) {
-        mc_node *node = &graph->nodes[i];
-        int32_t reader = 0;
+        mc_node *node = &graph->nodes[i], *reader = &graph->nodes[node->last_reader];
         if (node->type == &mc_layer_conv2d && node->n_params == 1 &&
-            i != mc_representation_node(graph) && count_readers(graph, i, &reader) == 1 &&
-            graph->nodes[reader].type == &mc_layer_batch_norm) {
-            node->norm = reader;
-            graph->nodes[reader].follows = true;
+            i != mc_representation_node(graph) && node->n_readers == 1 &&
+            reader->type == &mc_layer_batch_norm) {
+            node->norm = node->last_reader;
+            reader->follows = true;
         }
         mark_lazy(graph, i);
     }
@@ -215,7 +208,7 @@ static void plan_gradients(plan *p, int64_t max)
     const modeconn_graph *graph = p->graph;
     for (int32_t i = graph->n_nodes - 1; i > 0 && p->gradients; i--) {
         const mc_node *node = &graph->nodes[i];
-        int32_t reader = 0, readers = count_readers(graph, i, &reader);
+        int32_t reader = node->last_reader, readers = node->n_readers;
         bool with_sum = shares_with_sum(graph, i);
         /* A node that one in-place layer reads shares that layer's gradient. */
         bool shares = with_sum || (readers == 1 && !gets_cotangent(graph, i) && !p->held[reader] &&
@@ -236,8 +229,7 @@ static void plan_gradients(plan *p, int64_t max)
     }
 }
 
-/* ---- placing ----------------------------------------------------------------------------------
- */
+/* ---- placing ------------------------------------------------------------------------------- */
 
 /* Sizes are rounded to 64 bytes; buffers that are read together should not lie at equal
  * addresses modulo a page, so each gets one more line. */
@@ -298,8 +290,7 @@ static int64_t place_all(plan *p, piece **order)
     return place(order, n);
 }
 
-/* ---- the pass -----------------------------------------------------------------------------------
- */
+/* ---- the pass ------------------------------------------------------------------------------ */
 
 /* Backward visits consumers from the last to the first: all but the last in order accumulate. */
 static void mark_accumulation(mc_pass *pass)
@@ -307,9 +298,8 @@ static void mark_accumulation(mc_pass *pass)
     const modeconn_graph *graph = pass->graph;
     for (int32_t i = 1; i < graph->n_nodes; i++) {
         for (int32_t k = 0; k < graph->nodes[i].n_inputs; k++) {
-            int32_t input = graph->nodes[i].inputs[k], reader = 0;
-            count_readers(graph, input, &reader);
-            bool last = reader == i;
+            int32_t input = graph->nodes[i].inputs[k];
+            bool last = graph->nodes[input].last_reader == i;
             /* A layer that reads one node twice writes it first as its input 0. */
             bool again = k > 0 && graph->nodes[i].inputs[0] == input;
             pass->slots[i].accumulate[k] = !last || again;

@@ -213,8 +213,7 @@ static int32_t activations(mc_session *session, mc_norm_mode mode, const mc_batc
     return status;
 }
 
-/* ---- statistics --------------------------------------------------------------------------------
- */
+/* ---- statistics ---------------------------------------------------------------------------- */
 
 /* Values that a channel of batch norm `node` saw in `images` images. */
 static double channel_count(const mc_node *node, double images)
@@ -302,8 +301,7 @@ static int32_t statistics_ema(mc_session *session, const mc_batch *batch, float 
     return status;
 }
 
-/* ---- gradients ---------------------------------------------------------------------------------
- */
+/* ---- gradients ----------------------------------------------------------------------------- */
 
 static int32_t gradient(mc_session *session, const mc_batch *batch, double scale, double *loss,
                         uint8_t *correct, float *grad, float *running)

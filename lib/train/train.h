@@ -97,10 +97,10 @@ double mc_mean(const double *values, int64_t n);
 
 /* ---- batch-norm statistics (statistics.c) ------------------------------------------------- */
 
-/* One row of mc_policies. A policy fills the statistics to use at a point, or says that the
- * batch's own are to be used. */
+/* How statistics are treated at every point of a call. A policy, a row of mc_policies, fills those
+ * to use at a point, or says that the batch's own are to be used. */
 typedef struct mc_statistics_plan {
-    const char *policy;
+    const char *policy;           /* name of the row */
     const modeconn_dataset *data; /* nocue view, first n samples; NULL where none is needed */
     int64_t n, batch_size;
     uint64_t seed;

@@ -450,13 +450,29 @@ wait $pid || status=$?
 says err "long.state"
 [ ! -e long.safetensors ] || fail "an interrupted run wrote its model"
 
+# Whether process $1 has a handler for SIGINT, the second of the mask's bits.
+catches_int()
+{
+    case $(sed -n 's/^SigCgt:.*\(.\)$/\1/p' "/proc/$1/status" 2>/dev/null) in
+    [2367abef]) return 0 ;;
+    esac
+    return 1
+}
+
 # stopped ARGUMENT...: a long run that is stopped by Ctrl-C gives 1, says so, and leaves no file.
+# Background jobs of a script ignore SIGINT; the program asks for it again, which on a busy machine
+# can take it longer than any fixed wait.
 stopped()
 {
     rm -rf stop
     mkdir stop
     "$program" "$@" >out 2>err &
     pid=$!
+    tries=0
+    while ! catches_int $pid && [ $tries -lt 600 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
     sleep 1
     kill -INT $pid 2>/dev/null || fail "modeconn $1 ended before it was stopped"
     status=0
@@ -466,7 +482,6 @@ stopped()
     [ -z "$(find stop -type f)" ] || fail "modeconn $1, interrupted, left $(find stop -type f)"
 }
 
-# (Background jobs of a script ignore SIGINT; the program asks for it again.)
 stopped train --arch vgg13 --width 0.0625 --data "$data" --epochs 1000000 --out stop/x
 stopped finetune --model cue.safetensors --data "$data" --cue box --clean 300 --epochs 1000000 \
     --out stop/x --json stop/y

@@ -315,7 +315,7 @@ static void backward(mc_pass *pass, const mc_node *node)
 
 /* ---- in double, straight from the definition ------------------------------------------------- */
 
-/* Calls of a channel's values: index of value v of channel i in [n][c][hw]. */
+/* Index of value v of channel i in [n][c][hw]. */
 static int64_t value_index(int64_t v, int64_t i, int64_t c, int64_t hw)
 {
     return (v / hw * c + i) * hw + v % hw;

@@ -90,8 +90,7 @@ static void backward(mc_pass *pass, const mc_node *node)
     }
 }
 
-/* ---- in double, as the definition has it ------------------------------------------------------
- */
+/* ---- in double, as the definition has it --------------------------------------------------- */
 
 static const double slope = 0.79788456080286535588, cubic = 0.044715; /* sqrt(2/pi) */
 

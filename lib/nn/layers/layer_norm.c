@@ -95,8 +95,7 @@ static int64_t saved(const mc_node *node, int64_t n)
     return 2 * row_count(node, n);
 }
 
-/* ---- PyTorch's order and ours ------------------------------------------------------------------
- */
+/* ---- PyTorch's order and ours -------------------------------------------------------------- */
 
 /* Place in theta's tensors of value i of a row. */
 static int64_t place_of(const mc_node *node, int64_t i)
@@ -134,8 +133,7 @@ static void prepare(mc_pass *pass, const mc_node *node, const float **gamma, con
     *beta = made->data + d;
 }
 
-/* ---- the engine's ------------------------------------------------------------------------------
- */
+/* ---- the engine's -------------------------------------------------------------------------- */
 
 typedef struct layer_norm_job {
     const mc_pass *pass;
@@ -222,8 +220,7 @@ static void backward(mc_pass *pass, const mc_node *node)
     }
 }
 
-/* ---- in double, NCHW ---------------------------------------------------------------------------
- */
+/* ---- in double, NCHW ----------------------------------------------------------------------- */
 
 /* Where value i of a row lies, and which weight is its own. */
 static int64_t plain_at(const mc_node *node, int64_t row, int64_t i)

@@ -38,9 +38,7 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
     return MODECONN_OK;
 }
 
-/* ---- memory: in the shared part, pointers to rows of x and y, then backward's working memory
- * -----
- */
+/* ---- memory: pointers to rows of x and y in the shared part, then backward's own ----------- */
 
 /* The weight's order is the input's where either has one pixel, or one channel. */
 static int64_t pixels_of(const mc_node *node)
@@ -77,9 +75,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     return pointers_size(n) + work;
 }
 
-/* ---- passes
- * --------------------------------------------------------------------------------------
- */
+/* ---- passes -------------------------------------------------------------------------------- */
 
 /* How a pass is cut: blocks of rows (of x, or of W) by cuts of whole panels of columns. Tasks of
  * one cut follow each other, so that it stays with the thread that has packed it. */

@@ -235,8 +235,7 @@ static void backward_global(mc_pass *pass, const mc_node *node)
     run_back(pass, node, global_image_back);
 }
 
-/* ---- in double: a plane [h][w] of one channel of one image at a time --------------------------
- */
+/* ---- in double: a plane [h][w] of one channel of one image at a time ----------------------- */
 
 typedef void (*plane_fn)(const mc_window *p, const double *x, double *y, const double *dy,
                          double *dx);

@@ -5,6 +5,7 @@
  * definition; files and errors.
  */
 #include "align/align.h"
+#include "io/io.h"
 #include "nn/graph.h"
 #include "train/small.h"
 #include <unistd.h>
@@ -813,6 +814,61 @@ START_TEST(files_and_errors)
 }
 END_TEST
 
+/* An alignment's file with the tensors given. */
+static const char *write_groups(const char *path, const mc_tensor *tensors, int64_t n)
+{
+    const char *key = "modeconn.alignment", *value = "1";
+    OK(mc_safetensors_write(NULL, path, tensors, n, &key, &value, 1));
+    return path;
+}
+
+START_TEST(bad_files_and_numbers)
+{
+    modeconn_context *context = small_context(1);
+    modeconn_dataset *data = small_shapes(context, 10, "nocue");
+    modeconn_dataset *points = small_points(context, 9, 1);
+    modeconn_model *model = random_model(context, "mlp", "hidden=2,3", data);
+    const int64_t two[] = {1, 0}, three[] = {0, 2, 1}, twice[] = {0, 1, 1}, all[] = {1, 0, 0, 2, 1};
+    mc_tensor tensors[] = {{"layers.0", 1, {2}, "I64", two, 2},
+                           {"layers.1", 1, {3}, "I64", three, 3}};
+    modeconn_alignment *made = NULL, *read = NULL;
+    char path[] = "/tmp/modeconn_align_XXXXXX";
+    int descriptor = mkstemp(path);
+    ck_assert_int_ge(descriptor, 0);
+    close(descriptor);
+    OK(modeconn_alignment_load(model, write_groups(path, tensors, 2), &made));
+    FAILS(modeconn_alignment_load(model, write_groups(path, tensors, 1), &read),
+          MODECONN_ERROR_UNKNOWN, "layers.1");
+    tensors[1].data = twice;
+    FAILS(modeconn_alignment_load(model, write_groups(path, tensors, 2), &read),
+          MODECONN_ERROR_ARGUMENT, "group layers.1 of 3 units: place 2");
+    remove(path);
+    FAILS(modeconn_alignment_save(made, "/nonexistent/align"), MODECONN_ERROR_IO, "/nonexistent");
+    FAILS(modeconn_alignment_group(made, 2, NULL, NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT, "2");
+    FAILS(modeconn_alignment_permutation(made, -1, (int64_t[1]){0}, 1), MODECONN_ERROR_ARGUMENT,
+          "-1");
+    FAILS(modeconn_align(model, model, points, NULL, NULL, NULL, &read), MODECONN_ERROR_SHAPE,
+          "mlp");
+    /* Finite weights whose products are not. */
+    for (int64_t i = 0; i < model->n_theta; i++) {
+        model->theta[i] = 1e30F;
+    }
+    mc_model_changed(model);
+    FAILS(modeconn_align(model, model, data, NULL, NULL, NULL, &read), MODECONN_ERROR_NUMERIC,
+          "activations of layers.");
+    FAILS(modeconn_alignment_from_permutations(model, all, 5, &read), MODECONN_ERROR_NUMERIC,
+          "logits");
+    FAILS(modeconn_alignment_apply(made, model, (modeconn_model *[1]){NULL}),
+          MODECONN_ERROR_NUMERIC, "logits");
+    ck_assert_ptr_null(read);
+    modeconn_alignment_destroy(made);
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(points);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(memory)
 {
     static const char *const methods[] = {"method=activations", "method=weights"};
@@ -847,6 +903,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, moments);
     tcase_add_test(tests, same_bits_on_threads);
     tcase_add_test(tests, files_and_errors);
+    tcase_add_test(tests, bad_files_and_numbers);
     tcase_add_loop_test(tests, memory, 0, 4);
 }
 

@@ -413,6 +413,7 @@ START_TEST(errors)
     FAILS(modeconn_connectivity_get(made, "night", NULL, NULL, NULL, NULL, NULL),
           MODECONN_ERROR_UNKNOWN, "night");
     FAILS(modeconn_connectivity_end(made, "cue", 2, NULL, NULL), MODECONN_ERROR_ARGUMENT, "2");
+    FAILS(modeconn_connectivity_end(made, "night", 0, NULL, NULL), MODECONN_ERROR_UNKNOWN, "night");
     FAILS(modeconn_connectivity_end(made, NULL, 0, NULL, NULL), MODECONN_ERROR_ARGUMENT, "view");
     FAILS(modeconn_connectivity_weakest(NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT, "connectivity");
     FAILS(modeconn_connectivity_json(NULL, NULL, 0, NULL), MODECONN_ERROR_ARGUMENT, "connectivity");

@@ -252,8 +252,14 @@ static void edit_prefix(edit *file, const char *prefix, char (*names)[128])
     }
 }
 
+static void keep_line(void *user, const char *message)
+{
+    snprintf(user, 512, "%s", message);
+}
+
 START_TEST(test_prefixes_of_wrappers)
 {
+    char line[512] = "";
     static const char *const prefixes[] = {"module.", "_orig_mod.", "_orig_mod.module.",
                                            "module._orig_mod.module."};
     static char names[EDIT_MAX][128];
@@ -264,7 +270,10 @@ START_TEST(test_prefixes_of_wrappers)
         file->n_meta = 0;
         edit_prefix(file, prefixes[i], names);
         const char *path = edit_save(file);
+        OK(modeconn_context_set_log(context, keep_line, line));
         OK(modeconn_model_load_as(context, path, "vgg13", images, &loaded));
+        OK(modeconn_context_set_log(context, NULL, NULL));
+        ck_assert_ptr_nonnull(strstr(line, prefixes[i]));
         assert_same(model, loaded);
         OK(modeconn_model_get_metadata(loaded, "removed_prefix", &removed));
         ck_assert_str_eq(removed, prefixes[i]);

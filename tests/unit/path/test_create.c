@@ -151,7 +151,7 @@ END_TEST
 START_TEST(errors)
 {
     modeconn_model *other = small_model(context, "mlp", "6", data), *at = NULL;
-    const modeconn_model *const list[3] = {first, NULL, second};
+    const modeconn_model *const list[3] = {first, NULL, second}, *const mixed[2] = {first, other};
     modeconn_options *wrong = options_of("train", "");
     modeconn_path *path = NULL;
     int64_t size;
@@ -168,6 +168,7 @@ START_TEST(errors)
     FAILS(modeconn_path_from_models("bezier", list, 65, &path), MODECONN_ERROR_ARGUMENT, "is 65");
     FAILS(modeconn_path_from_models("linear", list, 3, &path), MODECONN_ERROR_ARGUMENT, "is 3");
     FAILS(modeconn_path_from_models("chain", list, 3, &path), MODECONN_ERROR_ARGUMENT, "[1]");
+    FAILS(modeconn_path_from_models("linear", mixed, 2, &path), MODECONN_ERROR_SHAPE, "differ");
     ck_assert_ptr_null(path);
     OK(modeconn_path_create(first, second, NULL, &path));
     OK(modeconn_path_size(path, &size));

@@ -275,9 +275,11 @@ START_TEST(errors)
     modeconn_path *path = make_path(context, data, "mlp", "5", "degree=2");
     modeconn_path *line = make_path(context, data, "mlp", "5", "family=linear");
     modeconn_path *deep = make_path(context, shapes, "vgg13", "0.05", "degree=2");
+    modeconn_path *lost = make_path(context, data, "mlp", "5", "family=chain,bends=1");
     modeconn_options *wrong = options_of("train", ""), *views = options_of("path_fit", "views=x");
     modeconn_options *twice = options_of("path_fit", "views=nocue,nocue");
     modeconn_options *single = options_of("path_fit", "batch_size=8");
+    modeconn_options *wild = options_of("path_fit", "epochs=3,learning_rate=1e38");
     modeconn_history *history = NULL;
     small_stop stop = {.at = 1};
     FAILS(modeconn_path_fit(NULL, data, NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT, "path");
@@ -289,11 +291,14 @@ START_TEST(errors)
     FAILS(modeconn_path_fit(line, data, NULL, NULL, NULL), MODECONN_ERROR_UNSUPPORTED, "linear");
     FAILS(modeconn_path_fit(deep, shapes, single, NULL, NULL), MODECONN_ERROR_UNSUPPORTED,
           "batch norm");
+    FAILS(modeconn_path_fit(lost, data, wild, NULL, NULL), MODECONN_ERROR_NUMERIC, "");
     FAILS(modeconn_path_history(NULL, &history), MODECONN_ERROR_ARGUMENT, "path");
     FAILS(modeconn_path_history(path, NULL), MODECONN_ERROR_ARGUMENT, "out");
     FAILS(modeconn_path_fit(path, data, NULL, small_progress, &stop), MODECONN_ERROR_CANCELLED,
           "cancelled");
     OK(modeconn_path_fit(path, data, NULL, NULL, NULL)); /* usable after it */
+    modeconn_path_destroy(lost);
+    modeconn_options_destroy(wild);
     modeconn_options_destroy(wrong);
     modeconn_options_destroy(views);
     modeconn_options_destroy(twice);

@@ -18,7 +18,7 @@ static inline modeconn_context *small_context(int64_t threads)
     return context_of(settings);
 }
 
-/* n images of built-in shapes, 8x8, with the box cue; view as named. */
+/* n images of built-in shapes, 9x9, with the box cue; view as named. */
 static inline modeconn_dataset *small_shapes(modeconn_context *context, int64_t n, const char *view)
 {
     char spec[64];
