@@ -159,6 +159,14 @@ cmp -s clean.safetensors clean2.safetensors || fail "the number of threads chang
 # shellcheck disable=SC2086
 expect 0 train $tiny --seed 5 --out other.safetensors
 cmp -s clean.safetensors other.safetensors && fail "--seed changes nothing"
+# Results and files name every seed, given or not.
+# shellcheck disable=SC2086
+expect 0 train $tiny --seed 5 --init-seed 7 --out seeds.safetensors --json seeds.json
+says seeds.json '"seed": 5'
+says seeds.json '"init_seed": 7'
+expect 0 info seeds.safetensors
+says out '\"momentum\":0.9'
+says out '\"seed\":5,\"init_seed\":7'
 
 echo "resume"
 # The same state again goes on to the same end; other options are refused.
@@ -220,6 +228,12 @@ expect 0 connectivity --from cue.safetensors --to clean.safetensors --data "$dat
 says out "along this line"
 valid connectivity.json verdict weakest.view views.randcue.excess_high.2 \
     views.nocue.ends.second.loss patterns.layers.9.first.kappa tolerance note from
+expect 0 connectivity --path curve.safetensors --data "$data" --cue box --points 3 --bn-samples 100 \
+    --json connectivity.json
+says out "along this path"
+valid connectivity.json verdict weakest.t path_file path.family
+grep -q bezier connectivity.json || fail "connectivity --path asks another path"
+names 2 "either --from and --to, or --path" connectivity --from cue.safetensors --data "$data"
 names 1 "no counterfactual view" connectivity --from cue.safetensors --to clean.safetensors --data "$data"
 
 echo "align"
@@ -247,7 +261,11 @@ names 2 "method" align a b --data "$data" --method guess
 echo "finetune"
 expect 0 finetune --model cue.safetensors --data "$data" --cue box --clean 100 --epochs 2 \
     --batch-size 50 --out cbft.safetensors --json cbft.json
-valid cbft.json epochs.1.loss_ce epochs.1.loss_barrier epochs.1.loss_invariance options.schedule
+valid cbft.json epochs.1.loss_ce epochs.1.loss_barrier epochs.1.loss_invariance options.schedule \
+    options.clean_seed options.seed
+expect 0 info cbft.safetensors
+says out '\"schedule\":\"alternating\"'
+says out '\"clean_seed\":0'
 expect 0 finetune --method naive --model cue.safetensors --data "$data" --clean 100 --epochs 2 \
     --batch-size 50 --learning-rate 0.01 --out naive.safetensors
 expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 3 \
