@@ -209,7 +209,7 @@ expect 0 connect --from cue.safetensors --to clean.safetensors --data "$data" --
     --chain 2 --t-law arc --views cue,nocue --mode reference --out chain.safetensors
 expect 0 barrier --path curve.safetensors --data "$data" --cue box --points 3 --bn-samples 100 \
     --views nocue --groups --json groups.json
-valid groups.json path_file groups.linear.views.nocue.barrier.loss.linear views.nocue.summary.error.mean
+valid groups.json path_file path.fit.data.0.view groups.linear.views.nocue.barrier.loss.linear views.nocue.summary.error.mean
 expect 0 barrier --path chain.safetensors --group layers.0 --data "$data" --points 3 \
     --bn-samples 100 --refine-tolerance 0.2
 names 1 "layers.99" barrier --path chain.safetensors --group layers.99 --data "$data"
@@ -245,7 +245,7 @@ grep -q '"moved": [1-9]' same.json && fail "a model is matched to itself otherwi
 expect 0 align cue.safetensors other.safetensors --data "$data" --points 3 --bn-samples 100 \
     --out permuted.safetensors --save units.safetensors --json align.json
 says out "before"
-valid align.json alignment.groups.0.permutation.1 before.views.nocue.barrier.loss.linear \
+valid align.json alignment.groups.0.permutation.1 alignment.data.source before.views.nocue.barrier.loss.linear \
     after.views.nocue.barrier.loss.linear target model
 grep -q '"moved": [1-9]' align.json || fail "no unit of another model changes its place"
 [ -s units.safetensors ] || fail "the permutations are missing"
