@@ -18,6 +18,10 @@ typedef struct cli_measure {
     modeconn_model *model[2];
 } cli_measure;
 
+/* Keys of the kind "dataset" that are of training passes alone: nothing that is measured is cropped
+ * or flipped. */
+#define CLI_TRAINING_KEYS "crop", "flip"
+
 /* What --help says of the kind "dataset" where a test set is measured. */
 #define CLI_TEST_WORDS                                                                             \
     {                                                                                              \

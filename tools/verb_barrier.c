@@ -204,10 +204,14 @@ int cli_verb_barrier(int argc, char **argv)
          .output = true,
          .help = "write the curves as a table"},
     };
+    static const char *const except[] = {CLI_TRAINING_KEYS, NULL};
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const curve_words[] = CLI_STATISTICS_WORDS("reset");
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (--limit is of the test set):", .reword = data_words},
+        {.kind = "dataset",
+         .title = "Data (--limit is of the test set):",
+         .except = except,
+         .reword = data_words},
         {.kind = "curve", .title = "Curve:", .reword = curve_words},
     };
     cli_args args = {

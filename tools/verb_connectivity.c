@@ -135,7 +135,7 @@ int cli_verb_connectivity(int argc, char **argv)
          .flag = &job.patterns,
          .help = "also compare, layer by layer, which ReLUs are active along the path"},
     };
-    static const char *const except[] = {"view", NULL};
+    static const char *const except[] = {"view", CLI_TRAINING_KEYS, NULL};
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const words[] = CLI_STATISTICS_WORDS("reset");
     cli_kind kinds[] = {

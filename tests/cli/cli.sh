@@ -118,6 +118,10 @@ names 2 "learning_rate" train --data "$data" --out x --learning_rate nonsense
 names 2 "\"star\"" train --data "$data" --out x --cue star
 names 2 "vgg13" train --data "$data" --out x --arch vgg99
 names 2 "nosuchdata" train --data nosuchdata --out x
+# Options of training passes are none of what measures.
+for verb in eval probe barrier align compare connectivity; do
+    names 2 "--crop" $verb --data "$data" --crop 2
+done
 names 2 "FIRST SECOND" compare only-one --data "$data"
 names 2 "too many" plot a.json b.json --out x.svg
 names 2 "--clean" finetune --model m --data "$data" --out x --clean 0
@@ -255,6 +259,10 @@ accuracy=$(grep '"accuracy"' other.json)
 [ "$accuracy" = "$(grep '"accuracy"' permuted.json)" ] || fail "permuting changes the accuracy"
 expect 0 barrier --from cue.safetensors --to permuted.safetensors --data "$data" --points 3 \
     --bn-samples 100
+expect 0 align cue.safetensors other.safetensors --data "$data" --points 2 --bn-samples 100 \
+    --reference 1 --match-batch-size 60 --json align.json
+says align.json 'batch_size=60,reference=1'
+says align.json '"samples": 20' # of 200 test images the last batch
 names 2 "TARGET MODEL" align cue.safetensors --data "$data"
 names 2 "method" align a b --data "$data" --method guess
 
