@@ -334,6 +334,25 @@ static char *synopsis(const cli_args *args)
     return text;
 }
 
+/* Seeds that the command line does not tell apart are --seed, by number: so results name them. */
+static int settle_seeds(const cli_args *args)
+{
+    int64_t general = 0;
+    if (cli_failed(args, modeconn_options_get_i64(args->context.options, "seed", &general))) {
+        return CLI_FAILED;
+    }
+    for (int i = 0; i < args->n_kinds; i++) {
+        modeconn_options *options = args->kinds[i].options;
+        int64_t seed = 0;
+        bool general_one =
+            modeconn_options_get_i64(options, "seed", &seed) == MODECONN_OK && seed == -1;
+        if (general_one && cli_failed(args, modeconn_options_set_i64(options, "seed", general))) {
+            return CLI_FAILED;
+        }
+    }
+    return CLI_OK;
+}
+
 int cli_parse(cli_args *args, int argc, char **argv)
 {
     char name[64];
@@ -360,7 +379,7 @@ int cli_parse(cli_args *args, int argc, char **argv)
     error_t error = argp_parse(&argp, argc, argv, 0, NULL, args);
     free(usage);
     free(rows);
-    return error == 0 ? CLI_OK : cli_error(args, "%s", strerror(error));
+    return error == 0 ? settle_seeds(args) : cli_error(args, "%s", strerror(error));
 }
 
 void cli_args_free(cli_args *args)

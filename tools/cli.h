@@ -165,6 +165,9 @@ json_t *cli_connectivity_json(const modeconn_connectivity *connectivity);
 json_t *cli_patterns_json(const modeconn_patterns *patterns);
 json_t *cli_cka_json(const modeconn_cka *cka);
 json_t *cli_options_json(const modeconn_options *options);
+/* Puts `value` (NULL: out of memory) into a model's metadata: a string as it is, else its JSON; an
+ * exit status. */
+int cli_note(const cli_args *args, modeconn_model *model, const char *key, const json_t *value);
 /* CSV of a curve, to be freed; NULL on failure. */
 char *cli_curve_csv(const modeconn_curve *curve);
 

@@ -28,7 +28,8 @@ static const cli_verb verbs[] = {
     {"connectivity", "are two models mechanistically connected?", cli_verb_connectivity},
     {"plot", "draw a result as SVG", cli_verb_plot},
     {"report", "make a page of results", cli_verb_report},
-    {"reproduce", "run an experiment of the paper (demo)", cli_verb_reproduce},
+    {"reproduce", "run an experiment of the paper (demo, table1, fig-..., all)",
+     cli_verb_reproduce},
     {"info", "what a model file, or this build, is", cli_verb_info},
     {"bench", "time the engine", cli_verb_bench},
 };

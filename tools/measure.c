@@ -99,6 +99,31 @@ void cli_measure_close(cli_measure *measure)
     modeconn_context_destroy(measure->context);
 }
 
+int cli_path_given(const cli_measure *measure, const cli_args *args)
+{
+    bool from = measure->models[0] != NULL, to = measure->models[1] != NULL;
+    bool one = measure->path_file != NULL ? !from && !to : from && to;
+    return one ? CLI_OK : cli_usage(args, "give either --from and --to, or --path");
+}
+
+int cli_path_open(const cli_measure *measure, const cli_args *args, modeconn_path **out)
+{
+    int32_t done = measure->path_file != NULL
+                       ? modeconn_path_load(measure->context, measure->path_file, out)
+                       : modeconn_path_linear(measure->model[0], measure->model[1], out);
+    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+}
+
+void cli_path_name(const cli_measure *measure, json_t *result)
+{
+    if (measure->path_file != NULL) {
+        json_object_set_new(result, "path_file", cli_text(measure->path_file));
+    } else {
+        json_object_set_new(result, "from", cli_text(measure->models[0]));
+        json_object_set_new(result, "to", cli_text(measure->models[1]));
+    }
+}
+
 void cli_say_probe(const cli_args *args, const modeconn_probe *probe)
 {
     int64_t n = 0;

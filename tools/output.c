@@ -398,6 +398,23 @@ json_t *cli_options_json(const modeconn_options *options)
     return object;
 }
 
+int cli_note(const cli_args *args, modeconn_model *model, const char *key, const json_t *value)
+{
+    const char *text = json_string_value(value);
+    char *made = NULL;
+    if (text == NULL && value != NULL) {
+        made = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(15));
+        text = made;
+    }
+    if (text == NULL) {
+        return cli_error(args, "out of memory");
+    }
+    int status =
+        cli_failed(args, modeconn_model_set_metadata(model, key, text)) ? CLI_FAILED : CLI_OK;
+    free(made);
+    return status;
+}
+
 double cli_number(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);

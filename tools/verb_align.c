@@ -144,10 +144,20 @@ int cli_verb_align(int argc, char **argv)
     };
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const curve_words[] = CLI_STATISTICS_WORDS("reset");
-    static const char *const except[] = {"batch_size", NULL};
+    static const char *const except[] = {CLI_TRAINING_KEYS, NULL};
+    static const char *const match_batch[] = {"batch_size", "match-batch-size", NULL};
+    static const char *const match_words[] = {
+        "batch_size", "samples per batch of matching; default 128, which --reference 1 decides by",
+        NULL};
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (--limit is of the test set):", .reword = data_words},
-        {.kind = "align", .title = "Matching (on the test set):", .except = except},
+        {.kind = "dataset",
+         .title = "Data (--limit is of the test set):",
+         .except = except,
+         .reword = data_words},
+        {.kind = "align",
+         .title = "Matching (on the test set):",
+         .rename = match_batch,
+         .reword = match_words},
         {.kind = "curve", .title = "Curves:", .reword = curve_words},
     };
     cli_args args = {

@@ -9,25 +9,23 @@
 
 typedef struct barrier_job {
     cli_measure measure;
-    const char *plot, *csv, *path_file, *group;
+    const char *plot, *csv, *group;
     bool groups;
     modeconn_path *path;
     modeconn_curve *curve;
 } barrier_job;
 
-/* The path to measure: saved, or the line; with --group only that group of it. */
+/* The path to measure; with --group only that group of it. */
 static int open_path(barrier_job *job, const cli_args *args)
 {
-    int32_t done =
-        job->path_file != NULL
-            ? modeconn_path_load(job->measure.context, job->path_file, &job->path)
-            : modeconn_path_linear(job->measure.model[0], job->measure.model[1], &job->path);
-    if (done == MODECONN_OK && job->group != NULL) {
+    int status = cli_path_open(&job->measure, args, &job->path);
+    if (status == CLI_OK && job->group != NULL) {
         modeconn_path *whole = job->path;
-        done = modeconn_path_group(whole, job->group, &job->path);
+        int32_t done = modeconn_path_group(whole, job->group, &job->path);
         modeconn_path_destroy(whole);
+        status = cli_failed(args, done) ? CLI_FAILED : CLI_OK;
     }
-    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+    return status;
 }
 
 static int measure_path(const barrier_job *job, const cli_args *args, const modeconn_path *path,
@@ -149,8 +147,8 @@ static void say(const cli_args *args, const json_t *result)
 static int write_plot(const barrier_job *job, const cli_args *args, const json_t *result)
 {
     char *title = NULL;
-    int made = job->path_file != NULL
-                   ? asprintf(&title, "%s", job->path_file)
+    int made = job->measure.path_file != NULL
+                   ? asprintf(&title, "%s", job->measure.path_file)
                    : asprintf(&title, "%s to %s", job->measure.models[0], job->measure.models[1]);
     if (made < 0) {
         return cli_error(args, "out of memory");
@@ -180,36 +178,11 @@ static int write_files(const barrier_job *job, const cli_args *args, const json_
     return status == CLI_OK ? cli_json(args, result) : status;
 }
 
-/* What was measured, by the names of its files. */
-static void name_path(const barrier_job *job, json_t *result)
-{
-    if (job->path_file != NULL) {
-        json_object_set_new(result, "path_file", cli_text(job->path_file));
-    } else {
-        json_object_set_new(result, "from", cli_text(job->measure.models[0]));
-        json_object_set_new(result, "to", cli_text(job->measure.models[1]));
-    }
-    if (job->group != NULL) {
-        json_object_set_new(result, "group", cli_text(job->group));
-    }
-}
-
 int cli_verb_barrier(int argc, char **argv)
 {
     barrier_job job = {.plot = NULL};
     const cli_option options[] = {
-        {.name = "from",
-         .value = "FILE",
-         .text = &job.measure.models[0],
-         .help = "the model at t = 0"},
-        {.name = "to",
-         .value = "FILE",
-         .text = &job.measure.models[1],
-         .help = "the model at t = 1"},
-        {.name = "path",
-         .value = "FILE",
-         .text = &job.path_file,
-         .help = "instead of --from and --to: a curve that `modeconn connect' fitted"},
+        CLI_PATH_OPTIONS(job.measure),
         {.name = "group",
          .value = "NAME",
          .text = &job.group,
@@ -231,10 +204,14 @@ int cli_verb_barrier(int argc, char **argv)
          .output = true,
          .help = "write the curves as a table"},
     };
+    static const char *const except[] = {CLI_TRAINING_KEYS, NULL};
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const curve_words[] = CLI_STATISTICS_WORDS("reset");
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (--limit is of the test set):", .reword = data_words},
+        {.kind = "dataset",
+         .title = "Data (--limit is of the test set):",
+         .except = except,
+         .reword = data_words},
         {.kind = "curve", .title = "Curve:", .reword = curve_words},
     };
     cli_args args = {
@@ -252,11 +229,7 @@ int cli_verb_barrier(int argc, char **argv)
     json_t *result = NULL;
     int status = cli_parse(&args, argc, argv);
     if (status == CLI_OK) {
-        bool from = job.measure.models[0] != NULL, to = job.measure.models[1] != NULL;
-        bool saved = job.path_file != NULL;
-        if (saved ? from || to : !from || !to) {
-            status = cli_usage(&args, "give either --from and --to, or --path");
-        }
+        status = cli_path_given(&job.measure, &args);
     }
     if (status == CLI_OK) {
         status = cli_measure_open(&job.measure, &args, "curve");
@@ -266,7 +239,10 @@ int cli_verb_barrier(int argc, char **argv)
     }
     if (status == CLI_OK) {
         result = cli_curve_json(job.curve);
-        name_path(&job, result);
+        cli_path_name(&job.measure, result);
+        if (job.group != NULL) {
+            json_object_set_new(result, "group", cli_text(job.group));
+        }
         say(&args, result);
         if (job.groups) {
             status = measure_groups(&job, &args, result);

@@ -73,7 +73,7 @@ int cli_verb_compare(int argc, char **argv)
          .flag = &job.with_cka,
          .help = "also measure how alike the representations are, layer by layer (linear CKA)"},
     };
-    static const char *const except[] = {"view", NULL};
+    static const char *const except[] = {"view", CLI_TRAINING_KEYS, NULL};
     static const char *const words[] = CLI_TEST_WORDS;
     cli_kind kinds[] = {
         {.kind = "dataset", .title = "Data (the test set):", .except = except, .reword = words},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * modeconn connectivity: is the straight line between two models mechanistically connected
- * (Definition 5)?
+ * modeconn connectivity: is the straight line between two models, or a saved path,
+ * mechanistically connected (Definition 5)?
  */
 #include "measure.h"
 
@@ -42,13 +42,12 @@ static int measure_path(connectivity_job *job, const cli_args *args)
     cli_progress bar;
     modeconn_options *options = job->patterns ? patterns_options(args) : NULL;
     if ((job->patterns && options == NULL) ||
-        cli_failed(
-            args, modeconn_path_linear(job->measure.model[0], job->measure.model[1], &job->path))) {
+        cli_path_open(&job->measure, args, &job->path) != CLI_OK) {
         modeconn_options_destroy(options);
         return CLI_FAILED;
     }
     cli_progress_begin(&bar, job->patterns ? 2.0 : 1.0);
-    cli_progress_phase(&bar, 1.0, "measuring the line");
+    cli_progress_phase(&bar, 1.0, "measuring the path");
     int32_t done = modeconn_connectivity_measure(job->path, job->measure.train, job->measure.test,
                                                  cli_options(args, "connectivity"),
                                                  cli_progress_step, &bar, &job->connectivity);
@@ -66,7 +65,7 @@ static void say_patterns(const cli_args *args, const modeconn_patterns *patterns
 {
     int64_t layers = 0, points = 0;
     modeconn_patterns_size(patterns, &layers, &points);
-    cli_say(args, "activation patterns of the two models: pairs that agree (beyond chance)\n");
+    cli_say(args, "activation patterns of the two ends: pairs that agree (beyond chance)\n");
     for (int64_t layer = 0; layer < layers; layer++) {
         const char *name = "";
         double *agreement = calloc((size_t)points, sizeof(*agreement));
@@ -91,7 +90,7 @@ static void say(const connectivity_job *job, const cli_args *args)
     double t = 0.0;
     const char *weakest = "";
     modeconn_connectivity_size(made, &views);
-    cli_say(args, "rise of the loss over the line between the ends, nats\n");
+    cli_say(args, "rise of the loss over the line between the ends' losses, nats\n");
     for (int64_t i = 0; i < views; i++) {
         const char *name = "";
         double height = 0.0, low = 0.0, high = 0.0, at = 0.0, first = 0.0, second = 0.0;
@@ -104,8 +103,9 @@ static void say(const connectivity_job *job, const cli_args *args)
     }
     modeconn_connectivity_verdict(made, &verdict);
     modeconn_connectivity_weakest(made, &weakest, &t);
-    cli_say(args, "mechanistically %s along this line (view %s, t = %.3g)\n",
-            modeconn_verdict_name(verdict), weakest, t);
+    cli_say(args, "mechanistically %s along this %s (view %s, t = %.3g)\n",
+            modeconn_verdict_name(verdict), job->measure.path_file != NULL ? "path" : "line",
+            weakest, t);
     if (job->of_path != NULL) {
         say_patterns(args, job->of_path);
     }
@@ -115,8 +115,7 @@ static int report(const connectivity_job *job, const cli_args *args)
 {
     json_t *result = cli_connectivity_json(job->connectivity);
     say(job, args);
-    json_object_set_new(result, "from", cli_text(job->measure.models[0]));
-    json_object_set_new(result, "to", cli_text(job->measure.models[1]));
+    cli_path_name(&job->measure, result);
     if (job->of_path != NULL) {
         json_object_set_new(result, "patterns", cli_patterns_json(job->of_path));
     }
@@ -129,23 +128,14 @@ int cli_verb_connectivity(int argc, char **argv)
 {
     connectivity_job job = {.patterns = false};
     const cli_option options[] = {
-        {.name = "from",
-         .value = "FILE",
-         .text = &job.measure.models[0],
-         .required = true,
-         .help = "the model at t = 0"},
-        {.name = "to",
-         .value = "FILE",
-         .text = &job.measure.models[1],
-         .required = true,
-         .help = "the model at t = 1"},
+        CLI_PATH_OPTIONS(job.measure),
         CLI_DATA_OPTION(&job.measure.data),
         CLI_ARCH_OPTION(&job.measure.arch),
         {.name = "patterns",
          .flag = &job.patterns,
-         .help = "also compare, layer by layer, which ReLUs are active along the line"},
+         .help = "also compare, layer by layer, which ReLUs are active along the path"},
     };
-    static const char *const except[] = {"view", NULL};
+    static const char *const except[] = {"view", CLI_TRAINING_KEYS, NULL};
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const words[] = CLI_STATISTICS_WORDS("reset");
     cli_kind kinds[] = {
@@ -157,14 +147,15 @@ int cli_verb_connectivity(int argc, char **argv)
     };
     cli_args args = {
         .verb = "connectivity",
-        .about = "Tells whether the straight line between two models is mechanistically connected: "
-                 "connected where the loss rises on no view, counterfactual ones included, by more "
-                 "than --tolerance over the line between the ends; disconnected where it does on "
-                 "some view; undecided where the data cannot tell.\v"
+        .about = "Tells whether the straight line between two models, or a fitted curve, is "
+                 "mechanistically connected: connected where the loss rises on no view, "
+                 "counterfactual ones included, by more than --tolerance over the line between the "
+                 "ends' losses; disconnected where it does on some view; undecided where the data "
+                 "cannot tell.\v"
                  "Batch-norm statistics are treated at each point as by `modeconn barrier'. The "
                  "losses of the ends are reported; --minimum-loss judges whether the ends are "
                  "minimizers on every view, which Definition 5 of the paper asks too. Another path "
-                 "may connect what this line does not.",
+                 "may connect what this one does not.",
         .needs = "--cue=box",
         .options = options,
         .n_options = CLI_COUNT(options),
@@ -172,6 +163,9 @@ int cli_verb_connectivity(int argc, char **argv)
         .n_kinds = CLI_COUNT(kinds),
     };
     int status = cli_parse(&args, argc, argv);
+    if (status == CLI_OK) {
+        status = cli_path_given(&job.measure, &args);
+    }
     if (status == CLI_OK) {
         status = cli_measure_open(&job.measure, &args, "connectivity");
     }

@@ -28,10 +28,14 @@ int cli_verb_eval(int argc, char **argv)
         CLI_DATA_OPTION(&measure.data),
         CLI_ARCH_OPTION(&measure.arch),
     };
+    static const char *const except[] = {CLI_TRAINING_KEYS, NULL};
     static const char *const data_words[] = CLI_TEST_WORDS;
     static const char *const evaluate_words[] = CLI_STATISTICS_WORDS("keep");
     cli_kind kinds[] = {
-        {.kind = "dataset", .title = "Data (the test set):", .reword = data_words},
+        {.kind = "dataset",
+         .title = "Data (the test set):",
+         .except = except,
+         .reword = data_words},
         {.kind = "evaluate", .title = "Evaluation:", .reword = evaluate_words},
     };
     cli_args args = {

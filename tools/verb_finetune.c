@@ -5,7 +5,6 @@
  */
 #include "cli.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 typedef struct tune_job {
@@ -138,24 +137,35 @@ static int run(tune_job *job)
     return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
 }
 
+/* All that was told, the seed that drew the clean samples too. */
+static json_t *options_json(const tune_job *job)
+{
+    json_t *options = cli_options_json(cli_options(job->args, "finetune"));
+    int64_t seed = 0;
+    modeconn_options_get_i64(job->args->context.options, "seed", &seed);
+    json_object_set_new(options, "clean_seed", json_integer(seed));
+    return options;
+}
+
+/* The file itself says what it was made of, and how. */
 static int save(const tune_job *job)
 {
-    json_t *clean = cli_dataset_json(job->clean);
-    char *text = clean == NULL ? NULL : json_dumps(clean, JSON_COMPACT | JSON_REAL_PRECISION(15));
     json_t *from = cli_text(job->model_file); /* metadata are UTF-8, file names need not be */
-    int status = CLI_OK;
-    if (text == NULL || from == NULL) {
-        status = cli_error(job->args, "out of memory");
-    } else if (cli_failed(job->args, modeconn_model_set_metadata(job->tuned, "finetuned_from",
-                                                                 json_string_value(from))) ||
-               cli_failed(job->args,
-                          modeconn_model_set_metadata(job->tuned, "finetuning_data", text)) ||
-               cli_failed(job->args, modeconn_model_save(job->tuned, job->out))) {
+    json_t *clean = cli_dataset_json(job->clean);
+    json_t *options = options_json(job);
+    int status = cli_note(job->args, job->tuned, "finetuned_from", from);
+    if (status == CLI_OK) {
+        status = cli_note(job->args, job->tuned, "finetuning_data", clean);
+    }
+    if (status == CLI_OK) {
+        status = cli_note(job->args, job->tuned, "finetuning_options", options);
+    }
+    if (status == CLI_OK && cli_failed(job->args, modeconn_model_save(job->tuned, job->out))) {
         status = CLI_FAILED;
     }
-    free(text);
-    json_decref(from);
+    json_decref(options);
     json_decref(clean);
+    json_decref(from);
     return status;
 }
 
@@ -164,7 +174,7 @@ static json_t *result(const tune_job *job, double seconds)
     json_t *object = cli_history_json(job->tuned);
     json_object_set_new(object, "out", cli_text(job->out));
     json_object_set_new(object, "from", cli_text(job->model_file));
-    json_object_set_new(object, "options", cli_options_json(cli_options(job->args, "finetune")));
+    json_object_set_new(object, "options", options_json(job));
     json_object_set_new(object, "clean", cli_dataset_json(job->clean));
     json_object_set_new(object, "cue",
                         job->cued == NULL ? json_null() : cli_dataset_json(job->cued));

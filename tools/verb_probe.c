@@ -16,7 +16,7 @@ int cli_verb_probe(int argc, char **argv)
         CLI_DATA_OPTION(&measure.data),
         CLI_ARCH_OPTION(&measure.arch),
     };
-    static const char *const except[] = {"view", NULL};
+    static const char *const except[] = {"view", CLI_TRAINING_KEYS, NULL};
     static const char *const words[] = CLI_TEST_WORDS;
     cli_kind kinds[] = {
         {.kind = "dataset", .title = "Data (the test set):", .except = except, .reword = words},

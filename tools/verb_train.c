@@ -4,9 +4,6 @@
  */
 #include "cli.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 typedef struct train_job {
     const cli_args *args;
     const char *data, *arch, *out, *checkpoint, *resume;
@@ -103,30 +100,36 @@ static int run(train_job *job)
     return status;
 }
 
-/* The file itself says what it was trained on. */
-static int save(const train_job *job, json_t *dataset)
+/* All that the run was told, the seed of the weights too. */
+static json_t *options_json(const train_job *job)
 {
-    char *text =
-        dataset == NULL ? NULL : json_dumps(dataset, JSON_COMPACT | JSON_REAL_PRECISION(15));
-    int status = CLI_OK;
-    if (text == NULL) {
-        status = cli_error(job->args, "out of memory");
-    } else if (cli_failed(job->args,
-                          modeconn_model_set_metadata(job->model, "training_data", text)) ||
-               cli_failed(job->args, modeconn_model_save(job->model, job->out))) {
+    json_t *options = cli_options_json(cli_options(job->args, "train"));
+    int64_t seed = 0;
+    modeconn_options_get_i64(cli_options(job->args, "model"), "seed", &seed);
+    json_object_set_new(options, "init_seed", json_integer(seed));
+    return options;
+}
+
+/* The file itself says what it was trained on, and how. */
+static int save(const train_job *job, const json_t *dataset, const json_t *options)
+{
+    int status = cli_note(job->args, job->model, "training_data", dataset);
+    if (status == CLI_OK) {
+        status = cli_note(job->args, job->model, "training_options", options);
+    }
+    if (status == CLI_OK && cli_failed(job->args, modeconn_model_save(job->model, job->out))) {
         status = CLI_FAILED;
     }
-    free(text);
     return status;
 }
 
-static json_t *result(const train_job *job, json_t *dataset, double seconds)
+static json_t *result(const train_job *job, json_t *dataset, json_t *options, double seconds)
 {
     json_t *object = cli_history_json(job->model);
     json_object_set_new(object, "out", cli_text(job->out));
     json_object_set_new(object, "model", cli_model_json(job->model));
     json_object_set(object, "data", dataset);
-    json_object_set_new(object, "options", cli_options_json(cli_options(job->args, "train")));
+    json_object_set(object, "options", options);
     json_object_set_new(object, "build", cli_build_json());
     json_object_set_new(object, "seconds", cli_real(seconds));
     return object;
@@ -195,7 +198,7 @@ int cli_verb_train(int argc, char **argv)
     };
     job.args = &args;
     double started = cli_seconds();
-    json_t *dataset = NULL, *object = NULL;
+    json_t *dataset = NULL, *settings = NULL, *object = NULL;
     int status = cli_parse(&args, argc, argv);
     if (status == CLI_OK) {
         status = prepare(&job);
@@ -205,14 +208,16 @@ int cli_verb_train(int argc, char **argv)
     }
     if (status == CLI_OK) {
         dataset = cli_dataset_json(job.dataset);
-        status = save(&job, dataset);
+        settings = options_json(&job);
+        status = save(&job, dataset, settings);
     }
     if (status == CLI_OK) {
-        object = result(&job, dataset, cli_seconds() - started);
+        object = result(&job, dataset, settings, cli_seconds() - started);
         cli_say(&args, "wrote %s (%.1f s)\n", job.out, cli_seconds() - started);
         status = cli_json(&args, object);
     }
     json_decref(object);
+    json_decref(settings);
     json_decref(dataset);
     modeconn_trainer_destroy(job.trainer);
     modeconn_model_destroy(job.model);

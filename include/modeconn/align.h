@@ -164,8 +164,9 @@ MODECONN_API int32_t modeconn_alignment_permutation(const modeconn_alignment *al
                                                     int64_t index, int64_t *permutation,
                                                     int64_t capacity);
 
-/** {"method", "settings", "samples", "groups": [{"name", "size", "moved", "similarity",
- *  "permutation": [...]}, ...]}; "similarity" is null where none was taken. */
+/** {"method", "settings", "samples", "data", "groups": [{"name", "size", "moved", "similarity",
+ *  "permutation": [...]}, ...]}; "data", whose samples were seen, and "similarity" are null where
+ *  none were. */
 MODECONN_API int32_t modeconn_alignment_json(const modeconn_alignment *alignment, char *buffer,
                                              int64_t capacity, int64_t *needed);
 

@@ -32,8 +32,8 @@ MODECONN_API int32_t modeconn_finetune_method_defaults(int64_t index, const char
  *    paper's large, medium and small rates are "learning_rate" 0.1, 0.01, 0.001.
  *  - "llrt": last-layer retraining. A freshly drawn last layer (U(-1/sqrt(width), 1/sqrt(width)),
  *    from "seed") is trained, as by "naive", on the representations of the clean data in eval mode,
- *    which are computed once; nothing else changes, batch norm's statistics neither. By default
- *    200 epochs, rate 30, no weight decay. The last layer must be linear.
+ *    which are computed once, without crop and flip; nothing else changes, batch norm's statistics
+ *    neither. By default 200 epochs, rate 30, no weight decay. The last layer must be linear.
  *  - "lpft": llrt with "head_epochs", "head_learning_rate" and "head_weight_decay", then naive
  *    with "epochs", "learning_rate" and "weight_decay", each with a momentum of its own and the
  *    same "seed".

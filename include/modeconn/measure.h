@@ -139,8 +139,9 @@ MODECONN_API int32_t modeconn_curve_error_barrier(const modeconn_curve *curve, c
 /** {"t": [...], "arc": [...], "views": {"nocue": {"loss": [...], "accuracy": [...], "barrier":
  *  {"loss": {"linear", "mean", "max", "half"}, "error": {...}}, "summary": {"loss": {"min", "max",
  *  "mean", "integral"}, "error": {...}}, "n"}, ...}, "statistics": {...}, "batch_size", "path":
- *  {"family", "length", "first", "second"}, "data": {...}} ("half" is null without a
- *  point at 1/2), and a table with a line per t. */
+ *  {"family", "length", "fit": {"settings", "data": [...]}, "first", "second"}, "data": {...}}
+ *  ("half" is null without a point at 1/2, "fit" for a path that was not fitted), and a table with
+ *  a line per t. */
 MODECONN_API int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer,
                                          int64_t capacity, int64_t *needed);
 MODECONN_API int32_t modeconn_curve_csv(const modeconn_curve *curve, char *buffer, int64_t capacity,

@@ -108,8 +108,9 @@ MODECONN_API int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *p
 /* ---- files ----------------------------------------------------------------------------- */
 
 /** Writes family, all control points (tensors "0.BLOCK", "1.BLOCK", ... in PyTorch's shapes), their
- *  metadata and the record of the last fit to a safetensors file, through a temporary file and a
- *  rename. Equal paths give equal files, byte for byte (speeds are left out).
+ *  metadata, and the record of the last fit with its options and data, to a safetensors file,
+ *  through a temporary file and a rename. Equal paths give equal files, byte for byte (speeds are
+ *  left out).
  *  @return MODECONN_OK, _ARGUMENT, _IO (names the file), _MEMORY */
 MODECONN_API int32_t modeconn_path_save(const modeconn_path *path, const char *file);
 

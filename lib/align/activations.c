@@ -267,7 +267,9 @@ static int32_t describe(const matching *m, const char *similarity)
     mc_free(m->context, alignment->settings);
     alignment->settings = mc_strdup(m->context, text);
     alignment->samples = m->end - m->begin;
-    return alignment->settings == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    return alignment->settings == NULL
+               ? MODECONN_ERROR_MEMORY
+               : mc_dataset_describe(m->job->data, m->context, &alignment->data);
 }
 
 static const struct {

@@ -85,6 +85,7 @@ struct modeconn_alignment {
     const char *method;   /* a static string: a row's name, or "given" */
     char *settings;       /* what the method was told, as "key=value,..."; "" for none */
     int64_t samples;      /* that decided; 0 where none did */
+    char *data;           /* where they are from, as JSON; NULL where there are none */
     int64_t *permutation; /* all groups', one after the other */
     int64_t *offset;      /* [groups] where each begins */
     double *similarity;   /* [groups]: mean of the matched units; NaN where there is none */

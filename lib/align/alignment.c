@@ -21,6 +21,7 @@ void modeconn_alignment_destroy(modeconn_alignment *alignment)
     modeconn_context *context = alignment->context;
     mc_symmetry_free(alignment->symmetry);
     mc_free(context, alignment->settings);
+    mc_free(context, alignment->data);
     mc_free(context, alignment->permutation);
     mc_free(context, alignment->offset);
     mc_free(context, alignment->similarity);

@@ -15,8 +15,9 @@ int32_t modeconn_alignment_save(const modeconn_alignment *alignment, const char 
         return mc_null(alignment == NULL ? "alignment" : "path");
     }
     const mc_symmetry *symmetry = alignment->symmetry;
-    const char *keys[] = {FORMAT_KEY, "modeconn.method", "modeconn.settings"};
-    const char *values[] = {"1", alignment->method, alignment->settings};
+    const char *keys[] = {FORMAT_KEY, "modeconn.method", "modeconn.settings", "modeconn.data"};
+    const char *values[] = {"1", alignment->method, alignment->settings, alignment->data};
+    int64_t n_keys = alignment->data == NULL ? 3 : 4;
     mc_tensor *tensors = mc_calloc(alignment->context, symmetry->n_groups, sizeof *tensors);
     if (tensors == NULL) {
         return MODECONN_ERROR_MEMORY;
@@ -31,7 +32,7 @@ int32_t modeconn_alignment_save(const modeconn_alignment *alignment, const char 
                                  .size = group->size};
     }
     int32_t status = mc_safetensors_write(alignment->context, path, tensors, symmetry->n_groups,
-                                          keys, values, 3);
+                                          keys, values, n_keys);
     mc_free(alignment->context, tensors);
     return status;
 }
@@ -127,9 +128,11 @@ int32_t modeconn_alignment_json(const modeconn_alignment *alignment, char *buffe
     for (int64_t g = 0; g < alignment->symmetry->n_groups; g++) {
         failed = json_array_append_new(groups, group_json(alignment, g)) != 0 || failed;
     }
-    json_t *out =
-        json_pack("{s:s, s:s, s:I, s:o}", "method", alignment->method, "settings",
-                  alignment->settings, "samples", (json_int_t)alignment->samples, "groups", groups);
+    json_t *data = alignment->data == NULL ? json_null() : json_loads(alignment->data, 0, NULL);
+    failed = failed || data == NULL;
+    json_t *out = json_pack("{s:s, s:s, s:I, s:o, s:o}", "method", alignment->method, "settings",
+                            alignment->settings, "samples", (json_int_t)alignment->samples, "data",
+                            data, "groups", groups);
     if (failed) {
         json_decref(out);
         out = NULL;

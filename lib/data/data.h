@@ -257,6 +257,10 @@ const mc_attribute *mc_dataset_randomised(const modeconn_dataset *dataset);
 int32_t mc_dataset_check_indices(const modeconn_dataset *dataset, const int64_t *indices,
                                  int64_t n);
 
+/* What modeconn_dataset_describe() gives, in memory of `context`. */
+int32_t mc_dataset_describe(const modeconn_dataset *dataset, const modeconn_context *context,
+                            char **out);
+
 /* Takes a reference for a handle that keeps the dataset. */
 modeconn_dataset *mc_dataset_take(const modeconn_dataset *dataset);
 

@@ -192,39 +192,55 @@ int32_t modeconn_dataset_attribute(const modeconn_dataset *dataset, int64_t inde
     return MODECONN_OK;
 }
 
+/* What modeconn_dataset_describe() gives. */
+static void describe(const modeconn_dataset *dataset, const modeconn_context *context,
+                     mc_text *text)
+{
+    const mc_store *store = dataset->store;
+    mc_text_init(text, context);
+    mc_text_add(text, "{\"source\": ");
+    mc_text_add_json(text, store->source);
+    mc_text_add(text, ", \"split\": ");
+    mc_text_add_json(text, store->split);
+    mc_text_add(text, ", \"n\": %lld, \"shape\": [%lld, %lld, %lld], \"classes\": %lld",
+                (long long)dataset->n, (long long)store->channels, (long long)store->height,
+                (long long)store->width, (long long)store->classes);
+    mc_text_add(text, ", \"cue\": ");
+    mc_text_add_json(text, dataset->cue == NULL ? "none" : dataset->cue->name);
+    mc_text_add(text,
+                ", \"view\": \"%s\", \"cue_proportion\": ", mc_view_name(dataset, dataset->view));
+    if (dataset->cue != NULL && dataset->view != MC_VIEW_NOCUE &&
+        dataset->view != MC_VIEW_RANDCUE) {
+        mc_text_add_f64(text, dataset->proportion);
+    } else {
+        mc_text_add(text, "null");
+    }
+    mc_text_add(text, ", \"seed\": %" PRIu64 ", \"attributes\": [", dataset->seed);
+    for (int64_t i = 0; i < attribute_count(dataset); i++) {
+        mc_text_add(text, "%s\"%s\"", i == 0 ? "" : ", ", attribute_name(dataset, i));
+    }
+    mc_text_add(text, "], \"crop\": %lld, \"flip\": %s}", (long long)dataset->crop,
+                dataset->flip ? "true" : "false");
+}
+
 int32_t modeconn_dataset_describe(const modeconn_dataset *dataset, char *buffer, int64_t capacity,
                                   int64_t *needed)
 {
     if (dataset == NULL) {
         return mc_null("dataset");
     }
-    const mc_store *store = dataset->store;
     mc_text text;
-    mc_text_init(&text, store->context);
-    mc_text_add(&text, "{\"source\": ");
-    mc_text_add_json(&text, store->source);
-    mc_text_add(&text, ", \"split\": ");
-    mc_text_add_json(&text, store->split);
-    mc_text_add(&text, ", \"n\": %lld, \"shape\": [%lld, %lld, %lld], \"classes\": %lld",
-                (long long)dataset->n, (long long)store->channels, (long long)store->height,
-                (long long)store->width, (long long)store->classes);
-    mc_text_add(&text, ", \"cue\": ");
-    mc_text_add_json(&text, dataset->cue == NULL ? "none" : dataset->cue->name);
-    mc_text_add(&text,
-                ", \"view\": \"%s\", \"cue_proportion\": ", mc_view_name(dataset, dataset->view));
-    if (dataset->cue != NULL && dataset->view != MC_VIEW_NOCUE &&
-        dataset->view != MC_VIEW_RANDCUE) {
-        mc_text_add_f64(&text, dataset->proportion);
-    } else {
-        mc_text_add(&text, "null");
-    }
-    mc_text_add(&text, ", \"seed\": %" PRIu64 ", \"attributes\": [", dataset->seed);
-    for (int64_t i = 0; i < attribute_count(dataset); i++) {
-        mc_text_add(&text, "%s\"%s\"", i == 0 ? "" : ", ", attribute_name(dataset, i));
-    }
-    mc_text_add(&text, "], \"crop\": %lld, \"flip\": %s}", (long long)dataset->crop,
-                dataset->flip ? "true" : "false");
+    describe(dataset, dataset->store->context, &text);
     return mc_text_finish(&text, buffer, capacity, needed);
+}
+
+int32_t mc_dataset_describe(const modeconn_dataset *dataset, const modeconn_context *context,
+                            char **out)
+{
+    mc_text text;
+    describe(dataset, context, &text);
+    *out = mc_text_take(&text);
+    return *out != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
 }
 
 /* Marks the first trunc(n_c * p) samples of each class c, in the handle's order. */

@@ -309,12 +309,10 @@ static int32_t create(modeconn_connectivity **out, const mc_evaluator *evaluator
     made->confidence = mc_option_f64(options, kind, "confidence");
     made->resamples = mc_option_i64(options, kind, "resamples");
     made->seed = mc_seed(context, mc_option_i64(options, kind, "seed"));
-    made->family = path->family->name;
     int32_t status = allocate_views(made, evaluator);
     if (status == MODECONN_OK) {
-        status = mc_provenance_init(&made->origin, context, path->points[0],
-                                    path->points[path->n_points - 1], test, &evaluator->plan,
-                                    evaluator->batch_size);
+        status = mc_provenance_init_path(&made->origin, context, path, test, &evaluator->plan,
+                                         evaluator->batch_size);
     }
     if (status < 0) {
         modeconn_connectivity_destroy(made);

@@ -167,8 +167,7 @@ static bool add_settings(const modeconn_connectivity *connectivity, json_t *out)
     ok = mc_json_add(out, "n", json_integer(connectivity->n)) && ok;
     ok = mc_json_add(out, "statistics", mc_provenance_statistics(&connectivity->origin)) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(connectivity->origin.batch_size)) && ok;
-    json_t *path = mc_provenance_path(&connectivity->origin, connectivity->family);
-    ok = mc_json_add(out, "path", path) && ok;
+    ok = mc_json_add(out, "path", mc_provenance_path(&connectivity->origin)) && ok;
     ok = mc_json_add(out, "data", mc_provenance_test(&connectivity->origin)) && ok;
     return mc_json_add(out, "note", json_string(note)) && ok;
 }

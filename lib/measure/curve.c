@@ -26,7 +26,6 @@ struct modeconn_curve {
     const char **names;      /* [n_views] */
     double *t, *arc;         /* [points] */
     double *loss, *accuracy; /* [n_views][stride] */
-    const char *family;      /* static string */
     mc_provenance origin;
 };
 
@@ -58,7 +57,6 @@ static int32_t curve_create(modeconn_curve **out, const mc_evaluator *evaluator,
     made->n = evaluator->n;
     made->stride = points;
     made->n_views = views;
-    made->family = path->family->name;
     made->names = mc_names_copy(context, evaluator->names, views);
     made->t = mc_calloc(context, points, sizeof(double));
     made->arc = mc_calloc(context, points, sizeof(double));
@@ -67,9 +65,8 @@ static int32_t curve_create(modeconn_curve **out, const mc_evaluator *evaluator,
     int32_t status = MODECONN_ERROR_MEMORY;
     if (made->names != NULL && made->t != NULL && made->arc != NULL && made->loss != NULL &&
         made->accuracy != NULL) {
-        status = mc_provenance_init(&made->origin, context, path->points[0],
-                                    path->points[path->n_points - 1], test, &evaluator->plan,
-                                    evaluator->batch_size);
+        status = mc_provenance_init_path(&made->origin, context, path, test, &evaluator->plan,
+                                         evaluator->batch_size);
     }
     if (status < 0) {
         modeconn_curve_destroy(made);
@@ -518,11 +515,8 @@ static json_t *view_json(const modeconn_curve *curve, int64_t v)
 
 static json_t *path_json(const modeconn_curve *curve)
 {
-    json_t *out = json_object();
-    bool ok = mc_json_add(out, "family", json_string(curve->family));
-    ok = mc_json_add(out, "length", mc_json_real(curve->arc[curve->points - 1])) && ok;
-    ok = mc_json_add(out, "first", mc_provenance_subject(&curve->origin, 0)) && ok;
-    ok = mc_json_add(out, "second", mc_provenance_subject(&curve->origin, 1)) && ok;
+    json_t *out = mc_provenance_path(&curve->origin);
+    bool ok = mc_json_add(out, "length", mc_json_real(curve->arc[curve->points - 1]));
     return mc_json_whole(out, ok);
 }
 

@@ -45,6 +45,8 @@ typedef struct mc_provenance {
     int64_t statistics_n, statistics_batch_size;
     uint64_t statistics_seed;
     int64_t batch_size; /* of the evaluation */
+    const char *family; /* of a path: a static string */
+    char *fit;          /* how it was fitted; NULL where it was not */
 } mc_provenance;
 
 /* Starts empty and describes what is given (each may be NULL, `plan` too). On failure there is
@@ -53,6 +55,10 @@ int32_t mc_provenance_init(mc_provenance *provenance, modeconn_context *context,
                            const modeconn_model *first, const modeconn_model *second,
                            const modeconn_dataset *test, const mc_statistics_plan *plan,
                            int64_t batch_size);
+/* The same of a path. */
+int32_t mc_provenance_init_path(mc_provenance *provenance, modeconn_context *context,
+                                const modeconn_path *path, const modeconn_dataset *test,
+                                const mc_statistics_plan *plan, int64_t batch_size);
 void mc_provenance_free(mc_provenance *provenance);
 
 /* Parts of a result's JSON; NULL when jansson is out of memory. */
@@ -60,8 +66,8 @@ json_t *mc_provenance_subject(const mc_provenance *provenance, int which);
 json_t *mc_provenance_test(const mc_provenance *provenance);
 json_t *mc_provenance_statistics(const mc_provenance *provenance);
 
-/* {"family", "first", "second"} of a path whose ends are the subjects. */
-json_t *mc_provenance_path(const mc_provenance *provenance, const char *family);
+/* {"family", "fit", "first", "second"} of a path. */
+json_t *mc_provenance_path(const mc_provenance *provenance);
 /* {"first", "second"} of two models. */
 json_t *mc_provenance_models(const mc_provenance *provenance);
 /* Numbers [n] as an array, null for what is not finite. */
@@ -176,7 +182,6 @@ struct modeconn_patterns {
     mc_layer_list layers;
     double *t;                   /* [points] */
     mc_pattern_figures *figures; /* [layers][points] */
-    const char *family;          /* static string */
     const char **view;           /* [1] */
     mc_provenance origin;
 };
@@ -258,7 +263,6 @@ struct modeconn_connectivity {
     double *values;     /* the views' arrays */
     int32_t verdict;
     int64_t weakest_view, weakest_point;
-    const char *family; /* static string */
     mc_provenance origin;
 };
 

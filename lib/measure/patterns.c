@@ -307,7 +307,6 @@ static int32_t create(modeconn_patterns **out, const looking *run, const modecon
     made->context = mc_context_take(context);
     made->n = run->data->n;
     made->points = mc_option_i64(options, &mc_kind_patterns, "points");
-    made->family = path->family->name;
     const char *view = mc_view_name(run->data, run->data->view);
     made->view = mc_names_copy(context, &view, 1);
     made->t = mc_calloc(context, made->points, sizeof(double));
@@ -318,9 +317,8 @@ static int32_t create(modeconn_patterns **out, const looking *run, const modecon
     if (status == MODECONN_OK) {
         made->figures = mc_calloc(context, made->layers.n * made->points, sizeof(*made->figures));
         status = made->figures == NULL ? MODECONN_ERROR_MEMORY
-                                       : mc_provenance_init(&made->origin, context, path->points[0],
-                                                            path->points[path->n_points - 1], test,
-                                                            &run->plan, run->batch_size);
+                                       : mc_provenance_init_path(&made->origin, context, path, test,
+                                                                 &run->plan, run->batch_size);
     }
     if (status < 0) {
         modeconn_patterns_destroy(made);

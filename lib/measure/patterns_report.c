@@ -146,8 +146,7 @@ int32_t modeconn_patterns_json(const modeconn_patterns *patterns, char *buffer, 
     ok = mc_json_add(out, "view", json_string(patterns->view[0])) && ok;
     ok = mc_json_add(out, "statistics", mc_provenance_statistics(&patterns->origin)) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(patterns->origin.batch_size)) && ok;
-    json_t *path = mc_provenance_path(&patterns->origin, patterns->family);
-    ok = mc_json_add(out, "path", path) && ok;
+    ok = mc_json_add(out, "path", mc_provenance_path(&patterns->origin)) && ok;
     ok = mc_json_add(out, "data", mc_provenance_test(&patterns->origin)) && ok;
     return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }

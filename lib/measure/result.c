@@ -28,27 +28,6 @@ static int32_t describe_model(modeconn_context *context, const modeconn_model *m
     return MODECONN_OK;
 }
 
-static int32_t describe_dataset(modeconn_context *context, const modeconn_dataset *dataset,
-                                char **out)
-{
-    int64_t size = 0;
-    int32_t status = modeconn_dataset_describe(dataset, NULL, 0, &size);
-    if (status < 0) {
-        return status;
-    }
-    char *text = mc_alloc(context, size, 1);
-    if (text == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
-    status = modeconn_dataset_describe(dataset, text, size, NULL);
-    if (status < 0) {
-        mc_free(context, text);
-        return status;
-    }
-    *out = text;
-    return MODECONN_OK;
-}
-
 /* Policy batch passes no set: what it sees is the evaluated batch. */
 static int32_t describe_plan(mc_provenance *provenance, const mc_statistics_plan *plan,
                              const modeconn_dataset *test)
@@ -68,7 +47,7 @@ static int32_t describe_plan(mc_provenance *provenance, const mc_statistics_plan
     provenance->statistics_seed = plan->seed;
     return plan->data == NULL
                ? MODECONN_OK
-               : describe_dataset(provenance->context, plan->data, &provenance->statistics_set);
+               : mc_dataset_describe(plan->data, provenance->context, &provenance->statistics_set);
 }
 
 int32_t mc_provenance_init(mc_provenance *provenance, modeconn_context *context,
@@ -85,13 +64,32 @@ int32_t mc_provenance_init(mc_provenance *provenance, modeconn_context *context,
         }
     }
     if (status == MODECONN_OK) {
-        status = describe_dataset(context, test, &provenance->test);
+        status = mc_dataset_describe(test, context, &provenance->test);
     }
     if (status == MODECONN_OK && plan != NULL) {
         status = describe_plan(provenance, plan, test);
     }
     if (status < 0) {
         mc_provenance_free(provenance);
+    }
+    return status;
+}
+
+int32_t mc_provenance_init_path(mc_provenance *provenance, modeconn_context *context,
+                                const modeconn_path *path, const modeconn_dataset *test,
+                                const mc_statistics_plan *plan, int64_t batch_size)
+{
+    int32_t status = mc_provenance_init(provenance, context, path->points[0],
+                                        path->points[path->n_points - 1], test, plan, batch_size);
+    if (status == MODECONN_OK) {
+        provenance->family = path->family->name;
+    }
+    if (status == MODECONN_OK && path->fit != NULL) {
+        provenance->fit = mc_strdup(context, path->fit);
+        if (provenance->fit == NULL) {
+            mc_provenance_free(provenance);
+            return MODECONN_ERROR_MEMORY;
+        }
     }
     return status;
 }
@@ -104,6 +102,7 @@ void mc_provenance_free(mc_provenance *provenance)
     mc_free(context, provenance->test);
     mc_free(context, provenance->policy);
     mc_free(context, provenance->statistics_set);
+    mc_free(context, provenance->fit);
     *provenance = (mc_provenance){.context = context};
 }
 
@@ -174,14 +173,12 @@ json_t *mc_provenance_models(const mc_provenance *provenance)
     return mc_json_whole(out, ok);
 }
 
-json_t *mc_provenance_path(const mc_provenance *provenance, const char *family)
+json_t *mc_provenance_path(const mc_provenance *provenance)
 {
     json_t *out = mc_provenance_models(provenance);
-    if (out != NULL && !mc_json_add(out, "family", json_string(family))) {
-        json_decref(out);
-        return NULL;
-    }
-    return out;
+    bool ok = mc_json_add(out, "family", json_string(provenance->family));
+    ok = mc_json_add(out, "fit", parsed(provenance->fit)) && ok;
+    return mc_json_whole(out, ok);
 }
 
 json_t *mc_json_values(const double *values, int64_t n)

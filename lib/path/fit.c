@@ -89,6 +89,44 @@ static int32_t configure(modeconn_fitter *fitter, const modeconn_options *option
     return status;
 }
 
+/* What the fit was told, on a line as modeconn_options_parse() takes it. */
+static char *settings_line(const modeconn_fitter *fitter)
+{
+    char *line = mc_strdup(fitter->run.context, fitter->run.options);
+    for (char *at = line; at != NULL && *at != '\0'; at++) {
+        if (*at == '\n') {
+            *at = at[1] != '\0' ? ',' : '\0';
+        }
+    }
+    return line;
+}
+
+static int32_t tell(modeconn_fitter *fitter)
+{
+    const modeconn_context *context = fitter->run.context;
+    char *line = settings_line(fitter);
+    int32_t status = line != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
+    mc_text text;
+    mc_text_init(&text, context);
+    if (line != NULL) {
+        mc_text_add(&text, "{\"settings\": ");
+        mc_text_add_json(&text, line);
+        mc_text_add(&text, ", \"data\": [");
+    }
+    for (int64_t v = 0; v < fitter->n_views && status == MODECONN_OK; v++) {
+        char *view = NULL;
+        status = mc_dataset_describe(fitter->views[v], context, &view);
+        if (status == MODECONN_OK) {
+            mc_text_add(&text, "%s%s", v > 0 ? ", " : "", view);
+        }
+        mc_free(context, view);
+    }
+    mc_text_add(&text, "]}");
+    mc_free(context, line);
+    fitter->told = mc_text_take(&text);
+    return status == MODECONN_OK && fitter->told == NULL ? MODECONN_ERROR_MEMORY : status;
+}
+
 static int32_t allocate(modeconn_fitter *fitter)
 {
     const modeconn_context *context = fitter->run.context;
@@ -125,6 +163,7 @@ void modeconn_fitter_destroy(modeconn_fitter *fitter)
     mc_free(context, fitter->velocity);
     mc_free(context, fitter->theta);
     mc_free(context, fitter->scaled);
+    mc_free(context, fitter->told);
     mc_free(context, fitter);
     mc_context_drop(context);
 }
@@ -277,6 +316,9 @@ int32_t modeconn_fitter_create(modeconn_path *path, const modeconn_dataset *data
         status = configure(fitter, options);
     }
     if (status == MODECONN_OK) {
+        status = tell(fitter);
+    }
+    if (status == MODECONN_OK) {
         status = allocate(fitter);
     }
     if (status < 0) {
@@ -294,9 +336,15 @@ int32_t modeconn_fitter_run(modeconn_fitter *fitter, int64_t epochs, modeconn_pr
     if (fitter == NULL) {
         return mc_null("fitter");
     }
+    char *fit = mc_strdup(fitter->run.context, fitter->told);
+    if (fit == NULL) {
+        return MODECONN_ERROR_MEMORY;
+    }
     int32_t status = mc_run_epochs(&fitter->run, epochs, progress, user, &record);
     if (record != NULL) {
-        mc_path_set_history(fitter->path, record);
+        mc_path_set_record(fitter->path, record, fit);
+    } else {
+        mc_free(fitter->run.context, fit);
     }
     return status;
 }
@@ -319,10 +367,12 @@ int32_t modeconn_path_fit(modeconn_path *path, const modeconn_dataset *dataset,
     return status;
 }
 
-void mc_path_set_history(modeconn_path *path, modeconn_history *history)
+void mc_path_set_record(modeconn_path *path, modeconn_history *history, char *fit)
 {
     modeconn_history_destroy(path->history);
+    mc_free(path->context, path->fit);
     path->history = history;
+    path->fit = fit;
 }
 
 int32_t modeconn_path_history(const modeconn_path *path, modeconn_history **out)

@@ -83,7 +83,12 @@ int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *path)
         return mc_null(fitter == NULL ? "fitter" : "path");
     }
     int64_t n = list_vectors(fitter, vectors);
+    char *fit = NULL;
     int32_t status = state_facts(fitter, &facts);
+    if (status == MODECONN_OK) {
+        fit = mc_strdup(fitter->run.context, fitter->told);
+        status = fit != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
+    }
     if (status == MODECONN_OK) {
         status = mc_run_load(&fitter->run, &facts, vectors, n, path, &record);
     }
@@ -91,7 +96,9 @@ int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *path)
         for (int64_t k = 1; k < fitter->path->n_points - 1; k++) {
             mc_model_changed(fitter->path->points[k]);
         }
-        mc_path_set_history(fitter->path, record);
+        mc_path_set_record(fitter->path, record, fit);
+    } else {
+        mc_free(fitter->run.context, fit);
     }
     mc_free(fitter->run.context, facts.data);
     return status;

@@ -22,7 +22,7 @@ static void path_free(modeconn_path *path)
     for (int64_t i = 0; i < path->n_points; i++) {
         modeconn_model_destroy(path->points[i]);
     }
-    modeconn_history_destroy(path->history);
+    mc_path_set_record(path, NULL, NULL);
     mc_free(context, path->points);
     mc_free(context, path);
     mc_context_drop(context);

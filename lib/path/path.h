@@ -30,6 +30,7 @@ struct modeconn_path {
     modeconn_model **points;   /* control points, snapshots */
     int64_t n_points;          /* at most MC_PATH_POINTS_MAX */
     modeconn_history *history; /* of the last fit; NULL before */
+    char *fit;                 /* likewise how, {"settings", "data": [...]} as JSON */
 };
 
 extern const mc_option_kind mc_kind_path, mc_kind_path_fit;
@@ -63,10 +64,11 @@ struct modeconn_fitter {
     double curve_decay;    /* weight decay of gamma(t); that of the control points is in run.sgd */
     float **velocity;      /* [n_points][n_theta], NULL at the ends */
     float *theta, *scaled; /* [n_theta]: gamma(t), a control point's gradient */
+    char *told;            /* for `fit` of the path */
 };
 
-/* Replaces the path's history (takes the caller's reference). */
-void mc_path_set_history(modeconn_path *path, modeconn_history *history);
+/* Replaces the path's history (takes the caller's reference) and `fit` (takes the text). */
+void mc_path_set_record(modeconn_path *path, modeconn_history *history, char *fit);
 
 /* ---- paths (create.c, path.c) ------------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
  *   modeconn.points        "3", the ends included
  *   modeconn.architecture, modeconn.settings   what rebuilds the models (model_file.c)
  *   modeconn.history       record of the last fit, without the column of speeds
+ *   modeconn.fit           how it was made, {"settings", "data": [...]}
  *   k.KEY                  metadata KEY of control point k
  */
 #include "io/io.h"
@@ -18,7 +19,7 @@
 #define PREFIX "modeconn."
 #define FORMAT_VERSION "path.1"
 
-enum { OWN_KEYS = 6, NUMBER = 24 };
+enum { OWN_KEYS = 7, NUMBER = 24 };
 
 static int64_t block_count(const modeconn_model *model)
 {
@@ -144,6 +145,9 @@ static int32_t add_history(contents *file, const modeconn_path *path)
     }
     if (status == MODECONN_OK) {
         add_meta(file, PREFIX "history", file->history);
+        if (path->fit != NULL) {
+            add_meta(file, PREFIX "fit", path->fit);
+        }
     }
     modeconn_history_destroy(kept);
     return status;
@@ -339,27 +343,50 @@ static int32_t read_metadata(const loading *load)
     return MODECONN_OK;
 }
 
-static int32_t make_path(const loading *load, modeconn_path **out)
+/* Both stay NULL where the path was not fitted. */
+static int32_t read_record(const loading *load, modeconn_history **history, char **fit)
 {
-    modeconn_history *history = NULL;
     const char *text = mc_safetensors_meta(load->file, PREFIX "history");
     int32_t status = MODECONN_OK;
     if (text != NULL) {
-        status = mc_history_from_json(load->context, text, &history);
+        status = mc_history_from_json(load->context, text, history);
         if (status < 0) {
             return mc_fail_prefix(status, "%s: metadata \"" PREFIX "history\"", load->path);
         }
     }
+    text = mc_safetensors_meta(load->file, PREFIX "fit");
+    if (text != NULL) {
+        json_t *value = json_loads(text, 0, NULL);
+        bool object = json_is_object(value);
+        json_decref(value);
+        if (!object) {
+            return mc_fail(MODECONN_ERROR_FORMAT,
+                           "%s: metadata \"" PREFIX "fit\" is no JSON object", load->path);
+        }
+        *fit = mc_strdup(load->context, text);
+        status = *fit != NULL ? MODECONN_OK : MODECONN_ERROR_MEMORY;
+    }
+    return status;
+}
+
+static int32_t make_path(const loading *load, modeconn_path **out)
+{
+    modeconn_history *history = NULL;
+    char *fit = NULL;
+    int32_t status = read_record(load, &history, &fit);
     const modeconn_model *points[MC_PATH_POINTS_MAX];
     for (int64_t k = 0; k < load->n_points; k++) {
         points[k] = load->points[k];
     }
-    status = mc_path_create(load->family, points, load->n_points, out);
+    if (status == MODECONN_OK) {
+        status = mc_path_create(load->family, points, load->n_points, out);
+    }
     if (status < 0) {
         modeconn_history_destroy(history);
+        mc_free(load->context, fit);
         return status;
     }
-    mc_path_set_history(*out, history);
+    mc_path_set_record(*out, history, fit);
     return MODECONN_OK;
 }
 

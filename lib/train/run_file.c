@@ -78,17 +78,9 @@ out:
 int32_t mc_run_describe(const modeconn_dataset *dataset, char **description, char text[17])
 {
     const modeconn_context *context = dataset->store->context;
-    int64_t size = 0;
     *description = NULL;
-    int32_t status = modeconn_dataset_describe(dataset, NULL, 0, &size);
-    if (status < 0) {
-        return status;
-    }
-    char *words = mc_alloc(context, size, 1);
-    if (words == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
-    status = modeconn_dataset_describe(dataset, words, size, NULL);
+    char *words = NULL;
+    int32_t status = mc_dataset_describe(dataset, context, &words);
     if (status == MODECONN_OK) {
         status = fingerprint(dataset, text);
     }

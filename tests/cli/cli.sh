@@ -118,6 +118,10 @@ names 2 "learning_rate" train --data "$data" --out x --learning_rate nonsense
 names 2 "\"star\"" train --data "$data" --out x --cue star
 names 2 "vgg13" train --data "$data" --out x --arch vgg99
 names 2 "nosuchdata" train --data nosuchdata --out x
+# Options of training passes are none of what measures.
+for verb in eval probe barrier align compare connectivity; do
+    names 2 "--crop" $verb --data "$data" --crop 2
+done
 names 2 "FIRST SECOND" compare only-one --data "$data"
 names 2 "too many" plot a.json b.json --out x.svg
 names 2 "--clean" finetune --model m --data "$data" --out x --clean 0
@@ -159,6 +163,14 @@ cmp -s clean.safetensors clean2.safetensors || fail "the number of threads chang
 # shellcheck disable=SC2086
 expect 0 train $tiny --seed 5 --out other.safetensors
 cmp -s clean.safetensors other.safetensors && fail "--seed changes nothing"
+# Results and files name every seed, given or not.
+# shellcheck disable=SC2086
+expect 0 train $tiny --seed 5 --init-seed 7 --out seeds.safetensors --json seeds.json
+says seeds.json '"seed": 5'
+says seeds.json '"init_seed": 7'
+expect 0 info seeds.safetensors
+says out '\"momentum\":0.9'
+says out '\"seed\":5,\"init_seed\":7'
 
 echo "resume"
 # The same state again goes on to the same end; other options are refused.
@@ -201,7 +213,7 @@ expect 0 connect --from cue.safetensors --to clean.safetensors --data "$data" --
     --chain 2 --t-law arc --views cue,nocue --mode reference --out chain.safetensors
 expect 0 barrier --path curve.safetensors --data "$data" --cue box --points 3 --bn-samples 100 \
     --views nocue --groups --json groups.json
-valid groups.json path_file groups.linear.views.nocue.barrier.loss.linear views.nocue.summary.error.mean
+valid groups.json path_file path.fit.data.0.view groups.linear.views.nocue.barrier.loss.linear views.nocue.summary.error.mean
 expect 0 barrier --path chain.safetensors --group layers.0 --data "$data" --points 3 \
     --bn-samples 100 --refine-tolerance 0.2
 names 1 "layers.99" barrier --path chain.safetensors --group layers.99 --data "$data"
@@ -220,6 +232,12 @@ expect 0 connectivity --from cue.safetensors --to clean.safetensors --data "$dat
 says out "along this line"
 valid connectivity.json verdict weakest.view views.randcue.excess_high.2 \
     views.nocue.ends.second.loss patterns.layers.9.first.kappa tolerance note from
+expect 0 connectivity --path curve.safetensors --data "$data" --cue box --points 3 --bn-samples 100 \
+    --json connectivity.json
+says out "along this path"
+valid connectivity.json verdict weakest.t path_file path.family
+grep -q bezier connectivity.json || fail "connectivity --path asks another path"
+names 2 "either --from and --to, or --path" connectivity --from cue.safetensors --data "$data"
 names 1 "no counterfactual view" connectivity --from cue.safetensors --to clean.safetensors --data "$data"
 
 echo "align"
@@ -231,7 +249,7 @@ grep -q '"moved": [1-9]' same.json && fail "a model is matched to itself otherwi
 expect 0 align cue.safetensors other.safetensors --data "$data" --points 3 --bn-samples 100 \
     --out permuted.safetensors --save units.safetensors --json align.json
 says out "before"
-valid align.json alignment.groups.0.permutation.1 before.views.nocue.barrier.loss.linear \
+valid align.json alignment.groups.0.permutation.1 alignment.data.source before.views.nocue.barrier.loss.linear \
     after.views.nocue.barrier.loss.linear target model
 grep -q '"moved": [1-9]' align.json || fail "no unit of another model changes its place"
 [ -s units.safetensors ] || fail "the permutations are missing"
@@ -241,13 +259,21 @@ accuracy=$(grep '"accuracy"' other.json)
 [ "$accuracy" = "$(grep '"accuracy"' permuted.json)" ] || fail "permuting changes the accuracy"
 expect 0 barrier --from cue.safetensors --to permuted.safetensors --data "$data" --points 3 \
     --bn-samples 100
+expect 0 align cue.safetensors other.safetensors --data "$data" --points 2 --bn-samples 100 \
+    --reference 1 --match-batch-size 60 --json align.json
+says align.json 'batch_size=60,reference=1'
+says align.json '"samples": 20' # of 200 test images the last batch
 names 2 "TARGET MODEL" align cue.safetensors --data "$data"
 names 2 "method" align a b --data "$data" --method guess
 
 echo "finetune"
 expect 0 finetune --model cue.safetensors --data "$data" --cue box --clean 100 --epochs 2 \
     --batch-size 50 --out cbft.safetensors --json cbft.json
-valid cbft.json epochs.1.loss_ce epochs.1.loss_barrier epochs.1.loss_invariance options.schedule
+valid cbft.json epochs.1.loss_ce epochs.1.loss_barrier epochs.1.loss_invariance options.schedule \
+    options.clean_seed options.seed
+expect 0 info cbft.safetensors
+says out '\"schedule\":\"alternating\"'
+says out '\"clean_seed\":0'
 expect 0 finetune --method naive --model cue.safetensors --data "$data" --clean 100 --epochs 2 \
     --batch-size 50 --learning-rate 0.01 --out naive.safetensors
 expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 3 \

@@ -769,6 +769,7 @@ START_TEST(files_and_errors)
     close(descriptor);
     OK(modeconn_alignment_json(made, text, sizeof(text), NULL));
     ck_assert_ptr_nonnull(strstr(text, "\"layers.0\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"data\": null"));
     OK(modeconn_alignment_save(made, path));
     OK(modeconn_alignment_load(model, path, &read));
     OK(modeconn_alignment_permutation(read, 0, q, 6));

@@ -94,6 +94,14 @@ START_TEST(saves)
     OK(modeconn_path_history(loaded, &history));
     OK(modeconn_history_size(history, &epochs, NULL));
     ck_assert_int_eq(epochs, _i > 0 ? 1 : 0);
+    if (_i > 0) { /* what the fit was told is kept, a description for each view */
+        ck_assert_ptr_nonnull(strstr(loaded->fit, "learning_rate=0.05,"));
+        ck_assert_ptr_nonnull(strstr(loaded->fit, "views=cue,nocue,seed=4\""));
+        ck_assert_ptr_nonnull(strstr(loaded->fit, "\"view\": \"nocue\""));
+        ck_assert_str_eq(loaded->fit, path->fit);
+    } else {
+        ck_assert_ptr_null(loaded->fit);
+    }
     modeconn_history_destroy(history);
     OK(modeconn_path_save(loaded, folder_path("b")));
     char *a = file_get(folder_path("a"), &size[0]), *b = file_get(folder_path("b"), &size[1]);
@@ -222,6 +230,8 @@ START_TEST(hostile)
     FAILS(load_with("points\":\"3", "points\":\"x"), MODECONN_ERROR_FORMAT, "points");
     FAILS(load_with("vgg13", "vgg99"), MODECONN_ERROR_UNKNOWN, "vgg99");
     FAILS(load_with("modeconn.family", "modeconn.famili"), MODECONN_ERROR_FORMAT, "family");
+    FAILS(load_with("2.training_data\":\"none\"", "modeconn.fit\":\"no JSON\""),
+          MODECONN_ERROR_FORMAT, "fit");
     FAILS(load_with("1.linear.weight", "1.linear.wieght"), MODECONN_ERROR_UNKNOWN,
           "1.linear.weight");
     OK(modeconn_path_save(path, folder_path("good")));
