@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Picks the kernels of one instruction set at run time. A row per set, best first; `automatic`
- * says whether "auto" may choose it.
+ * Picks the kernels of one instruction set at run time. A row per set, best first, of which "auto"
+ * takes the first that the processor has.
  */
 #include "kernels/kernels.h"
 #include <string.h>
@@ -30,13 +30,12 @@ static bool always(void)
 static const struct isa_row {
     const mc_kernels *kernels;
     bool (*supported)(void);
-    bool automatic;
 } isa_rows[] = {
 #if defined(__x86_64__)
-    {&mc_kernels_avx512, has_avx512, true},
-    {&mc_kernels_avx2, has_avx2, true},
+    {&mc_kernels_avx512, has_avx512},
+    {&mc_kernels_avx2, has_avx2},
 #endif
-    {&mc_kernels_baseline, always, true},
+    {&mc_kernels_baseline, always},
 };
 
 int32_t mc_kernels_select(const char *isa, const mc_kernels **kernels)
@@ -44,8 +43,7 @@ int32_t mc_kernels_select(const char *isa, const mc_kernels **kernels)
     bool automatic = strcmp(isa, "auto") == 0;
     for (size_t i = 0; i < sizeof isa_rows / sizeof isa_rows[0]; i++) {
         const struct isa_row *row = &isa_rows[i];
-        bool wanted = automatic ? row->automatic : strcmp(isa, row->kernels->isa) == 0;
-        if (wanted && row->supported()) {
+        if ((automatic || strcmp(isa, row->kernels->isa) == 0) && row->supported()) {
             *kernels = row->kernels;
             return MODECONN_OK;
         }

@@ -87,7 +87,6 @@ typedef struct mc_window {
 
 /* A tile of [out_y][out_x] outputs comes from [in_y][in_x] inputs by freq_y * freq_x products a
  * channel pair; tiles are numbered row by row, image after image. */
-enum { MC_WINOGRAD_MOST = 36 };
 typedef struct mc_winograd {
     int64_t h, w, oh, ow, padding;
     int64_t tiles_y, tiles_x; /* of an image */
@@ -206,12 +205,6 @@ static inline int64_t mc_panel_width(const mc_kernels *kernels, int64_t left)
         vectors /= 2;
     }
     return vectors * lanes;
-}
-
-/* Floats of all panels of a [k][n] matrix. */
-static inline int64_t mc_panels_size(const mc_kernels *kernels, int64_t k, int64_t n)
-{
-    return (n + kernels->lanes - 1) / kernels->lanes * kernels->lanes * k;
 }
 
 /* ---- softmax cross-entropy (softmax.c) ------------------------------------------------------ */

@@ -36,8 +36,7 @@ static inline int panel_vectors(int64_t n, int64_t j)
     return vectors >= MC_VECTORS ? MC_VECTORS : vectors >= 2 ? 2 : 1;
 }
 
-/* ---- packing ----------------------------------------------------------------------------------
- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 /* Numbers r .. r + LANES - 1 of [c][taps], a vector of outputs, to their rows of the panel. */
 static void pack_square(const float *w, int64_t outputs, int64_t c, int64_t taps, int64_t r,
@@ -79,8 +78,7 @@ void MC_ISA_NAME(pack_panels)(const float *w, int64_t o, int64_t c, int64_t taps
     }
 }
 
-/* ---- rows against panels ----------------------------------------------------------------------
- */
+/* ---- rows against panels --------------------------------------------------------------------- */
 
 /* Terms t .. t + taps - 1 of a product, of each the numbers k .. k + run - 1: float sums stay
  * short, and this much of a panel in the first cache. */
@@ -310,8 +308,7 @@ void MC_ISA_NAME(product)(const mc_product *p)
     }
 }
 
-/* ---- sums of outer products -------------------------------------------------------------------
- */
+/* ---- sums of outer products ------------------------------------------------------------------ */
 
 /* ROWS columns of x from column k on, row after row: read once for every panel of d, and rows of x
  * may lie a power of two apart. */

@@ -64,8 +64,7 @@ static inline window window_at(const float *x, place p, int64_t h, int64_t w, in
     return at;
 }
 
-/* ---- images to planes --------------------------------------------------------------------------
- */
+/* ---- images to planes ------------------------------------------------------------------------ */
 
 /* One row of a window, a vector of channels, `columns` of it; outside are zeros, whatever the map
  * makes of zero. */
@@ -183,8 +182,7 @@ void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int6
     }
 }
 
-/* ---- planes to images --------------------------------------------------------------------------
- */
+/* ---- planes to images ------------------------------------------------------------------------ */
 
 /* What becomes of the results. */
 typedef struct result {

@@ -32,8 +32,7 @@ static __attribute__((noinline)) void load_square(const float *from, int64_t ste
     }
 }
 
-/* ---- kernels to panels -------------------------------------------------------------------------
- */
+/* ---- kernels to panels ----------------------------------------------------------------------- */
 
 /* kernels[g][row][tap]: up to LANES rows of the product, a group of column vectors. */
 typedef mc_vec kernels_of_group[MC_GROUP][LANES][TAPS];
@@ -127,8 +126,7 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_p
     }
 }
 
-/* ---- gradients of kernels ----------------------------------------------------------------------
- */
+/* ---- gradients of kernels -------------------------------------------------------------------- */
 
 /* Gradients of one row of kernels and up to LANES columns, from the sum over the groups. */
 static inline __attribute__((always_inline)) void back(bool t2_y, bool t2_x, const float *du,

@@ -67,8 +67,7 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
     return MODECONN_OK;
 }
 
-/* ---- the algorithms: the first that suits -----------------------------------------------------
- */
+/* ---- the algorithms: the first that suits ---------------------------------------------------- */
 
 static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_conv_direct,
                                                       &mc_conv_grouped};
@@ -136,8 +135,7 @@ float *mc_conv_prepared(const mc_conv_job *job, bool *ready)
     return prepared->data;
 }
 
-/* ---- sums of what is written ------------------------------------------------------------------
- */
+/* ---- sums of what is written ----------------------------------------------------------------- */
 
 bool mc_conv_parts(const mc_conv_job *job, int64_t count, int64_t channels)
 {
@@ -188,8 +186,7 @@ void mc_conv_sum_dx(const mc_conv_job *job, int64_t part, int64_t first, int64_t
     }
 }
 
-/* ---- passes ------------------------------------------------------------------------------------
- */
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
 {

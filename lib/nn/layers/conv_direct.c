@@ -22,8 +22,7 @@ static bool reads_maps(const mc_node *node)
     return node->window.oh * node->window.ow >= MC_FEW_PIXELS;
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static int64_t frame_size(const mc_node *node, bool backward)
 {
@@ -63,8 +62,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     return mc_at_least(mc_at_least(prepared(node), back), mc_conv_direct_weight_shared(node));
 }
 
-/* ---- products ----------------------------------------------------------------------------------
- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct product_job {
     const mc_conv_job *conv;

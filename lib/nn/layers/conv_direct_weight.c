@@ -147,8 +147,7 @@ static void add_pixels(const weight_job *job, const mc_reading *r, int64_t which
     }
 }
 
-/* ---- sums to the gradient ----------------------------------------------------------------------
- */
+/* ---- sums to the gradient -------------------------------------------------------------------- */
 
 /* Input channels of a task; outputs and taps of a block, read by lines and written by columns. */
 enum { SUM_INPUTS = 16, SUM_OUTPUTS = 64, SUM_TAPS = 64 };
@@ -218,8 +217,7 @@ static void sum_task(void *arg, int64_t task, int worker)
     sum_inputs(job, first, mc_smaller(SUM_INPUTS, job->conv->node->in.c - first));
 }
 
-/* ---- tasks -------------------------------------------------------------------------------------
- */
+/* ---- tasks ----------------------------------------------------------------------------------- */
 
 /* One slab of one group. */
 static void weight_task(void *arg, int64_t task, int worker)

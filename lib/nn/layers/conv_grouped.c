@@ -28,8 +28,7 @@ static cuts cuts_of(const mc_node *node)
     return (cuts){groups, c / groups, o / groups, c / groups, false};
 }
 
-/* ---- memory ------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 /* Channels that cut 0 reads, from a map of all channels. */
 static mc_reading first_reading(const mc_node *node, bool backward, mc_map source)
@@ -91,8 +90,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     return mc_at_least(need, shares_of(&cut) * cut.count * gradient_size(node, &cut));
 }
 
-/* ---- packing -----------------------------------------------------------------------------------
- */
+/* ---- packing --------------------------------------------------------------------------------- */
 
 /* [c][taps] to [taps][c], the taps in their own order or as the input's gradient meets them. */
 static void pack_depthwise(const mc_conv_job *job, bool backward, float *to)
@@ -130,8 +128,7 @@ static void pack(const mc_conv_job *job, const cuts *cut, bool backward, float *
     }
 }
 
-/* ---- products ----------------------------------------------------------------------------------
- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 typedef struct grouped_job {
     const mc_conv_job *conv;
@@ -256,8 +253,7 @@ static void backward_input(const mc_conv_job *conv)
     produce(&job);
 }
 
-/* ---- the weight's gradient ---------------------------------------------------------------------
- */
+/* ---- the weight's gradient ------------------------------------------------------------------- */
 
 /* Adds a tile to a cut's sums [taps][rows][out], a row of the kernel at a time. */
 static void add_tile(const grouped_job *job, int64_t g, int64_t which, bool accumulate,
@@ -331,8 +327,7 @@ static void backward_weight(const mc_conv_job *conv)
     mc_pool_run(pass->pool, job.cut.count, sum_task, &job);
 }
 
-/* ---- the row of the table ----------------------------------------------------------------------
- */
+/* ---- the row of the table -------------------------------------------------------------------- */
 
 static bool reads_maps(const mc_node *node)
 {

@@ -11,8 +11,7 @@
  * tiles cost more than idle threads. */
 enum { FRAME_MOST = 262144, ROWS_LEAST = 48, COLUMNS_LEAST = 8 };
 
-/* ---- dimensions -------------------------------------------------------------------------------
- */
+/* ---- dimensions ------------------------------------------------------------------------------ */
 
 static int64_t taps_of_class(int64_t kernel, int64_t stride, int64_t residue)
 {
@@ -85,8 +84,7 @@ mc_reach mc_axis_pixel(const mc_axis *axis, int64_t to)
     return (mc_reach){to, 1, from + skipped, mc_at_least(taps, 0), reach.place + skipped};
 }
 
-/* ---- tiles ------------------------------------------------------------------------------------
- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 static bool reads_outside(const mc_axis *axis)
 {
@@ -187,8 +185,7 @@ mc_tile mc_tile_at(const mc_tiling *t, const mc_reading *reading, int64_t n, int
                      .columns = mc_smaller(t->x, reading->x.count - x)};
 }
 
-/* ---- frames -----------------------------------------------------------------------------------
- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* `pixels` pixels of the source from float `at` on. */
 static void copy_pixels(const mc_reading *r, const mc_kernels *kernels, int64_t at, int64_t pixels,
@@ -253,8 +250,7 @@ mc_view mc_view_of(const mc_reading *r, const mc_kernels *kernels, const mc_tile
                      .pitch = columns * r->c};
 }
 
-/* ---- rows -------------------------------------------------------------------------------------
- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 int64_t mc_tile_rows(const mc_tile *tile, const mc_view *view, int64_t y, int64_t x,
                      const float **rows)
@@ -285,8 +281,7 @@ void mc_tile_results(const mc_reading *r, const mc_tile *tile, int64_t y, int64_
     }
 }
 
-/* ---- terms ------------------------------------------------------------------------------------
- */
+/* ---- terms ----------------------------------------------------------------------------------- */
 
 void mc_take_terms(const mc_reading *reading, const mc_reach *y, const mc_reach *x, int64_t at,
                    int64_t pitch, int64_t per_tap, mc_terms *terms, mc_product *product)

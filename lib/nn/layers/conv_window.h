@@ -102,8 +102,7 @@ typedef struct mc_terms {
 void mc_take_terms(const mc_reading *reading, const mc_reach *y, const mc_reach *x, int64_t at,
                    int64_t pitch, int64_t per_tap, mc_terms *terms, mc_product *product);
 
-/* ---- memory of a pass --------------------------------------------------------------------------
- */
+/* ---- memory of a pass ------------------------------------------------------------------------ */
 
 enum { MC_FLOATS_PER_POINTER = sizeof(int64_t) / sizeof(float) };
 

@@ -22,8 +22,7 @@
  */
 #include "nn/layers/conv.h"
 
-/* ---- how the work is cut ------------------------------------------------------------------------
- */
+/* ---- how the work is cut --------------------------------------------------------------------- */
 
 static mc_winograd forward_geometry(const mc_node *node)
 {
@@ -218,8 +217,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     return need;
 }
 
-/* ---- convolution of x by U: the forward pass and the input's gradient ---------------------------
- */
+/* ---- convolution of x by U: the forward pass and the input's gradient ------------------------ */
 
 typedef struct product_job {
     const mc_pass *pass;
@@ -452,8 +450,7 @@ static void backward_input(const mc_conv_job *conv)
     run_product(conv, &job);
 }
 
-/* ---- the weight's gradient
- * ------------------------------------------------------------------------ */
+/* ---- the weight's gradient ------------------------------------------------------------------- */
 
 typedef struct weight_job {
     const mc_conv_job *conv;

@@ -56,7 +56,8 @@ START_TEST(test_product)
         int64_t row = (taps + 1) * run + GAP;
         float *x = values(rows * row, 1), *b = values(all * n, 2), *w = values(all * n, 2);
         float *y = values(rows * (n + GAP), 3), *before = values(rows * (n + GAP), 3);
-        float *shift = values(n, 4), *panels = values(mc_panels_size(k, all, n), 5);
+        float *shift = values(n, 4),
+              *panels = values((n + k->lanes - 1) / k->lanes * k->lanes * all, 5);
         const float **xs = malloc((size_t)rows * sizeof *xs);
         float **ys = malloc((size_t)rows * sizeof *ys);
         int64_t x_at[16], panel_at[16];
