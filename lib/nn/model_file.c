@@ -310,6 +310,11 @@ static int32_t check_format(const mc_safetensors *file, const char *path)
                        "modeconn_model_load_as(), or --arch on the command line",
                        path);
     }
+    if (strspn(format, "0123456789") == 0) { /* such as a path's */
+        return mc_fail(MODECONN_ERROR_FORMAT,
+                       "%s is not a saved model: its metadata \"" PREFIX "format\" is \"%s\"", path,
+                       format);
+    }
     if (strcmp(format, FORMAT_VERSION) != 0) {
         return mc_fail(MODECONN_ERROR_FORMAT,
                        "%s: metadata \"" PREFIX "format\" is \"%s\"; this version reads "

@@ -245,7 +245,7 @@ START_TEST(hostile)
               "bad");
     }
     FAILS(modeconn_model_load(context, folder_path("good"), &model), MODECONN_ERROR_FORMAT,
-          "path.1");
+          "not a saved model");
     OK(modeconn_model_save(first, folder_path("model")));
     FAILS(modeconn_path_load(context, folder_path("model"), &loaded), MODECONN_ERROR_FORMAT,
           "not a saved path");
