@@ -4,7 +4,8 @@
  *
  *     y = x W^T + bias,   dW = dy^T x,   dbias = sum dy,   dx = dy W
  *
- * It is the convolution whose kernel is the whole map, and packs its weight as one.
+ * with a ReLU behind it, if it alone reads y. It is the convolution whose kernel is the whole map,
+ * and packs its weight as one.
  */
 #include "nn/layers/conv.h"
 #include <string.h>
@@ -79,7 +80,7 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 
 /* How a pass is cut: blocks of rows (of x, or of W) by cuts of whole panels of columns. Tasks of
  * one cut follow each other, so that it stays with the thread that has packed it. */
-enum { ROWS_BLOCK = 96, COLUMNS_BLOCK = 128 };
+enum { ROWS_BLOCK = 96, COLUMNS_BLOCK = 128, MASKED_ROWS = 16 };
 
 typedef struct linear_job {
     mc_pass *pass;
@@ -146,7 +147,11 @@ static void forward_task(void *arg, int64_t task, int worker)
     (void)worker;
     const linear_job *job = arg;
     int64_t column = task / job->row_blocks;
-    mc_product product = {.taps = 1, .run = job->d, .panels = job->panels, .panel_rows = job->d};
+    mc_product product = {.taps = 1,
+                          .run = job->d,
+                          .panels = job->panels,
+                          .panel_rows = job->d,
+                          .relu = job->node->rectify};
     if (job->node->n_params == 2) {
         product.bias = job->pass->theta + job->node->params[1].offset + column * COLUMNS_BLOCK;
     }
@@ -223,6 +228,17 @@ static void reorder_task(void *arg, int64_t row, int worker)
     }
 }
 
+/* Some rows of dy, where y is positive. */
+static void mask_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const linear_job *job = arg;
+    int64_t first = task * MASKED_ROWS, at = first * job->o;
+    float *dy = job->slot->d_out + at;
+    job->pass->kernels->pass_back(job->slot->out + at, dy,
+                                  smaller(MASKED_ROWS, job->n - first) * job->o, false, dy);
+}
+
 static void backward_bias(const linear_job *job)
 {
     double *sum = (double *)(void *)job->work;
@@ -236,6 +252,9 @@ static void backward_bias(const linear_job *job)
 static void backward(mc_pass *pass, const mc_node *node)
 {
     linear_job job = job_of(pass, node);
+    if (node->rectify) {
+        mc_pool_run(pass->pool, blocks(job.n, MASKED_ROWS), mask_task, &job);
+    }
     job.column_blocks = blocks(job.d, COLUMNS_BLOCK);
     point_at(&job, job.slot->d_out, job.o, job.input->out, job.d);
     mc_pool_run(pass->pool, blocks(job.o, ROWS_BLOCK) * job.column_blocks, weight_task, &job);
@@ -292,6 +311,7 @@ const mc_layer_type mc_layer_linear = {
     .options = &mc_kind_linear,
     .n_inputs = 1,
     .keeps_input = true,
+    .can_rectify = true,
     .symmetry = MC_SYMMETRY_MIXES,
     .configure = configure,
     .shared = shared,
