@@ -189,8 +189,8 @@ static bool gets_cotangent(const modeconn_graph *graph, int32_t node)
 }
 
 /* Whether node i can have the very gradient of the sum that reads it last. A lazy batch norm only
- * reads it; others add to it what other readers give, later, so the sum's other input must be a
- * batch norm that has read it before. */
+ * reads it; others change it, when the reader before the sum adds to it or when they mask it
+ * themselves, so the sum's other input must be a batch norm that has read it by then. */
 static bool shares_with_sum(const modeconn_graph *graph, int32_t i)
 {
     const mc_node *node = &graph->nodes[i], *sum = &graph->nodes[node->last_reader];
@@ -200,7 +200,8 @@ static bool shares_with_sum(const modeconn_graph *graph, int32_t i)
     }
     int32_t other = sum->inputs[sum->inputs[0] == i ? 1 : 0];
     bool reads_it = graph->nodes[other].lazy && graph->nodes[other].n_readers == 1;
-    return (node->lazy && node->n_readers == 1) || (reads_it && other > node->reader_before);
+    int32_t changed = node->n_readers > 1 ? node->reader_before : i;
+    return (node->lazy && node->n_readers == 1) || (reads_it && other > changed);
 }
 
 static void plan_gradients(plan *p, int64_t max)

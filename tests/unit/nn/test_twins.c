@@ -300,6 +300,67 @@ START_TEST(test_backward)
 }
 END_TEST
 
+/* The two inputs of a sum by kind and in either order, with readers beside the sum or none: what
+ * shares a gradient, what changes it in place and who has to read it before. */
+enum { BRANCHES = 6, SIDES = 2 };
+static int32_t branch_of(modeconn_graph *graph, int kind, const char *name, int32_t from)
+{
+    char norm[16];
+    int32_t a = layer(graph, kind == 4 ? "linear" : "conv2d", name,
+                      kind == 4 ? "out_features=6" : "out_channels=6,kernel=1,bias=1", from);
+    snprintf(norm, sizeof norm, "%s_norm", name);
+    if (kind == 1 || kind == 2) {
+        a = layer(graph, "batch_norm", norm, NULL, a);
+    }
+    if (kind == 5) {
+        a = layer(graph, "layer_norm", norm, "over=channels", a);
+    }
+    return kind == 2 || kind == 3 || kind == 4 ? layer(graph, "relu", NULL, NULL, a) : a;
+}
+
+static modeconn_model *joined_model(int first, int second, bool swapped, int read_beside)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    int32_t sum, sides[2], last[2];
+    OK(modeconn_graph_create(ctx, 7, 1, 1, &graph));
+    int32_t stem = layer(graph, "conv2d", "stem", "out_channels=5,kernel=1,bias=1", 0);
+    sides[0] = branch_of(graph, first, "a", stem);
+    sides[1] = branch_of(graph, second, "b", stem);
+    int32_t beside = read_beside < 0 ? stem : sides[read_beside];
+    last[1] = layer(graph, "conv2d", "beside", "out_channels=6,kernel=1", beside);
+    int32_t both[2] = {sides[swapped ? 1 : 0], sides[swapped ? 0 : 1]};
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
+    last[0] = layer(graph, "relu", NULL, NULL, sum);
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, last, 2, &sum));
+    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", sum), 0,
+                                 &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
+START_TEST(test_sums)
+{
+    for (int which = 0; which < BRANCHES * 2 * (SIDES + 1); which++) {
+        twin t;
+        mc_plain *plain;
+        double loss;
+        int read_beside = which / BRANCHES / 2 - 1;
+        twin_init(&t, joined_model(_i, which % BRANCHES, which / BRANCHES % 2, read_beside), 9, 31);
+        double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
+        OK(mc_plain_create(t.model->graph, t.n, &plain));
+        mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
+        loss64(&t, mc_plain_logits(plain), d);
+        mc_plain_backward(plain, d, NULL, t.grad64);
+        OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
+        check_gradient(&t, 1e-4);
+        free(d);
+        mc_plain_free(plain);
+        twin_free(&t);
+    }
+}
+END_TEST
+
 /* The value that test_finite_differences differentiates: loss + <c, representation>. */
 static double objective(const twin *t, mc_plain *plain, const double *theta, const double *c)
 {
@@ -422,6 +483,7 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, test_forward, 0, CASES);
     tcase_add_loop_test(tests, test_backward, 0, CASES);
+    tcase_add_loop_test(tests, test_sums, 0, BRANCHES);
     tcase_add_loop_test(tests, test_finite_differences, 0, DEEP);
     tcase_add_loop_test(tests, test_pair, 0, 7);
 }
