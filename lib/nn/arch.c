@@ -119,13 +119,15 @@ int32_t mc_arch_widths(const modeconn_options *options, const char *key, const i
 int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_t capacity,
                       int64_t *count)
 {
+    const char *rest = list;
+    bool more = *list != '\0';
     *count = 0;
-    while (*list != '\0') {
-        size_t length = strcspn(list, ",");
+    while (more) { /* also behind a comma that ends the text */
+        size_t length = strcspn(rest, ",");
         char item[24];
         int64_t value = 0;
         if (length < sizeof item) {
-            memcpy(item, list, length);
+            memcpy(item, rest, length);
             item[length] = '\0';
         }
         if (length >= sizeof item || !mc_parse_i64(item, &value) || value < 1 || value > 1048576 ||
@@ -135,8 +137,8 @@ int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_
                            list, (long long)capacity);
         }
         values[(*count)++] = value;
-        list += length;
-        list += *list == ',' ? 1 : 0;
+        more = rest[length] == ',';
+        rest += length + more;
     }
     return MODECONN_OK;
 }

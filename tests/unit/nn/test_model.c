@@ -6,6 +6,7 @@
 #include "nn/graph.h"
 #include "unit.h"
 #include <math.h>
+#include <stdio.h>
 
 static modeconn_context *ctx;
 static modeconn_model *model;
@@ -129,6 +130,19 @@ START_TEST(test_create_errors)
     OK(modeconn_options_parse(options, "hidden=3,x"));
     FAILS(modeconn_model_create(ctx, "mlp", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
           "hidden");
+    static const char *const lists[] = {"5,", "5,,6", ",5", ",", "5, 6"};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "hidden: \"%s\" is not a list", lists[i]);
+        OK(modeconn_options_set_str(options, "widths", ""));
+        OK(modeconn_options_set_str(options, "hidden", lists[i]));
+        FAILS(modeconn_model_create(ctx, "mlp", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+              expected);
+        snprintf(expected, sizeof expected, "widths: \"%s\" is not a list", lists[i]);
+        OK(modeconn_options_set_str(options, "widths", lists[i]));
+        FAILS(modeconn_model_create(ctx, "theory", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+              expected);
+    }
     /* Also where it is not read: in a file it would pass for further settings. */
     OK(modeconn_options_set_str(options, "widths", ""));
     OK(modeconn_options_set_str(options, "hidden", "4,width=3"));
