@@ -49,7 +49,9 @@ MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **
  *                 one a stage for a ResNet, of a bottleneck's narrow convolutions; one for
  *                 theory), "channels", "height", "width_pixels", "classes" (0 = from `like`),
  *                 "hidden" (mlp: "512,512"), "logit_scale" (theory: 10), "seed" (of the
- *                 initialisation; -1 = the context's)
+ *                 initialisation; -1 = the context's). What the architecture does not read
+ *                 changes nothing, so that one object serves several: "width" and "widths" are
+ *                 read by all but mlp, "hidden" by mlp alone, "logit_scale" by theory alone
  * @param out      receives the model; modeconn_model_destroy() it
  * @return MODECONN_OK, _ARGUMENT (an option; a size that neither `like` nor the options give),
  *         _UNKNOWN (arch), _SHAPE (a layer's output is too large: named), _MEMORY

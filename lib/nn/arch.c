@@ -10,9 +10,11 @@
 #include <string.h>
 
 static const mc_option_spec specs[] = {
-    MC_OPT_POSITIVE("width", "1", "multiplier of every channel count, rounded, at least 1"),
+    MC_OPT_POSITIVE("width", "1",
+                    "not mlp: multiplier of every channel count, rounded, at least 1"),
     MC_OPT_STR("widths", NULL, "",
-               "channel counts in place of the architecture's own times width, e.g. 16,32,64,128"),
+               "not mlp: channel counts in place of the architecture's own times width, e.g. "
+               "16,32,64,128"),
     MC_OPT_STR("hidden", NULL, "512,512", "mlp: units of each hidden layer"),
     MC_OPT_POSITIVE("logit_scale", "10",
                     "theory: difference of the two logits per unit of the network's output"),
