@@ -140,8 +140,8 @@ MODECONN_API int32_t modeconn_model_save(const modeconn_model *model, const char
  *  @return MODECONN_OK, _IO, _FORMAT (not safetensors, truncated, or without our
  *          metadata: see modeconn_model_load_as()), _UNKNOWN (a tensor that is missing or not
  *          expected: named; an architecture), _SHAPE (a tensor's: named), _NUMERIC (a value that
- *          is not finite, a negative variance: tensor named), _MEMORY; every error but the last
- *          names the path */
+ *          is not finite or that float32 cannot hold, a negative variance: tensor named), _MEMORY;
+ *          every error but the last names the path */
 MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *path,
                                          modeconn_model **out);
 
