@@ -150,7 +150,8 @@ MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *
  *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. Where every
  *  name begins with "module." (DataParallel) or "_orig_mod." (torch.compile), or several of them,
  *  they are taken off; the model's metadata "removed_prefix" and a log line say so. "theory" gets
- * the default "logit_scale". Errors as for modeconn_model_load(). */
+ *  the default "logit_scale". Metadata are kept, but for an empty key. Errors as for
+ *  modeconn_model_load(). */
 MODECONN_API int32_t modeconn_model_load_as(modeconn_context *context, const char *path,
                                             const char *arch, const modeconn_dataset *like,
                                             modeconn_model **out);
