@@ -25,12 +25,11 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.nn.utils.stateless import functional_call
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden"))
 from make_finetune_goldens import random_u64  # noqa: E402
 from make_goldens import invariance  # noqa: E402
-from models import Vgg13  # noqa: E402
+from models import Vgg13, functional_call  # noqa: E402
 
 STREAM_SPLIT, CLASSES, PLACES = 5, 10, (0, 14, 29)
 

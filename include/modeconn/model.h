@@ -49,7 +49,9 @@ MODECONN_API int32_t modeconn_architecture_describe(int64_t index, const char **
  *                 one a stage for a ResNet, of a bottleneck's narrow convolutions; one for
  *                 theory), "channels", "height", "width_pixels", "classes" (0 = from `like`),
  *                 "hidden" (mlp: "512,512"), "logit_scale" (theory: 10), "seed" (of the
- *                 initialisation; -1 = the context's)
+ *                 initialisation; -1 = the context's). What the architecture does not read
+ *                 changes nothing, so that one object serves several: "width" and "widths" are
+ *                 read by all but mlp, "hidden" by mlp alone, "logit_scale" by theory alone
  * @param out      receives the model; modeconn_model_destroy() it
  * @return MODECONN_OK, _ARGUMENT (an option; a size that neither `like` nor the options give),
  *         _UNKNOWN (arch), _SHAPE (a layer's output is too large: named), _MEMORY
@@ -138,8 +140,8 @@ MODECONN_API int32_t modeconn_model_save(const modeconn_model *model, const char
  *  @return MODECONN_OK, _IO, _FORMAT (not safetensors, truncated, or without our
  *          metadata: see modeconn_model_load_as()), _UNKNOWN (a tensor that is missing or not
  *          expected: named; an architecture), _SHAPE (a tensor's: named), _NUMERIC (a value that
- *          is not finite, a negative variance: tensor named), _MEMORY; every error but the last
- *          names the path */
+ *          is not finite or that float32 cannot hold, a negative variance: tensor named), _MEMORY;
+ *          every error but the last names the path */
 MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *path,
                                          modeconn_model **out);
 
@@ -148,7 +150,8 @@ MODECONN_API int32_t modeconn_model_load(modeconn_context *context, const char *
  *  `like` (the dataset that it will see). "num_batches_tracked" tensors are ignored. Where every
  *  name begins with "module." (DataParallel) or "_orig_mod." (torch.compile), or several of them,
  *  they are taken off; the model's metadata "removed_prefix" and a log line say so. "theory" gets
- * the default "logit_scale". Errors as for modeconn_model_load(). */
+ *  the default "logit_scale". Metadata are kept, but for an empty key. Errors as for
+ *  modeconn_model_load(). */
 MODECONN_API int32_t modeconn_model_load_as(modeconn_context *context, const char *path,
                                             const char *arch, const modeconn_dataset *like,
                                             modeconn_model **out);

@@ -277,8 +277,8 @@ static int32_t check_matrix(const double *cost, int64_t rows, int64_t cols, doub
     *largest = most[0];
     for (k = 0; none[0] != 0.0 && k < rows * cols; k++) {
         if (!isfinite(cost[k])) {
-            return mc_fail(MODECONN_ERROR_NUMERIC, "row %lld, column %lld of the matrix is %g",
-                           (long long)(k / cols), (long long)(k % cols), cost[k]);
+            return mc_fail(MODECONN_ERROR_NUMERIC, "row %lld, column %lld of the matrix is %s",
+                           (long long)(k / cols), (long long)(k % cols), mc_not_finite(cost[k]));
         }
     }
     return MODECONN_OK;

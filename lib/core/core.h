@@ -267,6 +267,9 @@ int mc_format(char *buffer, size_t size, const char *format, ...)
 /* Shortest decimal that reads back as the same double, '.' in every locale; "nan", "inf". */
 enum { MC_F64_TEXT = 32 };
 void mc_format_f64(char buffer[MC_F64_TEXT], double value);
+/* "nan", "inf" or "-inf", for errors about a value that is not finite: printf() would show a NaN's
+ * sign, which says nothing. */
+const char *mc_not_finite(double value);
 
 /* Length of the well-formed UTF-8 sequence that `text` begins with, 0 where there is none. */
 int mc_utf8_length(const char *text);

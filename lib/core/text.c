@@ -78,6 +78,11 @@ void mc_format_f64(char buffer[MC_F64_TEXT], double value)
     }
 }
 
+const char *mc_not_finite(double value)
+{
+    return isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
+}
+
 /* The first byte announces the length; the range of the second one excludes overlong forms,
  * surrogates and what lies above U+10FFFF (Unicode, table 3-7). The terminating NUL is never in
  * range, so nothing behind it is read. */

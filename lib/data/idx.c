@@ -125,7 +125,15 @@ static void idx_close(idx_file *file)
     }
 }
 
-/* Why zlib gave less than was asked for. */
+/* What is wrong with a stream; zlib puts a name of its own before it, "<fd:3>: ". */
+static const char *damage_of(const char *text)
+{
+    const char *name = strstr(text, ">: ");
+    text = name != NULL ? name + 3 : text;
+    return strcmp(text, "incorrect data check") == 0 ? "the data do not match their CRC" : text;
+}
+
+/* Why zlib gave less than was asked for, `what`. Damage may lie behind it, as zlib reads ahead. */
 static int32_t read_failure(const idx_file *file, const char *what)
 {
     int error = Z_OK;
@@ -139,8 +147,8 @@ static int32_t read_failure(const idx_file *file, const char *what)
     case Z_BUF_ERROR:
         return mc_fail(MODECONN_ERROR_FORMAT, "%s: truncated in the %s", file->path, what);
     default:
-        return mc_fail(MODECONN_ERROR_FORMAT, "%s: damaged gzip stream in the %s (%s)", file->path,
-                       what, text);
+        return mc_fail(MODECONN_ERROR_FORMAT, "%s: damaged gzip stream: %s", file->path,
+                       damage_of(text));
     }
 }
 

@@ -208,12 +208,12 @@ int32_t mc_cbft_objective_pair(void *user, const mc_pair *pair)
     clean_loss(objective, pair);
     invariance_loss(objective, pair);
     if (!isfinite(objective->loss_ce)) {
-        return mc_fail(MODECONN_ERROR_NUMERIC, "the cross-entropy of the clean batch is %g",
-                       objective->loss_ce);
+        return mc_fail(MODECONN_ERROR_NUMERIC, "the cross-entropy of the clean batch is %s",
+                       mc_not_finite(objective->loss_ce));
     }
     if (!isfinite(objective->loss_invariance)) {
-        return mc_fail(MODECONN_ERROR_NUMERIC, "the invariance term is %g",
-                       objective->loss_invariance);
+        return mc_fail(MODECONN_ERROR_NUMERIC, "the invariance term is %s",
+                       mc_not_finite(objective->loss_invariance));
     }
     return MODECONN_OK;
 }

@@ -5,6 +5,7 @@
  */
 #include "io/safetensors.h"
 
+#include <math.h>
 #include <string.h>
 
 static const struct {
@@ -66,12 +67,17 @@ static float from_f32(const unsigned char *bytes)
     return float_of_bits((uint32_t)load(bytes, 4));
 }
 
-static float from_f64(const unsigned char *bytes)
+static double double_of(const unsigned char *bytes)
 {
     uint64_t bits = load(bytes, 8);
     double value = 0;
     memcpy(&value, &bits, sizeof(value));
-    return (float)value;
+    return value;
+}
+
+static float from_f64(const unsigned char *bytes)
+{
+    return (float)double_of(bytes);
 }
 
 static float from_bf16(const unsigned char *bytes)
@@ -96,6 +102,16 @@ static float from_f16(const unsigned char *bytes)
     return float_of_bits(sign | (exponent + 127 - 15) << 23 | mantissa << 13);
 }
 
+/* Whether value `i` of a tensor is finite, although its float is not. */
+static bool overflows(const mc_tensor *tensor, int64_t i, float converted, double *value)
+{
+    if (!isinf(converted) || strcmp(tensor->dtype, "F64") != 0) {
+        return false;
+    }
+    *value = double_of((const unsigned char *)tensor->data + 8 * i);
+    return isfinite(*value);
+}
+
 int32_t mc_tensor_to_f32(const mc_tensor *tensor, float *out)
 {
     static const struct {
@@ -108,7 +124,13 @@ int32_t mc_tensor_to_f32(const mc_tensor *tensor, float *out)
         if (strcmp(tensor->dtype, converters[k].dtype) == 0) {
             const unsigned char *from = tensor->data;
             for (int64_t i = 0; i < tensor->size; i++) {
+                double value = 0;
                 out[i] = converters[k].convert(from + i * bytes);
+                if (overflows(tensor, i, out[i], &value)) {
+                    return mc_fail(MODECONN_ERROR_NUMERIC,
+                                   "value %lld of tensor \"%s\" is %g, which does not fit float32",
+                                   (long long)i, tensor->name, value);
+                }
             }
             return MODECONN_OK;
         }

@@ -67,7 +67,8 @@ int64_t mc_safetensors_meta_count(const mc_safetensors *file);
 void mc_safetensors_meta_at(const mc_safetensors *file, int64_t index, const char **key,
                             const char **value);
 /* Copies a floating-point tensor (F32, F64, F16, BF16) into floats [size];
- * MODECONN_ERROR_FORMAT names it and its dtype otherwise. */
+ * MODECONN_ERROR_FORMAT names it and its dtype otherwise, MODECONN_ERROR_NUMERIC a finite F64 that
+ * no float can hold. */
 int32_t mc_tensor_to_f32(const mc_tensor *tensor, float *out);
 
 #endif

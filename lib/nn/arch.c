@@ -10,9 +10,11 @@
 #include <string.h>
 
 static const mc_option_spec specs[] = {
-    MC_OPT_POSITIVE("width", "1", "multiplier of every channel count, rounded, at least 1"),
+    MC_OPT_POSITIVE("width", "1",
+                    "not mlp: multiplier of every channel count, rounded, at least 1"),
     MC_OPT_STR("widths", NULL, "",
-               "channel counts in place of the architecture's own times width, e.g. 16,32,64,128"),
+               "not mlp: channel counts in place of the architecture's own times width, e.g. "
+               "16,32,64,128"),
     MC_OPT_STR("hidden", NULL, "512,512", "mlp: units of each hidden layer"),
     MC_OPT_POSITIVE("logit_scale", "10",
                     "theory: difference of the two logits per unit of the network's output"),
@@ -119,13 +121,15 @@ int32_t mc_arch_widths(const modeconn_options *options, const char *key, const i
 int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_t capacity,
                       int64_t *count)
 {
+    const char *rest = list;
+    bool more = *list != '\0';
     *count = 0;
-    while (*list != '\0') {
-        size_t length = strcspn(list, ",");
+    while (more) { /* also behind a comma that ends the text */
+        size_t length = strcspn(rest, ",");
         char item[24];
         int64_t value = 0;
         if (length < sizeof item) {
-            memcpy(item, list, length);
+            memcpy(item, rest, length);
             item[length] = '\0';
         }
         if (length >= sizeof item || !mc_parse_i64(item, &value) || value < 1 || value > 1048576 ||
@@ -135,8 +139,8 @@ int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_
                            list, (long long)capacity);
         }
         values[(*count)++] = value;
-        list += length;
-        list += *list == ',' ? 1 : 0;
+        more = rest[length] == ',';
+        rest += length + more;
     }
     return MODECONN_OK;
 }

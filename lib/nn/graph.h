@@ -320,7 +320,7 @@ extern const int64_t mc_architectures_count;
 int32_t mc_arch_widths(const modeconn_options *options, const char *key, const int64_t *base,
                        int64_t count, int64_t *widths);
 enum { MC_LIST_MAX = 64 }; /* numbers in "widths" or "hidden" */
-/* "16,32,64" to numbers of 1 to 2^20; errors name `key`. */
+/* "16,32,64" to numbers of 1 to 2^20; "" has none. Errors name `key` and the text. */
 int32_t mc_parse_list(const char *list, const char *key, int64_t *values, int64_t capacity,
                       int64_t *count);
 /* For infer(): the shape of a tensor that must be there with this rank. */

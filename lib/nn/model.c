@@ -401,8 +401,8 @@ static int32_t check_block(const mc_block *block, const float *values)
     for (int64_t i = 0; i < block->size; i++) {
         double value = (double)values[block->offset + i];
         if (!isfinite(value)) {
-            return mc_fail(MODECONN_ERROR_NUMERIC, "value %lld of %s is %g", (long long)i,
-                           block->name, value);
+            return mc_fail(MODECONN_ERROR_NUMERIC, "value %lld of %s is %s", (long long)i,
+                           block->name, mc_not_finite(value));
         }
         if (value < 0.0 && is_variance(block)) {
             return mc_fail(MODECONN_ERROR_NUMERIC, "variance %lld of %s is %g, less than zero",

@@ -264,14 +264,16 @@ static int32_t fill_model(modeconn_model *model, const mc_safetensors *file, con
     return status < 0 ? mc_fail_prefix(status, "%s", path) : MODECONN_OK;
 }
 
-/* The user's keys and the history. */
+/* The user's keys and the history. What others wrote may have an empty key, which no model has: it
+ * is left out. */
 static int32_t fill_provenance(modeconn_model *model, const mc_safetensors *file, const char *path)
 {
     for (int64_t i = 0; i < mc_safetensors_meta_count(file); i++) {
         const char *key = NULL, *value = NULL;
         mc_safetensors_meta_at(file, i, &key, &value);
-        int32_t status =
-            has_prefix(key, PREFIX) ? MODECONN_OK : modeconn_model_set_metadata(model, key, value);
+        int32_t status = key[0] == '\0' || has_prefix(key, PREFIX)
+                             ? MODECONN_OK
+                             : modeconn_model_set_metadata(model, key, value);
         if (status < 0) {
             status = status == MODECONN_ERROR_ARGUMENT ? MODECONN_ERROR_FORMAT : status;
             return mc_fail_prefix(status, "%s: metadata \"%s\"", path, key);

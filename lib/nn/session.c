@@ -315,7 +315,7 @@ static int32_t gradient(mc_session *session, const mc_batch *batch, double scale
     mc_pass_forward(pass, batch->x, batch->n, MC_NORM_BATCH);
     double mean = losses_of(pass, classes, batch->y, loss, correct);
     if (!isfinite(mean)) {
-        return mc_fail(MODECONN_ERROR_NUMERIC, "the loss of a batch is %g", mean);
+        return mc_fail(MODECONN_ERROR_NUMERIC, "the loss of a batch is %s", mc_not_finite(mean));
     }
     for (int64_t i = 0; i < batch->n; i++) {
         mc_cross_entropy_back(logits_of(pass) + i * classes, classes, batch->y[i],

@@ -89,9 +89,9 @@ static int32_t check_losses(const modeconn_dataset *dataset, int64_t first, int6
 {
     for (int64_t i = 0; i < n; i++) {
         if (!isfinite(loss[i])) {
-            return mc_fail(MODECONN_ERROR_NUMERIC, "the loss of sample %lld of %s (view %s) is %g",
+            return mc_fail(MODECONN_ERROR_NUMERIC, "the loss of sample %lld of %s (view %s) is %s",
                            (long long)(first + i), dataset->store->source,
-                           mc_view_name(dataset, dataset->view), loss[i]);
+                           mc_view_name(dataset, dataset->view), mc_not_finite(loss[i]));
         }
     }
     return MODECONN_OK;

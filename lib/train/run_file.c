@@ -267,8 +267,8 @@ static int32_t read_floats(const modeconn_context *context, const mc_safetensors
     int32_t status = read_values(file, path, name, "F32", size, sizeof(float), values);
     for (int64_t i = 0; status == MODECONN_OK && i < size; i++) {
         if (!isfinite(values[i])) {
-            status = mc_fail(MODECONN_ERROR_NUMERIC, "%s: value %lld of tensor %s is %g", path,
-                             (long long)i, name, (double)values[i]);
+            status = mc_fail(MODECONN_ERROR_NUMERIC, "%s: value %lld of tensor %s is %s", path,
+                             (long long)i, name, mc_not_finite((double)values[i]));
         }
     }
     return status;

@@ -402,6 +402,8 @@ head -c 500 cue.safetensors >short.safetensors
 names 1 "short.safetensors" info short.safetensors
 names 1 "/nonexistent/images" eval --model cue.safetensors --data idx:/nonexistent/images,/x
 names 1 "/nonexistent" eval --model cue.safetensors --data cifar10:/nonexistent
+names 1 'hidden: "5,"' train --arch mlp --hidden=5, --data "$data" --out x
+names 1 'widths: "5,"' train --arch theory --widths=5, --data slabs:slabs=0+2,train=40,test=20 --out x
 names 1 "/nonexistent/x" train --data "$data" --out /nonexistent/x
 names 1 "/nonexistent/x.json" train --data "$data" --out x --json /nonexistent/x.json
 names 1 "garbage.safetensors" plot garbage.safetensors --out x.svg

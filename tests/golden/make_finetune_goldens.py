@@ -21,10 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from torch.nn.utils.stateless import functional_call
-
 from make_goldens import both, boxed, f32, invariance, state, write
-from models import Mlp, Vgg13, normalised, pictures, randomise
+from models import Mlp, Vgg13, functional_call, normalised, pictures, randomise
 
 BY = "make_finetune_goldens.py"
 MASK = 0xFFFFFFFF

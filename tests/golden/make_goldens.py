@@ -28,10 +28,9 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.nn.utils.stateless import functional_call
 
-from models import (KINKS, Mlp, ResNet18, Vgg13, Windows, f32, normalised, pictures,
-                    pooled_statistics, randomise, set_statistics)
+from models import (KINKS, Mlp, ResNet18, Vgg13, Windows, f32, functional_call, normalised,
+                    pictures, pooled_statistics, randomise, set_statistics)
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 TOLERANCE = {"logits": 1e-5, "loss": 1e-5, "grad": 1e-4, "stats": 1e-5,

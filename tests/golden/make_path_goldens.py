@@ -17,11 +17,10 @@ import struct
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.nn.utils.stateless import functional_call
 
 from make_finetune_goldens import permutation, random_u64
 from make_goldens import OUT, both, f32, write
-from models import Vgg13, pooled_statistics, set_statistics
+from models import Vgg13, functional_call, pooled_statistics, set_statistics
 
 STREAM_T, STREAM_SHUFFLE = 50, 51
 RATE, DECAY, BATCH = 0.05, 5e-3, 16

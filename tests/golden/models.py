@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """For make_goldens.py: the architectures, stated from the paper's specification in plain PyTorch
 with the state-dict names of its code, how they get their random parameters, pooled batch-norm
-statistics, and images."""
+statistics, and images; and functional_call() of any version of PyTorch."""
 import copy
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+try:
+    from torch.func import functional_call
+except ImportError:  # before PyTorch 2.0
+    from torch.nn.utils.stateless import functional_call
 
 KINKS = []  # the smallest magnitude that each ReLU met where a gradient in float64 went through it
 

@@ -105,6 +105,10 @@ static void check_decimals(void)
 START_TEST(decimals_are_shortest)
 {
     check_decimals();
+    ck_assert_str_eq(mc_not_finite(NAN), "nan");
+    ck_assert_str_eq(mc_not_finite(-NAN), "nan");
+    ck_assert_str_eq(mc_not_finite(INFINITY), "inf");
+    ck_assert_str_eq(mc_not_finite(-INFINITY), "-inf");
 }
 END_TEST
 

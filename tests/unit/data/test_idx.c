@@ -284,6 +284,18 @@ START_TEST(test_damaged_gz)
         }
     }
     ck_assert_int_gt(refused, tried - 10);
+    /* zlib reads ahead, so it meets the damage before the header is asked for. */
+    char expected[200];
+    snprintf(expected, sizeof(expected), "%s: damaged gzip stream: the data do not match their CRC",
+             path);
+    stream[size - 8] ^= 1;
+    file_put(folder_path("images"), stream, size);
+    open_fails(context, spec, "train", MODECONN_ERROR_FORMAT, expected);
+    stream[size - 8] ^= 1;
+    snprintf(expected, sizeof(expected), "%s: damaged gzip stream: incorrect length check", path);
+    stream[size - 4] ^= 1;
+    file_put(folder_path("images"), stream, size);
+    open_fails(context, spec, "train", MODECONN_ERROR_FORMAT, expected);
     folder_remove();
     modeconn_context_destroy(context);
 }

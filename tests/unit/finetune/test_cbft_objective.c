@@ -319,9 +319,10 @@ START_TEST(not_finite)
 {
     inputs in = make_inputs(labels_all, 1);
     outputs out;
-    in.logits[3] = NAN;
+    in.logits[3] = -NAN;
     run(&in, 1, &out);
     ck_assert_int_eq(out.status, MODECONN_ERROR_NUMERIC);
+    ck_assert_ptr_nonnull(strstr(modeconn_last_error(), " is nan"));
     in = make_inputs(labels_all, 1);
     in.zb[3] = INFINITY;
     run(&in, 1, &out);

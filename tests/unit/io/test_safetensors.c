@@ -500,7 +500,9 @@ START_TEST(test_conversions)
 {
     ck_assert_float_eq(converted("F32", 0x3fc00000), 1.5F);
     ck_assert_float_eq(converted("F64", 0x3fb999999999999a), 0.1F);
-    ck_assert(isinf(converted("F64", 0x7fefffffffffffff))); /* too large for a float */
+    ck_assert_float_eq(converted("F64", 0x47efffffefffffff), 0x1.fffffep127F); /* rounds down */
+    ck_assert(isinf(converted("F64", 0x7ff0000000000000)));
+    ck_assert(isnan(converted("F64", 0x7ff8000000000000)));
     ck_assert_float_eq(converted("BF16", 0x3fc0), 1.5F);
     ck_assert_float_eq(converted("BF16", 0xc000), -2);
     ck_assert(isnan(converted("BF16", 0x7fc0)));
@@ -514,6 +516,19 @@ START_TEST(test_conversions)
     ck_assert(isinf(converted("F16", 0x7c00)) && isinf(converted("F16", 0xfc00)));
     ck_assert_float_lt(converted("F16", 0xfc00), 0);
     ck_assert(isnan(converted("F16", 0x7e00)));
+}
+END_TEST
+
+START_TEST(test_doubles_that_do_not_fit)
+{
+    static const double values[] = {1e39, -1e300, 0x1.ffffffp127};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        const double pair[2] = {0.5, values[i]};
+        float out[2] = {0, 0};
+        mc_tensor tensor = tensor_of("w", "F64", pair, 2);
+        FAILS(mc_tensor_to_f32(&tensor, out), MODECONN_ERROR_NUMERIC, "value 1 of tensor \"w\"");
+        FAILS(mc_tensor_to_f32(&tensor, out), MODECONN_ERROR_NUMERIC, "does not fit float32");
+    }
 }
 END_TEST
 
@@ -561,6 +576,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_random_bytes_in_the_header);
     tcase_add_test(tests, test_reader_out_of_memory);
     tcase_add_test(tests, test_conversions);
+    tcase_add_test(tests, test_doubles_that_do_not_fit);
     tcase_add_test(tests, test_every_half_is_ordered_like_its_bits);
     tcase_add_test(tests, test_integers_do_not_convert);
 }

@@ -6,6 +6,7 @@
 #include "nn/graph.h"
 #include "unit.h"
 #include <math.h>
+#include <stdio.h>
 
 static modeconn_context *ctx;
 static modeconn_model *model;
@@ -106,6 +107,36 @@ START_TEST(test_initialisation)
 }
 END_TEST
 
+/* One object of options serves several architectures. */
+START_TEST(test_settings_not_read)
+{
+    static const struct {
+        const char *arch, *read, *more;
+    } rows[] = {
+        {"mlp", "hidden=6,5", "hidden=6,5,width=3,widths=7,8,logit_scale=2"},
+        {"theory", "width=0.02,logit_scale=2", "width=0.02,logit_scale=2,hidden=9"},
+        {"vgg13", "width=0.02", "width=0.02,hidden=9,logit_scale=2"},
+        {"resnet18", "widths=2,3,4,5", "widths=2,3,4,5,hidden=9,logit_scale=2"},
+    };
+    static const float x[2 * 64] = {1.0F, -2.0F};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char settings[128];
+        float plain[4] = {0}, same[4] = {0};
+        const char *sizes = "channels=1,height=8,width_pixels=8,classes=2";
+        snprintf(settings, sizeof settings, "%s,%s", rows[i].read, sizes);
+        modeconn_model *one = model_with(ctx, rows[i].arch, settings);
+        snprintf(settings, sizeof settings, "%s,%s", rows[i].more, sizes);
+        modeconn_model *other = model_with(ctx, rows[i].arch, settings);
+        OK(mc_model_same_shape(one, other));
+        OK(modeconn_model_logits(one, x, 2, plain));
+        OK(modeconn_model_logits(other, x, 2, same));
+        ck_assert_mem_eq(plain, same, sizeof plain);
+        modeconn_model_destroy(one);
+        modeconn_model_destroy(other);
+    }
+}
+END_TEST
+
 START_TEST(test_create_errors)
 {
     modeconn_options *options, *wrong;
@@ -129,6 +160,19 @@ START_TEST(test_create_errors)
     OK(modeconn_options_parse(options, "hidden=3,x"));
     FAILS(modeconn_model_create(ctx, "mlp", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
           "hidden");
+    static const char *const lists[] = {"5,", "5,,6", ",5", ",", "5, 6"};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "hidden: \"%s\" is not a list", lists[i]);
+        OK(modeconn_options_set_str(options, "widths", ""));
+        OK(modeconn_options_set_str(options, "hidden", lists[i]));
+        FAILS(modeconn_model_create(ctx, "mlp", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+              expected);
+        snprintf(expected, sizeof expected, "widths: \"%s\" is not a list", lists[i]);
+        OK(modeconn_options_set_str(options, "widths", lists[i]));
+        FAILS(modeconn_model_create(ctx, "theory", NULL, options, &made), MODECONN_ERROR_ARGUMENT,
+              expected);
+    }
     /* Also where it is not read: in a file it would pass for further settings. */
     OK(modeconn_options_set_str(options, "widths", ""));
     OK(modeconn_options_set_str(options, "hidden", "4,width=3"));
@@ -444,6 +488,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_parameter_counts);
     tcase_add_test(tests, test_names);
     tcase_add_test(tests, test_initialisation);
+    tcase_add_test(tests, test_settings_not_read);
     tcase_add_test(tests, test_create_errors);
     tcase_add_test(tests, test_architectures_listed);
     tcase_add_test(tests, test_vectors);

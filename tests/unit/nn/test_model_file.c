@@ -221,6 +221,7 @@ START_TEST(test_without_our_metadata)
         edit *file = edit_open(path);
         file->n_meta = 0;
         edit_meta(file, "format", "pt");
+        edit_meta(file, "", "no model can keep this, and none needs it");
         file->tensors[file->n++] = (mc_tensor){
             .name = "layers.0.bn1.num_batches_tracked", .dtype = "I64", .data = &steps, .size = 1};
         path = edit_save(file);

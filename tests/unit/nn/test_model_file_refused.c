@@ -68,7 +68,8 @@ START_TEST(test_values_that_are_not_finite)
     file = vgg();
     edit_tensor(file, "linear.bias")->data = large;
     edit_tensor(file, "linear.bias")->dtype = "F64";
-    load_fails(edit_save(file), MODECONN_ERROR_NUMERIC, "value 0 of linear.bias");
+    load_fails(edit_save(file), MODECONN_ERROR_NUMERIC,
+               "value 0 of tensor \"linear.bias\" is 1e+300, which does not fit float32");
     file = vgg();
     edit_tensor(file, "layers.0.bn1.running_var")->data = variance;
     load_fails(edit_save(file), MODECONN_ERROR_NUMERIC, "layers.0.bn1.running_var");

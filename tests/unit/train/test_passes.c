@@ -104,6 +104,7 @@ START_TEST(not_finite)
     OK(model->ops->bind(session, model->theta, model->statistics));
     FAILS(mc_pass_losses(model, session, MC_NORM_RUNNING, data, 4, NULL, NULL, loss, NULL),
           MODECONN_ERROR_NUMERIC, "sample ");
+    ck_assert_ptr_null(strstr(modeconn_last_error(), "-nan"));
     model->ops->session_destroy(session);
     modeconn_model_destroy(model);
     modeconn_dataset_destroy(data);
