@@ -15,7 +15,7 @@
 #define SWEEP_IMAGE_WORK 1500000.0
 #define SWEEP_BATCH_WORK 3000000.0
 
-enum { SWEEP_STREAM = 1004, SWEEP_TEXT = 900, SWEEP_FAMILIES = 7 };
+enum { SWEEP_STREAM = 1004, SWEEP_TEXT = 900, SWEEP_FAMILIES = 8 };
 
 typedef struct sweep_draw {
     uint64_t seed, index;
@@ -269,6 +269,55 @@ static inline int32_t sweep_grouped(sweep *s)
     return sweep_groups(s, node, count * out, 1);
 }
 
+/* A web: layers and sums that keep the shape, each reading any node before it, so that outputs and
+ * gradients are shared, read by several and made again in any order; what nobody has read is summed
+ * up in the end. */
+enum { SWEEP_WEB = 9 };
+static inline int32_t sweep_layer_of_web(sweep *s, int32_t from, int32_t other)
+{
+    int64_t c = sweep_shape(s, from).c;
+    switch (sweep_below(s, 7)) {
+    case 0:
+        return sweep_norm(s, from);
+    case 1: {
+        /* A branch that a norm ends and one that a rectifier of its own does. */
+        int32_t norm = sweep_norm(s, sweep_conv_of(s, other, c, 1, 1, 0, false));
+        int32_t relu = sweep_relu(s, sweep_conv_of(s, from, c, 1, 1, 0, true));
+        bool turned = sweep_below(s, 2) == 1;
+        return sweep_add(s, "add", "", turned ? relu : norm, turned ? norm : relu);
+    }
+    case 2:
+        return sweep_relu(s, from);
+    case 3:
+    case 4:
+        return sweep_add(s, "add", "", from, other);
+    case 5:
+        return sweep_conv_of(s, from, c, 3, 1, 1, sweep_below(s, 2) == 1);
+    default:
+        return sweep_conv_of(s, from, c, 1, 1, 0, sweep_below(s, 2) == 1);
+    }
+}
+
+static inline int32_t sweep_web(sweep *s)
+{
+    static const int64_t channels[] = {1, 3, 8, 16, 17};
+    int32_t nodes[SWEEP_WEB + 1] = {sweep_conv_of(s, 0, SWEEP_PICK(s, channels), 1, 1, 0, false)};
+    int read[SWEEP_WEB + 1] = {0}, n = 1;
+    for (int64_t layers = 4 + sweep_below(s, SWEEP_WEB - 3); n <= layers; n++) {
+        /* Mostly the last ones, so that the web is deep. */
+        int64_t a = sweep_below(s, 2) == 0 ? n - 1 : sweep_below(s, n), b = sweep_below(s, n);
+        nodes[n] = sweep_layer_of_web(s, nodes[a], nodes[b]);
+        bool sum = s->graph->nodes[nodes[n]].n_inputs == 2;
+        read[a]++;
+        read[b] += sum ? 1 : 0;
+    }
+    int32_t node = nodes[n - 1];
+    for (int i = n - 2; i >= 0; i--) {
+        node = read[i] > 0 ? node : sweep_add(s, "add", "", node, nodes[i]);
+    }
+    return node;
+}
+
 /* 512 channels, where sums are longest: cases from SWEEP_WIDE on, one for each of the windows and
  * maps that algorithms tell apart. */
 enum { SWEEP_WIDE = 1 << 30, SWEEP_WIDES = 7 };
@@ -324,8 +373,8 @@ static inline modeconn_model *sweep_model(modeconn_context *context, uint64_t se
                                           sweep *s)
 {
     static int32_t (*const families[SWEEP_FAMILIES])(sweep * s) = {
-        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg,    sweep_residual,
-        sweep_mlp,      sweep_mixture,        sweep_grouped};
+        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg,     sweep_residual,
+        sweep_mlp,      sweep_mixture,        sweep_grouped, sweep_web};
     static const mc_shape extents[] = {{0, 1, 1},   {0, 2, 2},   {0, 4, 2},   {0, 2, 4},
                                        {0, 3, 3},   {0, 5, 7},   {0, 9, 4},   {0, 8, 8},
                                        {0, 13, 11}, {0, 28, 28}, {0, 64, 32}, {0, 16, 16},

@@ -184,10 +184,11 @@ static modeconn_model *model_of_case(int which)
 }
 enum { CASES = HAND_BUILT + 13, DEEP = HAND_BUILT + 8 };
 
-/* Rounding grows from layer to layer: what the limits are multiplied by. */
+/* Rounding grows from layer to layer, and most where batch norm sees two values, whichever way an
+ * instruction set rounds: what the limits are multiplied by. */
 static double slack(int which)
 {
-    return which < DEEP ? 1.0 : 5.0;
+    return which < HAND_BUILT ? 1.0 : which < DEEP ? 2.0 : 5.0;
 }
 
 /* Mean cross-entropy in double and its cotangents. */
