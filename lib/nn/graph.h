@@ -228,10 +228,12 @@ static inline bool mc_is_folded(const mc_pass *pass, const mc_node *node)
 }
 
 /* Whether batch norm `node` leaves its output to what reads it: its slot then holds its input, and
- * slot->saved the map. */
+ * slot->saved the map. A pass without gradients plans that only behind a convolution that could be
+ * folded. */
 static inline bool mc_is_lazy(const mc_pass *pass, const mc_node *node)
 {
-    return node->lazy && !pass->keeps_prepared;
+    bool unfolded = node->follows && pass->mode == MC_NORM_BATCH && pass->visit == NULL;
+    return node->lazy && (!pass->keeps_prepared || unfolded);
 }
 
 /* batch_norm.c: input `which` of a node, as a map where that is a batch norm that leaves its output
