@@ -115,8 +115,7 @@ def peer_environment(threads, blas, fast):
         old = env.get("LD_LIBRARY_PATH")
         env["LD_LIBRARY_PATH"] = blas + (":" + old if old else "")
     env["PYTHONDONTWRITEBYTECODE"] = "1"
-    env.update(HUGE_PAGES if fast else {})
-    return env
+    return {**(HUGE_PAGES if fast else {}), **env}
 
 
 def blas_folders():
