@@ -56,22 +56,3 @@ const char *mc_kernels_isa(const mc_kernels *kernels)
 {
     return kernels->isa;
 }
-
-/* One dimension: T2 where it applies, else F4. */
-static void winograd_dimension(int64_t extent, int64_t out_extent, int64_t padding, bool *t2,
-                               int *in, int *out, int *freq, int64_t *tiles)
-{
-    *t2 = extent == 2 && out_extent == 2 && padding == 1;
-    *in = *t2 ? 2 : 6;
-    *out = *t2 ? 2 : 4;
-    *freq = *t2 ? 3 : 6;
-    *tiles = (out_extent + *out - 1) / *out;
-}
-
-mc_winograd mc_winograd_of(int64_t h, int64_t w, int64_t oh, int64_t ow, int64_t padding)
-{
-    mc_winograd g = {.h = h, .w = w, .oh = oh, .ow = ow, .padding = padding};
-    winograd_dimension(h, oh, padding, &g.t2_y, &g.in_y, &g.out_y, &g.freq_y, &g.tiles_y);
-    winograd_dimension(w, ow, padding, &g.t2_x, &g.in_x, &g.out_x, &g.freq_x, &g.tiles_x);
-    return g;
-}

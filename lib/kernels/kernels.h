@@ -40,6 +40,15 @@ void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix 
 
 /* ---- products of the engine (product.c) ---------------------------------------------------- */
 
+/* Memory that will be wanted soon, `lines` cache lines of it from `at` on. A product that is given
+ * some touches it on its way and says how far it came: what it computes with lies in the caches,
+ * and memory would rest meanwhile. */
+typedef struct mc_ahead {
+    const char *at;
+    int64_t lines;
+} mc_ahead;
+enum { MC_LINE = 64 }; /* bytes */
+
 /* Rows against a matrix in panels, see product.c. Term t of the sum takes `run` numbers of every
  * row, from x_at[t] on, and as many rows of the panels, from panel_at[t] on. */
 typedef struct mc_product {
@@ -54,6 +63,7 @@ typedef struct mc_product {
     bool accumulate;                /* y is added to */
     float *const *y;                /* row i at y[i] + y_offset */
     int64_t y_offset;
+    mc_ahead *ahead; /* or NULL */
 } mc_product;
 
 /* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d. */
@@ -64,6 +74,7 @@ typedef struct mc_outer {
     float *w;
     int64_t w_stride;
     bool accumulate;
+    mc_ahead *ahead; /* or NULL */
 } mc_outer;
 
 /* An activation [rows][c] that is read through the batch norm behind it:
@@ -83,35 +94,55 @@ typedef struct mc_window {
     int64_t kernel, stride, padding;
 } mc_window;
 
-/* ---- 3x3 convolutions at stride 1 by few products (winograd.c) ------------------------------- */
+/* ---- 3x3 convolutions by few products (winograd.h) ------------------------------------------- */
 
-/* A tile of [out_y][out_x] outputs comes from [in_y][in_x] inputs by freq_y * freq_x products a
- * channel pair; tiles are numbered row by row, image after image. */
+/* What a dimension of a tile is: two ways at stride 1, and at stride 2 (then both dimensions) the
+ * convolution and its input's gradient. */
+typedef enum mc_tile_kind { MC_TILE_F4, MC_TILE_T2, MC_TILE_DOWN, MC_TILE_UP } mc_tile_kind;
+
+/* A dimension: tile t makes outputs t * out .. + out - 1 from inputs t * step - before .. + in - 1,
+ * as far as they are in the image, by products at `freq` frequencies. */
+typedef struct mc_tile_axis {
+    mc_tile_kind tile;
+    int64_t from, to, tiles; /* extents of the input and the output; tiles of it */
+    int in, out, freq;
+    int64_t step, before;
+} mc_tile_axis;
+
+/* Tiles are numbered row by row, image after image. */
 typedef struct mc_winograd {
-    int64_t h, w, oh, ow, padding;
-    int64_t tiles_y, tiles_x; /* of an image */
-    bool t2_y, t2_x;          /* a dimension of 2 pixels, padding 1: one tile, 3 products */
-    int in_y, in_x, out_y, out_x, freq_y, freq_x;
+    mc_tile_axis y, x;
 } mc_winograd;
 
-/* Transformed tiles [freq][tiles][c]: frequency f at data + f * plane, its rows `row` floats apart.
- * Or transformed kernels: frequency f's panels, of `row` rows. */
+/* Whether there are tiles for the window: 3x3, at stride 1, or at stride 2 and padding 1. */
+bool mc_winograd_possible(const mc_window *window);
+/* Those of its convolution, or of the gradient of its input. */
+mc_winograd mc_winograd_of(const mc_window *window, bool backward);
+/* Frequencies of a tile, most phases of one, all phases of all: products a channel pair. */
+int64_t mc_winograd_frequencies(const mc_winograd *w);
+int64_t mc_winograd_most_phases(const mc_winograd *w);
+int64_t mc_winograd_lines(const mc_winograd *w);
+/* Phases of frequency f: of V at tiles down, of M at tiles up. */
+int64_t mc_winograd_phases(const mc_winograd *w, int64_t f);
+
+/* Transformed tiles [freq][tiles][phases][c]: frequency f at data + f * plane, its rows `row`
+ * floats apart, phases of a row `phase`. Or transformed kernels: frequency f's panels, of `row`
+ * rows a phase at tiles down, else of `row` rows with the phases' columns one after another. Or
+ * their gradients [freq][phases][rows][columns]. */
 typedef struct mc_planes {
     float *data;
-    int64_t plane, row;
+    int64_t plane, row, phase;
 } mc_planes;
 
 /* Kernels (row, column) of a product: inputs row .. row + rows - 1 by outputs column .. column +
- * columns - 1 of weight [o][c][3][3] or, backward, the other way round and turned by a half. */
+ * columns - 1 of weight [o][c][3][3] or, backward, the other way round and turned by a half. At
+ * tiles up columns are a multiple of MC_LANES_MOST. */
 typedef struct mc_filter {
     const float *weight;
     int64_t c; /* inputs */
     bool backward;
     int64_t row, rows, column, columns;
 } mc_filter;
-
-/* Fills in everything from the extents; `h` to `oh` by a 3x3 kernel at stride 1. */
-mc_winograd mc_winograd_of(int64_t h, int64_t w, int64_t oh, int64_t ow, int64_t padding);
 
 /* ---- the table ----------------------------------------------------------------------------- */
 
@@ -141,9 +172,9 @@ struct mc_kernels {
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
                             int64_t first, int64_t tiles, const float *bias, bool accumulate,
                             bool relu, float *y);
-    /* Kernels to panels u of k->columns columns, from row u_row of the panels on. */
+    /* Kernels to panels u of k->columns columns, from row u_row of each phase on. */
     void (*winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u, int64_t u_row);
-    /* Gradients du [groups][freq][k->rows][k->columns], `group_step` floats from group to group and
+    /* Gradients du of k->rows by k->columns kernels, `group_step` floats from group to group and
      * summed over them in order, to their place in grad [o][c][3][3] (added if accumulate). */
     void (*winograd_filter_back)(const mc_winograd *w, const mc_filter *k, mc_planes du,
                                  int64_t groups, int64_t group_step, bool accumulate, float *grad);

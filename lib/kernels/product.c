@@ -36,6 +36,38 @@ static inline int panel_vectors(int64_t n, int64_t j)
     return vectors >= MC_VECTORS ? MC_VECTORS : vectors >= 2 ? 2 : 1;
 }
 
+/* ---- memory wanted soon ---------------------------------------------------------------------- */
+
+/* A loop's place in it: next line, and MC_LINE or, where nothing is wanted, 0. */
+typedef struct touching {
+    const char *at;
+    int64_t step;
+} touching;
+
+/* `hot` is touched where nothing is wanted. */
+static inline touching touch_from(const mc_ahead *ahead, const void *hot)
+{
+    bool any = ahead != NULL && ahead->lines > 0;
+    return (touching){any ? ahead->at : hot, any ? MC_LINE : 0};
+}
+
+/* A line every fourth step: more of them at a time would keep the loop's own loads waiting. */
+static inline void touch(touching *t, int64_t step)
+{
+    if (step % 4 == 0) {
+        __builtin_prefetch(t->at);
+        t->at += t->step;
+    }
+}
+
+static inline void touched_to(touching t, mc_ahead *ahead)
+{
+    if (t.step > 0) {
+        ahead->lines -= (t.at - ahead->at) / MC_LINE;
+        ahead->at = t.at;
+    }
+}
+
 /* ---- packing --------------------------------------------------------------------------------- */
 
 /* Numbers r .. r + LANES - 1 of [c][taps], a vector of outputs, to their rows of the panel. */
@@ -146,11 +178,13 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             }
         }
     }
+    touching soon = touch_from(p->ahead, panel);
     for (int64_t t = q->t; t < q->t + q->taps; t++) {
         int64_t at = p->x_offset + (p->x_at != NULL ? p->x_at[t] : 0) + q->k;
         int64_t panel_row = (p->panel_at != NULL ? p->panel_at[t] : t * p->run) + q->k;
         const float *b = panel + panel_row * vectors * LANES;
         for (int64_t k = at; k < at + q->run; k++, b += vectors * LANES) {
+            touch(&soon, k);
             mc_vec line[MC_VECTORS];
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
@@ -166,6 +200,7 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             }
         }
     }
+    touched_to(soon, p->ahead);
     bool plain = p->bias == NULL && !p->relu && rows == block && p->n - j >= vectors * LANES;
     if (plain) {
         bool add = !q->first || p->accumulate;
@@ -252,6 +287,7 @@ static __attribute__((noinline)) void square_rows(const mc_product *p, const flo
     for (int k = 0; k < LANES; k++) {
         b[k] = *(const mc_vec *)(panel + k * LANES);
     }
+    touching soon = touch_from(p->ahead, panel);
     for (int64_t row = 0; row + SQUARE_ROWS <= p->rows; row += SQUARE_ROWS) {
         MC_UNROLL
         for (int i = 0; i < SQUARE_ROWS; i++) {
@@ -260,6 +296,7 @@ static __attribute__((noinline)) void square_rows(const mc_product *p, const flo
         }
         MC_UNROLL
         for (int k = 1; k < LANES; k++) {
+            touch(&soon, k);
             MC_UNROLL
             for (int i = 0; i < SQUARE_ROWS; i++) {
                 sum[i] += x[i][k] * b[k];
@@ -270,6 +307,7 @@ static __attribute__((noinline)) void square_rows(const mc_product *p, const flo
             *(mc_vec *)(p->y[row + i] + p->y_offset) = sum[i];
         }
     }
+    touched_to(soon, p->ahead);
 }
 
 /* Whether a product is such a one; the rows left over go the usual way. */
@@ -374,7 +412,9 @@ outer_block(const outer_place *q, const int block, const int vectors, const oute
     }
     const float *const *xs = p->x + q->first, *const *ds = p->d + q->first;
     int64_t x_offset = p->x_offset + q->k, d_offset = p->d_offset + q->j, last = q->rows - 1;
+    touching soon = touch_from(p->ahead, q);
     for (int64_t r = 0; r < q->count; r++) {
+        touch(&soon, r);
         const float *x = kind == OUTER_PACKED ? q->packed + r * ROWS : xs[r] + x_offset;
         const float *d = ds[r] + d_offset;
         mc_vec line[MC_VECTORS];
@@ -392,6 +432,7 @@ outer_block(const outer_place *q, const int block, const int vectors, const oute
             }
         }
     }
+    touched_to(soon, p->ahead);
     if (kind == OUTER_FULL || (kind == OUTER_PACKED && q->rows == block)) {
         float *w = p->w + q->k * p->w_stride + q->j;
         MC_UNROLL

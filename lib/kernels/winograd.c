@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Tiles of the 3x3, stride-1 convolution as a bilinear algorithm (winograd.h), compiled per
- * instruction set:
+ * Tiles of the 3x3 convolution as a bilinear algorithm (winograd.h), compiled per instruction set:
  *
  *     Y = A^T [ sum_c (G g G^T) * (B^T x B) ] A       products per frequency, summed by GEMMs
  *     dg = G^T [ (B^T x B)^T * (A dY A^T) ] G         the same algorithm's weight gradient
  *
- * Here are B^T x B and A dY A^T, from images to planes [freq][tiles][c], and A^T M A back. A tile
- * is transformed along x, row by row, then along y; a group of channel vectors at a time.
+ * Here are B^T x B and A dY A^T, from images to planes [freq][tiles][c], and A^T M A back; at
+ * stride 2 planes [freq][tiles][phases][c] of x, or of the M that becomes its gradient. A tile is
+ * transformed along x, row by row, then along y; a group of channel vectors at a time.
  */
 #include "kernels/winograd.h"
 #include <math.h>
 
-enum { LANES = MC_LANES, SIDE = 6 };
+enum { LANES = MC_LANES };
 
 static inline int64_t clamp(int64_t value, int64_t low, int64_t high)
 {
@@ -27,25 +27,23 @@ typedef struct window {
     int top, bottom, left, right;
 } window;
 
-/* Where the window's corner is. */
+/* Where a tile is. */
 typedef struct place {
-    int64_t image, y, x;
+    int64_t image, y, x; /* y, x: tiles from the corner */
 } place;
 
 static inline place place_of(const mc_winograd *w, int64_t number)
 {
-    int64_t per_image = w->tiles_y * w->tiles_x, inside = number % per_image;
-    place p = {number / per_image, inside / w->tiles_x * w->out_y, inside % w->tiles_x * w->out_x};
+    int64_t per_image = w->y.tiles * w->x.tiles, inside = number % per_image;
+    place p = {number / per_image, inside / w->x.tiles, inside % w->x.tiles};
     return p;
 }
 
 static inline void next_place(const mc_winograd *w, place *p)
 {
-    p->x += w->out_x;
-    if (p->x >= w->tiles_x * w->out_x) {
+    if (++p->x == w->x.tiles) {
         p->x = 0;
-        p->y += w->out_y;
-        if (p->y >= w->tiles_y * w->out_y) {
+        if (++p->y == w->y.tiles) {
             p->y = 0;
             p->image++;
         }
@@ -53,15 +51,28 @@ static inline void next_place(const mc_winograd *w, place *p)
 }
 
 /* [rows][columns] at (y, x) of image [h][w][c] number `image`. */
-static inline window window_at(const float *x, place p, int64_t h, int64_t w, int64_t c, int rows,
-                               int columns)
+static inline window window_at(const float *of, int64_t image, int64_t y, int64_t x, int64_t h,
+                               int64_t w, int64_t c, int rows, int columns)
 {
-    window at = {x + ((p.image * h + p.y) * w + p.x) * c, w * c, c, 0, 0, 0, 0};
-    at.top = (int)clamp(-p.y, 0, rows);
-    at.bottom = (int)clamp(h - p.y, at.top, rows);
-    at.left = (int)clamp(-p.x, 0, columns);
-    at.right = (int)clamp(w - p.x, at.left, columns);
+    window at = {of + ((image * h + y) * w + x) * c, w * c, c, 0, 0, 0, 0};
+    at.top = (int)clamp(-y, 0, rows);
+    at.bottom = (int)clamp(h - y, at.top, rows);
+    at.left = (int)clamp(-x, 0, columns);
+    at.right = (int)clamp(w - x, at.left, columns);
     return at;
+}
+
+/* A tile's inputs and its outputs, of images with c channels. */
+static inline window input_window(const mc_winograd *w, place p, const float *x, int64_t c)
+{
+    return window_at(x, p.image, p.y * w->y.step - w->y.before, p.x * w->x.step - w->x.before,
+                     w->y.from, w->x.from, c, w->y.in, w->x.in);
+}
+
+static inline window output_window(const mc_winograd *w, place p, const float *y, int64_t c)
+{
+    return window_at(y, p.image, p.y * w->y.out, p.x * w->x.out, w->y.to, w->x.to, c, w->y.out,
+                     w->x.out);
 }
 
 /* ---- images to planes ------------------------------------------------------------------------ */
@@ -82,36 +93,47 @@ static inline __attribute__((always_inline)) void read_row(const float *from, in
     }
 }
 
-/* The channels i .. i + n - 1 of a window, at most a group of vectors, to their place in the
- * planes. */
-static inline __attribute__((always_inline)) void
-spread(bool t2_y, bool t2_x, bool through, mc_transform_1d along, mc_extents extents,
-       const window *at, const mc_map *map, int64_t i, int64_t n, float *to, int64_t plane)
+/* Floats from a tile's place in the planes to line (row, column) of it. */
+static inline __attribute__((always_inline)) int64_t line_at(int row, int column, int columns,
+                                                             const mc_planes *planes)
 {
-    const int in_y = extents.in[t2_y], in_x = extents.in[t2_x];
-    const int out_y = extents.out[t2_y], out_x = extents.out[t2_x];
-    MC_ALIGNED mc_vec half[MC_GROUP][SIDE][SIDE];
-    mc_vec x[SIDE], y[SIDE];
+    mc_line line = line_of(row, column, columns);
+    return line.freq * planes->plane + line.phase * planes->phase;
+}
+
+/* The channels i .. i + n - 1 of a window, at most a group of vectors, to `to` in the planes. */
+static inline __attribute__((always_inline)) void spread(mc_tile_kind tile_y, mc_tile_kind tile_x,
+                                                         bool through, mc_transform_1d along,
+                                                         mc_extents extents, const window *at,
+                                                         const mc_map *map, int64_t i, int64_t n,
+                                                         float *to, const mc_planes *planes)
+{
+    const int in_y = extents.in[tile_y], in_x = extents.in[tile_x];
+    const int out_y = extents.out[tile_y], out_x = extents.out[tile_x];
+    MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
+    mc_vec x[MC_SIDE], y[MC_SIDE], floor = (mc_vec){0.0f} + (map->relu ? 0.0f : -INFINITY);
+    const float *from = at->origin + i;
     int64_t vectors = (n + LANES - 1) / LANES;
 
-    for (int64_t g = 0; g < vectors; g++) {
-        const float *from = at->origin + i + g * LANES;
-        mc_mask there = mc_first(n - g * LANES), mask[SIDE];
-        mc_vec scale = {0.0f}, offset = {0.0f}, floor = {0.0f};
-        MC_UNROLL
-        for (int k = 0; k < in_x; k++) {
-            mask[k] = k >= at->left && k < at->right ? there : mc_first(0);
-        }
-        if (through) {
-            scale = mc_load_masked(map->scale + i + g * LANES, there);
-            offset = mc_load_masked(map->offset + i + g * LANES, there);
-            floor += map->relu ? 0.0f : -INFINITY;
-        }
-        MC_ROLLED
-        for (int r = 0; r < in_y; r++, from += at->row) {
+    /* Whole pixels, one behind the other, lest the processor not see what is next. */
+    MC_ROLLED
+    for (int r = 0; r < in_y; r++, from += at->row) {
+        mc_vec *row = half + r * out_x;
+        for (int64_t g = 0; g < vectors; g++, row += in_y * out_x) {
             if (r >= at->top && r < at->bottom) {
-                read_row(from, at->column, mask, in_x, through, scale, offset, floor, x);
-                along(t2_x, x, y);
+                mc_mask there = mc_first(n - g * LANES), mask[MC_SIDE];
+                mc_vec scale = {0.0f}, offset = {0.0f};
+                MC_UNROLL
+                for (int k = 0; k < in_x; k++) {
+                    mask[k] = k >= at->left && k < at->right ? there : mc_first(0);
+                }
+                if (through) {
+                    scale = mc_load_masked(map->scale + i + g * LANES, there);
+                    offset = mc_load_masked(map->offset + i + g * LANES, there);
+                }
+                read_row(from + g * LANES, at->column, mask, in_x, through, scale, offset, floor,
+                         x);
+                along(tile_x, x, y);
             } else {
                 MC_UNROLL
                 for (int k = 0; k < out_x; k++) {
@@ -120,23 +142,23 @@ spread(bool t2_y, bool t2_x, bool through, mc_transform_1d along, mc_extents ext
             }
             MC_UNROLL
             for (int k = 0; k < out_x; k++) {
-                half[g][r][k] = y[k];
+                row[k] = y[k];
             }
         }
     }
     MC_ROLLED
     for (int k = 0; k < out_x; k++) {
         for (int64_t g = 0; g < vectors; g++) {
-            float *there = to + k * plane + g * LANES;
+            float *there = to + g * LANES;
             mc_mask mask = mc_first(n - g * LANES);
             MC_UNROLL
             for (int r = 0; r < in_y; r++) {
-                x[r] = half[g][r][k];
+                x[r] = half[(g * in_y + r) * out_x + k];
             }
-            along(t2_y, x, y);
+            along(tile_y, x, y);
             MC_UNROLL
             for (int r = 0; r < out_y; r++) {
-                mc_store_masked(there + r * out_x * plane, mask, y[r]);
+                mc_store_masked(there + line_at(r, k, out_x, planes), mask, y[r]);
             }
         }
     }
@@ -152,32 +174,37 @@ void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t 
 {
     place p = place_of(w, first);
     for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
-        /* T2 sees the whole dimension, F4 a window that begins in the padding. */
-        place corner = {p.image, p.y - (w->t2_y ? 0 : w->padding),
-                        p.x - (w->t2_x ? 0 : w->padding)};
-        window at = window_at(x->x, corner, w->h, w->w, x->c, w->in_y, w->in_x);
+        window at = input_window(w, p, x->x, x->c);
         for (int64_t i = 0; i < x->c; i += MC_GROUP * LANES) {
             int64_t n = group_at(x->c, i);
             float *to = v.data + t * v.row + i;
             if (x->scale != NULL) {
-                MC_BY_TILE(w, spread, true, input_1d, input_extents, &at, x, i, n, to, v.plane);
+                MC_BY_TILE(w, spread, true, input_1d, input_extents, &at, x, i, n, to, &v);
             } else {
-                MC_BY_TILE(w, spread, false, input_1d, input_extents, &at, x, i, n, to, v.plane);
+                MC_BY_TILE(w, spread, false, input_1d, input_extents, &at, x, i, n, to, &v);
             }
         }
     }
 }
 
+/* Tiles going up have no kernels whose gradient is wanted. */
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
                                      int64_t count, int64_t first, int64_t tiles, mc_planes d)
 {
     mc_map map = {.x = dy, .c = c};
     place p = place_of(w, first);
     for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
-        window at = window_at(dy, p, w->oh, w->ow, c, w->out_y, w->out_x);
+        window at = output_window(w, p, dy, c);
         for (int64_t i = 0; i < count; i += MC_GROUP * LANES) {
-            MC_BY_TILE(w, spread, false, cotangent_1d, cotangent_extents, &at, &map, i,
-                       group_at(count, i), d.data + t * d.row + i, d.plane);
+            int64_t n = group_at(count, i);
+            float *to = d.data + t * d.row + i;
+            if (w->y.tile == MC_TILE_DOWN) {
+                spread(MC_TILE_DOWN, MC_TILE_DOWN, false, cotangent_1d, cotangent_extents, &at,
+                       &map, i, n, to, &d);
+            } else {
+                MC_BY_STRIDE_1(w, spread, false, cotangent_1d, cotangent_extents, &at, &map, i, n,
+                               to, &d);
+            }
         }
     }
 }
@@ -192,29 +219,28 @@ typedef struct result {
 
 /* n channels of a tile, at most a group of vectors, from the planes to the part of y that is
  * inside; bias belongs to the first of them. */
-static inline __attribute__((always_inline)) void gather(bool t2_y, bool t2_x, const float *from,
-                                                         int64_t plane, int64_t n, const window *at,
-                                                         const result *q, const float *bias,
-                                                         float *to)
+static inline __attribute__((always_inline)) void
+gather(mc_tile_kind tile_y, mc_tile_kind tile_x, const float *from, const mc_planes *planes,
+       int64_t n, const window *at, const result *q, const float *bias, float *to)
 {
-    const int in_y = output_extents.in[t2_y], in_x = output_extents.in[t2_x];
-    const int out_y = output_extents.out[t2_y], out_x = output_extents.out[t2_x];
-    MC_ALIGNED mc_vec half[MC_GROUP][SIDE][SIDE];
-    mc_vec x[SIDE], y[SIDE], floor = (mc_vec){0.0f} + (q->relu ? 0.0f : -INFINITY);
+    const int in_y = output_extents.in[tile_y], in_x = output_extents.in[tile_x];
+    const int out_y = output_extents.out[tile_y], out_x = output_extents.out[tile_x];
+    MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
+    mc_vec x[MC_SIDE], y[MC_SIDE], floor = (mc_vec){0.0f} + (q->relu ? 0.0f : -INFINITY);
     int64_t vectors = (n + LANES - 1) / LANES;
 
     for (int k = 0; k < in_x; k++) {
         for (int64_t g = 0; g < vectors; g++) {
-            const float *there = from + k * plane + g * LANES;
+            const float *there = from + g * LANES;
             mc_mask mask = mc_first(n - g * LANES);
             MC_UNROLL
             for (int r = 0; r < in_y; r++) {
-                x[r] = mc_load_masked(there + r * in_x * plane, mask);
+                x[r] = mc_load_masked(there + line_at(r, k, in_x, planes), mask);
             }
-            output_1d(t2_y, x, y);
+            output_1d(tile_y, x, y);
             MC_UNROLL
             for (int r = 0; r < out_y; r++) {
-                half[g][r][k] = y[r];
+                half[(g * out_y + r) * in_x + k] = y[r];
             }
         }
     }
@@ -227,9 +253,9 @@ static inline __attribute__((always_inline)) void gather(bool t2_y, bool t2_x, c
             }
             MC_UNROLL
             for (int k = 0; k < in_x; k++) {
-                x[k] = half[g][r][k];
+                x[k] = half[(g * out_y + r) * in_x + k];
             }
-            output_1d(t2_x, x, y);
+            output_1d(tile_x, x, y);
             MC_UNROLL
             for (int k = 0; k < out_x; k++) {
                 float *pixel = to + k * at->column + g * LANES;
@@ -251,10 +277,10 @@ void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, 
     result q = {bias, accumulate, relu};
     place p = place_of(w, first);
     for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
-        window at = window_at(y, p, w->oh, w->ow, c, w->out_y, w->out_x);
-        float *to = y + ((p.image * w->oh + p.y) * w->ow + p.x) * c;
+        window at = output_window(w, p, y, c);
+        float *to = y + ((p.image * w->y.to + p.y * w->y.out) * w->x.to + p.x * w->x.out) * c;
         for (int64_t i = 0; i < count; i += MC_GROUP * LANES) {
-            MC_BY_TILE(w, gather, m.data + t * m.row + i, m.plane, group_at(count, i), &at, &q,
+            MC_BY_TILE(w, gather, m.data + t * m.row + i, &m, group_at(count, i), &at, &q,
                        bias != NULL ? bias + i : NULL, to + i);
         }
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One dimension of the bilinear algorithms for 3x3 convolutions at stride 1 (Winograd, Toom-Cook),
- * a vector of channels at a time; winograd.c and winograd_filter.c make tiles and kernels of it.
- * A dimension of a tile is one of two:
+ * One dimension of the bilinear algorithms for 3x3 convolutions (Winograd, Toom-Cook), a vector of
+ * channels at a time; winograd.c and winograd_filter.c make tiles and kernels of it. A dimension of
+ * a tile at stride 1 is one of two:
  *
  * F4: 4 outputs from 6 inputs with 6 products, at the points 0, +-a, +-b and infinity. a = 5/8 and
  *     b = 3/2 lose the least accuracy of the points we know; their powers are exact in float. The
@@ -11,6 +11,19 @@
  *     N(p) the product of p's distances to the other finite points, and (0, 0, 1).
  * T2: the whole of a 2-pixel dimension with one pixel of padding, a 2x2 Toeplitz product
  *     y0 = g1 x0 + g2 x1, y1 = g0 x0 + g1 x1, with 3 products instead of 4.
+ *
+ * At stride 2 and padding 1 both dimensions are of the same kind, and inputs have two phases: taps
+ * 0 and 2 see every other input, tap 1 the ones between.
+ *
+ * DOWN: 4 outputs from 9 inputs. The 5 of the first phase meet 2 taps, with 5 products at the
+ * points
+ *     +-c, +-d and infinity (c = 1/2, d = 3/2; M = (x^2 - c^2)(x^2 - d^2), and so on as above). The
+ *     4 of the second meet one tap: the same products, but that at infinity, which is zero. Both
+ *     are transformed back by the same A, so their products are summed before: of two dimensions
+ *     25 frequencies of 4, 2 or 1 phases, in all 81 products for 16 outputs, where the definition
+ *     takes 144.
+ * UP: the input's gradient of it, 8 outputs from 5 inputs by kernels turned by a half: 4 of each
+ *     phase, from the same 5 transformed inputs.
  */
 #ifndef MC_WINOGRAD_H
 #define MC_WINOGRAD_H
@@ -26,13 +39,46 @@ static const float N0 = (float)(1.0 / (0.390625 * 2.25));
 static const float NA = (float)(1.0 / (2.0 * 0.390625 * (0.390625 - 2.25)));
 static const float NB = (float)(1.0 / (2.0 * 2.25 * (2.25 - 0.390625)));
 
-/* Each takes vectors x and gives vectors y; constant t2 makes one algorithm of it. */
-typedef void (*mc_transform_1d)(bool t2, const mc_vec *x, mc_vec *y);
+#define C1 0.5f
+#define D1 1.5f
+static const float C2 = C1 * C1, C3 = C1 * C1 * C1, D2 = D1 * D1, D3 = D1 * D1 * D1;
+static const float C2D2 = C1 * C1 * D1 * D1, C2_D2 = C1 * C1 + D1 * D1;
+/* 1/N of c and of d; those of -c and -d are their negatives, whose sign B^T has. */
+static const float NC = (float)(1.0 / (2.0 * 0.5 * (0.25 - 2.25)));
+static const float ND = (float)(1.0 / (2.0 * 1.5 * (2.25 - 0.25)));
+
+/* Frequencies of a dimension at stride 2, the last of them at infinity; most vectors that a
+ * dimension takes or gives. */
+enum { MC_PHASED = 5, MC_SIDE = 9 };
+
+/* Each takes vectors x and gives vectors y; a constant tile makes one algorithm of it. */
+typedef void (*mc_transform_1d)(mc_tile_kind tile, const mc_vec *x, mc_vec *y);
+
+/* B^T at the finite points of a phase, inputs `step` apart. */
+static inline __attribute__((always_inline)) void phase_input(const mc_vec *x, int step, mc_vec *y)
+{
+    mc_vec even_c = C1 * (x[2 * step] - D2 * x[0]), odd_c = x[3 * step] - D2 * x[step];
+    mc_vec even_d = D1 * (x[2 * step] - C2 * x[0]), odd_d = x[3 * step] - C2 * x[step];
+    y[0] = even_c + odd_c;
+    y[1] = even_c - odd_c;
+    y[2] = even_d + odd_d;
+    y[3] = even_d - odd_d;
+}
 
 /* B^T */
-static inline __attribute__((always_inline)) void input_1d(bool t2, const mc_vec *x, mc_vec *y)
+static inline __attribute__((always_inline)) void input_1d(mc_tile_kind tile, const mc_vec *x,
+                                                           mc_vec *y)
 {
-    if (t2) {
+    if (tile >= MC_TILE_DOWN) {
+        const int step = tile == MC_TILE_DOWN ? 2 : 1;
+        phase_input(x, step, y);
+        y[4] = C2D2 * x[0] - C2_D2 * x[2 * step] + x[4 * step];
+        if (tile == MC_TILE_DOWN) {
+            phase_input(x + 1, step, y + MC_PHASED);
+        }
+        return;
+    }
+    if (tile == MC_TILE_T2) {
         y[0] = x[0] + x[1];
         y[1] = x[1];
         y[2] = x[0];
@@ -48,10 +94,32 @@ static inline __attribute__((always_inline)) void input_1d(bool t2, const mc_vec
     y[5] = A2B2 * x[1] - A2_B2 * x[3] + x[5];
 }
 
-/* A^T */
-static inline __attribute__((always_inline)) void output_1d(bool t2, const mc_vec *x, mc_vec *y)
+/* A^T at the finite points of a phase, outputs `step` apart. */
+static inline __attribute__((always_inline)) void phase_output(const mc_vec *x, int step, mc_vec *y)
 {
-    if (t2) {
+    mc_vec sum_c = x[0] + x[1], diff_c = x[0] - x[1], sum_d = x[2] + x[3], diff_d = x[2] - x[3];
+    y[0] = sum_c + sum_d;
+    y[step] = C1 * diff_c + D1 * diff_d;
+    y[2 * step] = C2 * sum_c + D2 * sum_d;
+    y[3 * step] = C3 * diff_c + D3 * diff_d;
+}
+
+/* A^T */
+static inline __attribute__((always_inline)) void output_1d(mc_tile_kind tile, const mc_vec *x,
+                                                            mc_vec *y)
+{
+    if (tile == MC_TILE_DOWN) {
+        phase_output(x, 1, y);
+        y[3] += x[4];
+        return;
+    }
+    if (tile == MC_TILE_UP) {
+        phase_output(x, 2, y + 1);
+        y[7] += x[4];
+        phase_output(x + MC_PHASED, 2, y);
+        return;
+    }
+    if (tile == MC_TILE_T2) {
         y[0] = x[0] + x[1];
         y[1] = x[0] + x[2];
         return;
@@ -64,9 +132,20 @@ static inline __attribute__((always_inline)) void output_1d(bool t2, const mc_ve
 }
 
 /* A */
-static inline __attribute__((always_inline)) void cotangent_1d(bool t2, const mc_vec *x, mc_vec *y)
+static inline __attribute__((always_inline)) void cotangent_1d(mc_tile_kind tile, const mc_vec *x,
+                                                               mc_vec *y)
 {
-    if (t2) {
+    if (tile == MC_TILE_DOWN) {
+        mc_vec even_c = x[0] + C2 * x[2], odd_c = C1 * x[1] + C3 * x[3];
+        mc_vec even_d = x[0] + D2 * x[2], odd_d = D1 * x[1] + D3 * x[3];
+        y[0] = even_c + odd_c;
+        y[1] = even_c - odd_c;
+        y[2] = even_d + odd_d;
+        y[3] = even_d - odd_d;
+        y[4] = x[3];
+        return;
+    }
+    if (tile == MC_TILE_T2) {
         y[0] = x[0] + x[1];
         y[1] = x[0];
         y[2] = x[1];
@@ -83,9 +162,20 @@ static inline __attribute__((always_inline)) void cotangent_1d(bool t2, const mc
 }
 
 /* G */
-static inline __attribute__((always_inline)) void filter_1d(bool t2, const mc_vec *x, mc_vec *y)
+static inline __attribute__((always_inline)) void filter_1d(mc_tile_kind tile, const mc_vec *x,
+                                                            mc_vec *y)
 {
-    if (t2) {
+    if (tile >= MC_TILE_DOWN) {
+        y[0] = NC * (x[0] + C1 * x[2]);
+        y[1] = NC * (x[0] - C1 * x[2]);
+        y[2] = ND * (x[0] + D1 * x[2]);
+        y[3] = ND * (x[0] - D1 * x[2]);
+        y[4] = x[2];
+        y[5] = y[6] = NC * x[1];
+        y[7] = y[8] = ND * x[1];
+        return;
+    }
+    if (tile == MC_TILE_T2) {
         y[0] = x[1];
         y[1] = x[2] - x[1];
         y[2] = x[0] - x[1];
@@ -102,10 +192,16 @@ static inline __attribute__((always_inline)) void filter_1d(bool t2, const mc_ve
 }
 
 /* G^T */
-static inline __attribute__((always_inline)) void filter_back_1d(bool t2, const mc_vec *x,
+static inline __attribute__((always_inline)) void filter_back_1d(mc_tile_kind tile, const mc_vec *x,
                                                                  mc_vec *y)
 {
-    if (t2) {
+    if (tile == MC_TILE_DOWN) {
+        y[0] = NC * (x[0] + x[1]) + ND * (x[2] + x[3]);
+        y[1] = NC * (x[5] + x[6]) + ND * (x[7] + x[8]);
+        y[2] = NC * C1 * (x[0] - x[1]) + ND * D1 * (x[2] - x[3]) + x[4];
+        return;
+    }
+    if (tile == MC_TILE_T2) {
         y[0] = x[2];
         y[1] = x[0] - x[1] - x[2];
         y[2] = x[1];
@@ -118,27 +214,59 @@ static inline __attribute__((always_inline)) void filter_back_1d(bool t2, const 
     y[2] = A2 * sum_a + B2 * sum_b + x[5];
 }
 
-/* Vectors that a dimension takes and gives: by F4, by T2. */
+/* Vectors that a dimension takes and gives, by mc_tile_kind; 0: nobody asks. */
 typedef struct mc_extents {
-    int in[2], out[2];
+    int in[4], out[4];
 } mc_extents;
-static const mc_extents input_extents = {{6, 2}, {6, 3}}, output_extents = {{6, 3}, {4, 2}};
-static const mc_extents cotangent_extents = {{4, 2}, {6, 3}};
-static const mc_extents filter_extents = {{3, 3}, {6, 3}}, filter_back_extents = {{6, 3}, {3, 3}};
+static const mc_extents input_extents = {{6, 2, 9, 5}, {6, 3, 9, 5}};
+static const mc_extents output_extents = {{6, 3, 5, 9}, {4, 2, 4, 8}};
+static const mc_extents cotangent_extents = {{4, 2, 4, 0}, {6, 3, 5, 0}};
+static const mc_extents filter_extents = {{3, 3, 3, 3}, {6, 3, 9, 9}};
+static const mc_extents filter_back_extents = {{6, 3, 9, 0}, {3, 3, 3, 0}};
 
-/* Calls `fn` with constants for what kind of tile it is, so that each is compiled apart. */
-#define MC_BY_TILE(w, fn, ...)                                                                     \
+/* Calls `fn` with constants for what kind of tile it is, so that each is compiled apart; at stride
+ * 1 or whatever the stride. */
+#define MC_BY_STRIDE_1(w, fn, ...)                                                                 \
     do {                                                                                           \
-        if (!(w)->t2_y && !(w)->t2_x) {                                                            \
-            fn(false, false, __VA_ARGS__);                                                         \
-        } else if ((w)->t2_y && (w)->t2_x) {                                                       \
-            fn(true, true, __VA_ARGS__);                                                           \
-        } else if ((w)->t2_y) {                                                                    \
-            fn(true, false, __VA_ARGS__);                                                          \
+        bool t2_y = (w)->y.tile == MC_TILE_T2, t2_x = (w)->x.tile == MC_TILE_T2;                   \
+        if (!t2_y && !t2_x) {                                                                      \
+            fn(MC_TILE_F4, MC_TILE_F4, __VA_ARGS__);                                               \
+        } else if (t2_y && t2_x) {                                                                 \
+            fn(MC_TILE_T2, MC_TILE_T2, __VA_ARGS__);                                               \
+        } else if (t2_y) {                                                                         \
+            fn(MC_TILE_T2, MC_TILE_F4, __VA_ARGS__);                                               \
         } else {                                                                                   \
-            fn(false, true, __VA_ARGS__);                                                          \
+            fn(MC_TILE_F4, MC_TILE_T2, __VA_ARGS__);                                               \
         }                                                                                          \
     } while (0)
+#define MC_BY_TILE(w, fn, ...)                                                                     \
+    do {                                                                                           \
+        if ((w)->y.tile == MC_TILE_DOWN) {                                                         \
+            fn(MC_TILE_DOWN, MC_TILE_DOWN, __VA_ARGS__);                                           \
+        } else if ((w)->y.tile == MC_TILE_UP) {                                                    \
+            fn(MC_TILE_UP, MC_TILE_UP, __VA_ARGS__);                                               \
+        } else {                                                                                   \
+            MC_BY_STRIDE_1(w, fn, __VA_ARGS__);                                                    \
+        }                                                                                          \
+    } while (0)
+
+/* What number (row, column) of a transformed tile is, of `columns` in a row: a frequency and, where
+ * frequencies have phases (a row then has all MC_SIDE), one of them; `dimensions` is in how many of
+ * the two there are phases. */
+typedef struct mc_line {
+    int freq, phase, dimensions;
+} mc_line;
+
+static inline __attribute__((always_inline)) mc_line line_of(int row, int column, int columns)
+{
+    if (columns != MC_SIDE) {
+        return (mc_line){row * columns + column, 0, 0};
+    }
+    int y = row % MC_PHASED, x = column % MC_PHASED;
+    bool both_y = y < MC_PHASED - 1, both_x = x < MC_PHASED - 1;
+    return (mc_line){y * MC_PHASED + x, row / MC_PHASED * (both_x ? 2 : 1) + column / MC_PHASED,
+                     both_y + both_x};
+}
 
 /* Vectors of channels that are transformed together. Every frequency is written to a plane of its
  * own, another page, and a processor looks up few pages at a time that are written: a page takes a

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Kernels of the 3x3, stride-1 convolution as a bilinear algorithm (winograd.h), compiled per
- * instruction set: U = G g G^T to panels for a product, and the gradient dg = G^T dU G back.
+ * Kernels of the 3x3 convolution as a bilinear algorithm (winograd.h), compiled per instruction
+ * set: U = G g G^T to panels for a product, and the gradient dg = G^T dU G back. At stride 2 the
+ * phases of a frequency are rows of its panels, one phase's after another's, or going up columns.
  *
  * Kernels lie in PyTorch's layout, weight [o][c][3][3], vectors run over the columns of a product:
  * rows of the layout are transposed, a square of LANES by LANES numbers at a time.
@@ -9,7 +10,7 @@
 #include "kernels/winograd.h"
 #include <string.h>
 
-enum { LANES = MC_LANES, TAPS = 9, SIDE = 6, COLUMNS = MC_GROUP * MC_LANES };
+enum { LANES = MC_LANES, TAPS = 9, COLUMNS = MC_GROUP * MC_LANES };
 
 static inline int64_t smaller(int64_t a, int64_t b)
 {
@@ -70,22 +71,60 @@ static void load_backward(const mc_filter *k, int64_t row, int64_t rows, int64_t
     }
 }
 
-/* A group of kernels of one row to its line of every frequency's panel. */
-static inline __attribute__((always_inline)) void filter_line(bool t2_y, bool t2_x,
-                                                              kernels_of_group kernels, int64_t row,
-                                                              int64_t vectors, float *to,
-                                                              int64_t plane)
+/* Where a vector of columns lies in panels: row r of it at floats `at` + r * step. */
+typedef struct column_place {
+    int64_t at, step;
+} column_place;
+
+/* Those of a group, by the dimensions that have phases, and by the phase. */
+typedef column_place group_places[3][4][MC_GROUP];
+
+/* Columns `column` .. of a phase, where there are `phases` of them, in panels of `rows` rows a
+ * phase. */
+static column_place place_in_panels(const mc_filter *k, bool up, int64_t rows, int phases,
+                                    int phase, int64_t column)
 {
-    const int out_y = filter_extents.out[t2_y], out_x = filter_extents.out[t2_x];
-    MC_ALIGNED mc_vec half[MC_GROUP][3][SIDE];
-    mc_vec x[SIDE], y[SIDE];
+    const mc_kernels *kernels = &MC_ISA_NAME(kernels);
+    int64_t n = up ? phases * k->columns : k->columns;
+    int64_t at = up ? phase * k->columns + column : column;
+    int64_t most = MC_VECTORS * LANES, panel = smaller(at / most, n / most) * most, width;
+    while (panel + (width = mc_panel_width(kernels, n - panel)) <= at) {
+        panel += width;
+    }
+    return (column_place){up ? panel * rows + at - panel
+                             : panel * phases * rows + phase * rows * width + at - panel,
+                          width};
+}
+
+static void find_places(const mc_winograd *w, const mc_filter *k, int64_t rows, int64_t column,
+                        int64_t vectors, group_places places)
+{
+    int dimensions = w->y.tile >= MC_TILE_DOWN ? 2 : 0;
+    for (int d = 0; d <= dimensions; d++) {
+        for (int phase = 0; phase < 1 << d; phase++) {
+            for (int64_t g = 0; g < vectors; g++) {
+                places[d][phase][g] = place_in_panels(k, w->y.tile == MC_TILE_UP, rows, 1 << d,
+                                                      phase, column + g * LANES);
+            }
+        }
+    }
+}
+
+/* A group of kernels of one row to row `to` of every frequency's panels. */
+static inline __attribute__((always_inline)) void
+filter_line(mc_tile_kind tile_y, mc_tile_kind tile_x, kernels_of_group kernels, int64_t row,
+            int64_t vectors, group_places places, int64_t to, const mc_planes *u)
+{
+    const int out_y = filter_extents.out[tile_y], out_x = filter_extents.out[tile_x];
+    MC_ALIGNED mc_vec half[MC_GROUP][3][MC_SIDE];
+    mc_vec x[MC_SIDE], y[MC_SIDE];
     for (int64_t g = 0; g < vectors; g++) {
         for (int r = 0; r < 3; r++) {
             MC_UNROLL
             for (int k = 0; k < 3; k++) {
                 x[k] = kernels[g][row][3 * r + k];
             }
-            filter_1d(t2_x, x, y);
+            filter_1d(tile_x, x, y);
             MC_UNROLL
             for (int k = 0; k < out_x; k++) {
                 half[g][r][k] = y[k];
@@ -98,10 +137,13 @@ static inline __attribute__((always_inline)) void filter_line(bool t2_y, bool t2
             for (int r = 0; r < 3; r++) {
                 x[r] = half[g][r][k];
             }
-            filter_1d(t2_y, x, y);
+            filter_1d(tile_y, x, y);
             MC_UNROLL
             for (int r = 0; r < out_y; r++) {
-                *(mc_vec *)(to + (r * out_x + k) * plane + g * LANES) = y[r];
+                mc_line line = line_of(r, k, out_x);
+                const column_place *place = &places[line.dimensions][line.phase][g];
+                float *there = u->data + line.freq * u->plane + place->at + to * place->step;
+                *(mc_vec *)there = y[r];
             }
         }
     }
@@ -111,16 +153,16 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_p
                                   int64_t u_row)
 {
     MC_ALIGNED kernels_of_group kernels;
-    for (int64_t j = 0, width; j < k->columns; j += width) {
-        width = smaller(mc_panel_width(&MC_ISA_NAME(kernels), k->columns - j), COLUMNS);
-        int64_t used = smaller(width, k->columns - j);
+    group_places places;
+    for (int64_t j = 0; j < k->columns; j += COLUMNS) {
+        int64_t used = smaller(COLUMNS, k->columns - j), vectors = (used + LANES - 1) / LANES;
+        find_places(w, k, u.row, j, vectors, places);
         for (int64_t i = 0; i < k->rows; i += LANES) {
             int64_t rows = smaller(LANES, k->rows - i);
             (k->backward ? load_backward : load_forward)(k, k->row + i, rows, k->column + j, used,
                                                          kernels);
             for (int64_t r = 0; r < rows; r++) {
-                float *to = u.data + j * u.row + (u_row + i + r) * width;
-                MC_BY_TILE(w, filter_line, kernels, r, width / LANES, to, u.plane);
+                MC_BY_TILE(w, filter_line, kernels, r, vectors, places, u_row + i + r, &u);
             }
         }
     }
@@ -129,24 +171,25 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_p
 /* ---- gradients of kernels -------------------------------------------------------------------- */
 
 /* Gradients of one row of kernels and up to LANES columns, from the sum over the groups. */
-static inline __attribute__((always_inline)) void back(bool t2_y, bool t2_x, const float *du,
-                                                       int64_t plane, int64_t groups,
-                                                       int64_t group_step, int64_t left,
-                                                       mc_vec *kernel)
+static inline __attribute__((always_inline)) void back(mc_tile_kind tile_y, mc_tile_kind tile_x,
+                                                       const float *du, const mc_planes *planes,
+                                                       int64_t groups, int64_t group_step,
+                                                       int64_t left, mc_vec *kernel)
 {
-    const int in_y = filter_back_extents.in[t2_y], in_x = filter_back_extents.in[t2_x];
-    MC_ALIGNED mc_vec half[3][SIDE];
-    mc_vec x[SIDE], y[SIDE];
+    const int in_y = filter_back_extents.in[tile_y], in_x = filter_back_extents.in[tile_x];
+    MC_ALIGNED mc_vec half[3][MC_SIDE];
+    mc_vec x[MC_SIDE], y[MC_SIDE];
     for (int k = 0; k < in_x; k++) {
         MC_UNROLL
         for (int r = 0; r < in_y; r++) {
-            const float *from = du + (r * in_x + k) * plane;
+            mc_line line = line_of(r, k, in_x);
+            const float *from = du + line.freq * planes->plane + line.phase * planes->phase;
             x[r] = mc_load(from, left);
             for (int64_t g = 1; g < groups; g++) {
                 x[r] += mc_load(from + g * group_step, left);
             }
         }
-        filter_back_1d(t2_y, x, y);
+        filter_back_1d(tile_y, x, y);
         MC_UNROLL
         for (int r = 0; r < 3; r++) {
             half[r][k] = y[r];
@@ -157,7 +200,7 @@ static inline __attribute__((always_inline)) void back(bool t2_y, bool t2_x, con
         for (int k = 0; k < in_x; k++) {
             x[k] = half[r][k];
         }
-        filter_back_1d(t2_x, x, y);
+        filter_back_1d(tile_x, x, y);
         MC_UNROLL
         for (int k = 0; k < 3; k++) {
             kernel[3 * r + k] = y[k];
@@ -197,7 +240,12 @@ void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const mc_filter *k,
             int64_t rows = smaller(LANES, k->rows - i);
             for (int64_t r = 0; r < rows; r++) {
                 const float *from = du.data + (i + r) * du.row + j;
-                MC_BY_TILE(w, back, from, du.plane, groups, group_step, left, kernels[r]);
+                if (w->y.tile == MC_TILE_DOWN) {
+                    back(MC_TILE_DOWN, MC_TILE_DOWN, from, &du, groups, group_step, left,
+                         kernels[r]);
+                } else {
+                    MC_BY_STRIDE_1(w, back, from, &du, groups, group_step, left, kernels[r]);
+                }
             }
             float *to = grad + ((k->column + j) * k->c + k->row + i) * TAPS;
             for (int64_t t = 0; t < rows * TAPS; t += LANES) {

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * 3x3 convolution at stride 1 by the bilinear algorithms of lib/kernels/winograd.c. With F
- * frequencies (36; 18 or 9 where a dimension has 2 pixels) and tiles t of the output:
+ * 3x3 convolution at stride 1 or 2 by the bilinear algorithms of lib/kernels/winograd.c. With F
+ * frequencies (36; 18 or 9 where a dimension has 2 pixels; 25 at stride 2) and tiles t of the
+ * output:
  *
  *     V = B^T x B [F][t][c],  U = G W G^T [F][c][o],  M_f = V_f U_f [t][o],  y = A^T M A
  *
  * The input's gradient is the same convolution of dy with the kernels turned by a half and c and o
- * exchanged, at padding 2 - padding. The weight's gradient is
+ * exchanged, at padding 2 - padding; at stride 2 it goes up. The weight's gradient is
  *
  *     D = A dy A^T [F][t][o],  dU_f = V_f^T D_f,  dW = G^T dU G
+ *
+ * At stride 2 a frequency has up to 4 phases: c stands for phases x c in V and U, or going up for
+ * phases x c columns of U and M.
  *
  * There are two ways through it, chosen by shapes only:
  *
@@ -24,26 +28,20 @@
 
 /* ---- how the work is cut --------------------------------------------------------------------- */
 
-static mc_winograd forward_geometry(const mc_node *node)
-{
-    const mc_window *p = &node->window;
-    return mc_winograd_of(p->h, p->w, p->oh, p->ow, p->padding);
-}
-
-static mc_winograd backward_geometry(const mc_node *node)
-{
-    const mc_window *p = &node->window;
-    return mc_winograd_of(p->oh, p->ow, p->h, p->w, 2 - p->padding);
-}
-
-static int64_t frequencies(const mc_winograd *w)
-{
-    return w->freq_y * w->freq_x;
-}
-
 static int64_t tiles_per_image(const mc_winograd *w)
 {
-    return w->tiles_y * w->tiles_x;
+    return w->y.tiles * w->x.tiles;
+}
+
+/* Whether V, or M, has the phases. */
+static bool is_down(const mc_winograd *w)
+{
+    return w->y.tile == MC_TILE_DOWN;
+}
+
+static bool is_up(const mc_winograd *w)
+{
+    return w->y.tile == MC_TILE_UP;
 }
 
 static int64_t pairs(const mc_node *node)
@@ -51,22 +49,28 @@ static int64_t pairs(const mc_node *node)
     return node->in.c * node->out.c;
 }
 
+/* Going up the columns of a phase have to be whole vectors. */
 static bool is_possible(const mc_node *node)
 {
-    const mc_window *p = &node->window;
-    return p->kernel == 3 && p->stride == 1 && p->padding <= 2 && p->h > 1 && p->w > 1;
+    return mc_winograd_possible(&node->window) &&
+           (node->window.stride == 1 || node->in.c % MC_LANES_MOST == 0);
 }
 
 /* Worth it when the products saved outweigh the transforms: channels enough to share a tile's
- * transform, tiles enough to share a kernel's, and little of the tiles outside the image. */
+ * transform, tiles enough to share a kernel's, and little of the tiles outside the image. Where
+ * stride 2 leaves a single tile, its 81 kernels a channel pair are worth reading for wide layers
+ * only. */
+enum { WIDE_PAIRS = 65536 };
+
 static bool suits(const mc_node *node, int64_t n)
 {
     if (!is_possible(node) || node->in.c < 8 || node->out.c < 8) {
         return false;
     }
-    mc_winograd w = forward_geometry(node);
-    int64_t products = frequencies(&w) * tiles_per_image(&w);
-    return n * tiles_per_image(&w) >= 24 && 5 * products <= 3 * 9 * node->out.h * node->out.w;
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    int64_t tiles = tiles_per_image(&w), products = mc_winograd_lines(&w) * tiles;
+    return n * tiles >= 24 && 5 * products <= 3 * 9 * node->out.h * node->out.w &&
+           (!is_down(&w) || tiles > 1 || pairs(node) >= WIDE_PAIRS);
 }
 
 /* Tiles of a block. Where U leaves room in the second cache, V and M of half a megabyte stay beside
@@ -75,10 +79,11 @@ enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512,
 
 static int64_t block_most(const mc_node *node, const mc_winograd *w)
 {
-    if (frequencies(w) * pairs(node) > U_MOST) {
+    int64_t lines = mc_winograd_lines(w), freq = mc_winograd_frequencies(w);
+    if (lines * pairs(node) > U_MOST) {
         return SHARE_TILES;
     }
-    int64_t block = BLOCK_MOST / (frequencies(w) * (node->in.c + node->out.c));
+    int64_t block = BLOCK_MOST / (lines * node->in.c + freq * node->out.c);
     return block < LEAST_TILES ? LEAST_TILES : block > MOST_TILES ? MOST_TILES : block;
 }
 
@@ -86,7 +91,7 @@ static int64_t block_most(const mc_node *node, const mc_winograd *w)
 static int64_t block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
 {
     int64_t most = block_most(node, w), blocks = (tiles + most - 1) / most;
-    int64_t block = (tiles + blocks - 1) / blocks, row = w->tiles_x;
+    int64_t block = (tiles + blocks - 1) / blocks, row = w->x.tiles;
     return block < row ? block : block / row * row;
 }
 
@@ -96,23 +101,63 @@ static int64_t padded_row(int64_t c)
     return c % 64 == 0 ? c + 16 : c;
 }
 
-static mc_planes planes_at(float *data, int64_t tiles, int64_t c)
+/* Planes of `tiles` tiles, of c channels in each of up to `phases` phases. */
+static mc_planes planes_at(float *data, int64_t tiles, int64_t phases, int64_t c)
 {
-    return (mc_planes){data, tiles * padded_row(c) + 16, padded_row(c)};
+    return (mc_planes){data, tiles * padded_row(phases * c) + 16, padded_row(phases * c), c};
 }
 
-static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t c)
+static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t phases, int64_t c)
 {
-    return frequencies(w) * (tiles * padded_row(c) + 16);
+    return mc_winograd_frequencies(w) * (tiles * padded_row(phases * c) + 16);
 }
 
-/* By panels of PANEL output channels, slices of whole vectors of input channels whose U is about a
- * megabyte. All of V must not be large: more tiles would be better off by blocks. */
+/* Phases of V and of M: of frequency f, or the most. */
+static int64_t v_phases(const mc_winograd *w, int64_t f)
+{
+    return is_down(w) ? mc_winograd_phases(w, f) : 1;
+}
+
+static int64_t m_phases(const mc_winograd *w, int64_t f)
+{
+    return is_up(w) ? mc_winograd_phases(w, f) : 1;
+}
+
+static int64_t v_size(const mc_winograd *w, int64_t tiles, int64_t c)
+{
+    return planes_size(w, tiles, v_phases(w, 0), c);
+}
+
+static int64_t m_size(const mc_winograd *w, int64_t tiles, int64_t n)
+{
+    return planes_size(w, tiles, m_phases(w, 0), n);
+}
+
+/* U of k inputs and n outputs; from frequency to frequency of it. */
+static int64_t u_plane(const mc_winograd *w, int64_t k, int64_t n)
+{
+    return mc_conv_panels(mc_winograd_most_phases(w) * k, n);
+}
+
+static int64_t u_size(const mc_winograd *w, int64_t k, int64_t n)
+{
+    return mc_winograd_frequencies(w) * u_plane(w, k, n);
+}
+
+/* By panels of PANEL columns, output channels of all phases, and slices of whole vectors of input
+ * channels whose U is about a megabyte. All of V must not be large: more tiles would be better off
+ * by blocks. */
 enum { PANEL = 4 * MC_LANES_MOST, SLICE = 262144, V_MOST = 4194304, FEW_TILES = 192 };
+
+/* Output channels of a panel. */
+static int64_t panel_of(const mc_winograd *w)
+{
+    return PANEL / m_phases(w, 0);
+}
 
 static int64_t slice_of(const mc_winograd *w, int64_t k)
 {
-    int64_t slice = SLICE / (frequencies(w) * PANEL) / MC_LANES_MOST * MC_LANES_MOST;
+    int64_t slice = SLICE / (mc_winograd_lines(w) * panel_of(w)) / MC_LANES_MOST * MC_LANES_MOST;
     return slice < k ? slice : k;
 }
 
@@ -122,12 +167,12 @@ static int64_t slice_of(const mc_winograd *w, int64_t k)
  * share out. */
 static int64_t panel_tiles(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
 {
-    int64_t most = V_MOST / (frequencies(w) * padded_row(k));
+    int64_t most = V_MOST / (mc_winograd_frequencies(w) * padded_row(v_phases(w, 0) * k));
     bool many = k * n > 160 * (k + n);
     if (!many && most > FEW_TILES) {
         most = FEW_TILES;
     }
-    return n < 2 * PANEL ? 0 : tiles < most ? tiles : most;
+    return n < 2 * panel_of(w) ? 0 : tiles < most ? tiles : most;
 }
 
 static bool by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
@@ -138,7 +183,7 @@ static bool by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
 /* U or dU of a panel, and M or D of all tiles. */
 static int64_t panel_scratch(const mc_winograd *w, int64_t tiles, int64_t k)
 {
-    return frequencies(w) * (slice_of(w, k) * PANEL + 16) + planes_size(w, tiles, PANEL);
+    return u_size(w, slice_of(w, k), panel_of(w)) + m_size(w, tiles, panel_of(w));
 }
 
 /* How the weight gradient is cut: groups of tiles, summed apart, none of fewer tiles than a good
@@ -152,7 +197,7 @@ enum { SUMS_MOST = 8388608 }; /* floats of all groups */
 
 static weight_cut weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles)
 {
-    int64_t o = node->out.c, groups = SUMS_MOST / (frequencies(w) * pairs(node));
+    int64_t o = node->out.c, groups = SUMS_MOST / (mc_winograd_lines(w) * pairs(node));
     if (groups < FEW_GROUPS) {
         int64_t slab = (o / SLABS + SLAB_UNIT - 1) / SLAB_UNIT * SLAB_UNIT;
         slab = slab < SLAB_UNIT ? SLAB_UNIT : slab;
@@ -163,22 +208,69 @@ static weight_cut weight_cut_of(const mc_node *node, const mc_winograd *w, int64
     return (weight_cut){groups < most ? groups : most, 1, o};
 }
 
+/* What a block reads or writes of images besides its planes, and what the next block reads:
+ * products are given it to touch meanwhile, in this order. */
+enum { RANGES = 3 };
+typedef struct soon {
+    mc_ahead range[RANGES];
+    int count, next;
+} soon;
+
+/* First row of pixels of an image's dimension of `extent` that tile row `row` of all images takes,
+ * `step` a tile, counted through the images. */
+static int64_t pixel_row(const mc_tile_axis *y, int64_t row, int64_t step, int64_t extent)
+{
+    int64_t inside = row % y->tiles * step;
+    return row / y->tiles * extent + (inside < extent ? inside : extent);
+}
+
+/* The rows of images [height][width][c] that tiles first .. first + tiles - 1 take. */
+static void add_range(soon *list, const mc_winograd *w, int64_t first, int64_t tiles, int64_t step,
+                      int64_t height, const float *images, int64_t row_size)
+{
+    int64_t begin = pixel_row(&w->y, first / w->x.tiles, step, height);
+    int64_t end = pixel_row(&w->y, (first + tiles) / w->x.tiles, step, height);
+    list->range[list->count++] =
+        (mc_ahead){(const char *)(images + begin * row_size),
+                   (end - begin) * row_size * (int64_t)sizeof *images / MC_LINE};
+}
+
+static void add_inputs(soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                       const float *x, int64_t c)
+{
+    add_range(list, w, first, tiles, w->y.step, w->y.from, x, w->x.from * c);
+}
+
+static void add_outputs(soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                        const float *y, int64_t c)
+{
+    add_range(list, w, first, tiles, w->y.out, w->y.to, y, w->x.to * c);
+}
+
+/* The range that is not yet touched, NULL if all are. */
+static mc_ahead *next_range(soon *list)
+{
+    while (list->next < list->count && list->range[list->next].lines <= 0) {
+        list->next++;
+    }
+    return list->next < list->count ? &list->range[list->next] : NULL;
+}
+
 /* What a product of up to `tiles` tiles, of k by n channels, needs of each worker's memory and of
  * the shared one; with U where nobody keeps it. */
 static int64_t product_scratch(const mc_node *node, const mc_winograd *w, int64_t tiles, int64_t k,
                                int64_t n)
 {
     int64_t block = block_most(node, w), panels = panel_tiles(w, tiles, k, n);
-    int64_t by_blocks = panels < tiles ? planes_size(w, block, k) + planes_size(w, block, n) : 0;
+    int64_t by_blocks = panels < tiles ? v_size(w, block, k) + m_size(w, block, n) : 0;
     return mc_at_least(by_blocks, panels > 0 ? panel_scratch(w, panels, k) : 0);
 }
 
 static int64_t product_shared(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n,
                               bool with_u)
 {
-    int64_t panels = panel_tiles(w, tiles, k, n), v = planes_size(w, panels, k);
-    return mc_at_least(panels > 0 ? v : 0,
-                       with_u && panels < tiles ? frequencies(w) * mc_conv_panels(k, n) : 0);
+    int64_t panels = panel_tiles(w, tiles, k, n), v = v_size(w, panels, k);
+    return mc_at_least(panels > 0 ? v : 0, with_u && panels < tiles ? u_size(w, k, n) : 0);
 }
 
 static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
@@ -186,7 +278,8 @@ static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
     if (!is_possible(node)) {
         return 0;
     }
-    mc_winograd w = forward_geometry(node), back = backward_geometry(node);
+    mc_winograd w = mc_winograd_of(&node->window, false),
+                back = mc_winograd_of(&node->window, true);
     int64_t c = node->in.c, o = node->out.c;
     int64_t need = product_scratch(node, &w, n * tiles_per_image(&w), c, o);
     int64_t back_need = product_scratch(node, &back, n * tiles_per_image(&back), o, c);
@@ -195,8 +288,14 @@ static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
 
 static int64_t prepared(const mc_node *node)
 {
-    mc_winograd w = forward_geometry(node);
-    return is_possible(node) ? frequencies(&w) * mc_conv_panels(node->in.c, node->out.c) : 0;
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    return is_possible(node) ? u_size(&w, node->in.c, node->out.c) : 0;
+}
+
+/* Sums dU of one group of tiles. */
+static int64_t sums_size(const mc_winograd *w, const mc_node *node)
+{
+    return mc_winograd_frequencies(w) * mc_winograd_most_phases(w) * pairs(node);
 }
 
 static int64_t shared(const mc_node *node, int64_t n, bool gradients)
@@ -204,14 +303,15 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     if (!is_possible(node)) {
         return 0;
     }
-    mc_winograd w = forward_geometry(node), back = backward_geometry(node);
+    mc_winograd w = mc_winograd_of(&node->window, false),
+                back = mc_winograd_of(&node->window, true);
     int64_t c = node->in.c, o = node->out.c, tiles = n * tiles_per_image(&w);
     int64_t need = product_shared(&w, tiles, c, o, gradients);
     if (gradients) {
         need = mc_at_least(need, product_shared(&back, n * tiles_per_image(&back), o, c, true));
         if (!by_panels(&w, tiles, c, o)) {
             int64_t groups = weight_cut_of(node, &w, tiles).groups;
-            need = mc_at_least(need, groups * frequencies(&w) * pairs(node));
+            need = mc_at_least(need, groups * sums_size(&w, node));
         }
     }
     return need;
@@ -273,42 +373,67 @@ static void sum_up(const product_job *job, int64_t part, int64_t first, int64_t 
                    int64_t column, int64_t columns)
 {
     const mc_winograd *w = &job->w;
-    int64_t ends[2] = {first / w->tiles_x, (first + tiles) / w->tiles_x};
+    int64_t ends[2] = {first / w->x.tiles, (first + tiles) / w->x.tiles};
     for (int i = 0; i < 2; i++) {
-        int64_t image = ends[i] / w->tiles_y, y = ends[i] % w->tiles_y * w->out_y;
-        ends[i] = (image * w->oh + y) * w->ow;
+        int64_t image = ends[i] / w->y.tiles, y = ends[i] % w->y.tiles * w->y.out;
+        ends[i] = (image * w->y.to + y) * w->x.to;
     }
     (job->backward ? mc_conv_sum_dx : mc_conv_sum_y)(job->conv, part, ends[0], ends[1] - ends[0],
                                                      column, columns);
+}
+
+/* M of some tiles: V at `v_rows` from input channel `row` on, `rows` of them, by U, whose panels
+ * from `column` on give n outputs to `m_rows`. */
+static void multiply(const product_job *job, float *const *v_rows, const mc_planes *v, int64_t row,
+                     int64_t rows, const mc_planes *u, int64_t column, int64_t tiles,
+                     float *const *m_rows, const mc_planes *m, int64_t n, soon *list)
+{
+    const int64_t v_at[] = {row, row + v->phase, row + 2 * v->phase, row + 3 * v->phase};
+    const int64_t u_at[] = {0, u->row, 2 * u->row, 3 * u->row};
+    mc_product product = {.rows = tiles,
+                          .run = rows,
+                          .x = (const float *const *)v_rows,
+                          .x_at = v_at,
+                          .panel_at = u_at,
+                          .accumulate = row > 0,
+                          .y = m_rows};
+    for (int64_t f = 0; f < mc_winograd_frequencies(&job->w); f++) {
+        product.taps = v_phases(&job->w, f);
+        product.n = m_phases(&job->w, f) * n;
+        product.x_offset = f * v->plane;
+        product.y_offset = f * m->plane;
+        product.panel_rows = product.taps * u->row;
+        product.panels = u->data + f * u->plane + column * product.panel_rows;
+        product.ahead = next_range(list);
+        job->pass->kernels->product(&product);
+    }
 }
 
 static void product_task(void *arg, int64_t task, int worker)
 {
     const product_job *job = arg;
     const mc_kernels *kernels = job->pass->kernels;
+    const mc_winograd *w = &job->w;
     int64_t first = task * job->block, left = job->tiles - first;
     int64_t tiles = left < job->block ? left : job->block, n = columns_of(job);
-    mc_planes v = planes_at(job->pass->scratch[worker], tiles, job->x.c);
-    mc_planes m = planes_at(v.data + frequencies(&job->w) * v.plane, tiles, n);
+    float *to = job->pass->scratch[worker];
+    mc_planes v = planes_at(to, tiles, v_phases(w, 0), job->x.c);
+    mc_planes m = planes_at(to + v_size(w, tiles, job->x.c), tiles, m_phases(w, 0), n);
     float *v_rows[MOST_TILES], *m_rows[MOST_TILES];
+    soon list = {.count = 0};
 
-    kernels->winograd_input(&job->w, &job->x, first, tiles, v);
+    add_outputs(&list, w, first, tiles, job->y, n);
+    if (job->in_parts && job->backward) {
+        add_outputs(&list, w, first, tiles, job->conv->input.x, n);
+    }
+    if (first + tiles < job->tiles) {
+        add_inputs(&list, w, first + tiles, tiles, job->x.x, job->x.c);
+    }
+    kernels->winograd_input(w, &job->x, first, tiles, v);
     point_at(v, tiles, v_rows);
     point_at(m, tiles, m_rows);
-    mc_product product = {.rows = tiles,
-                          .taps = 1,
-                          .run = job->x.c,
-                          .n = n,
-                          .x = (const float *const *)v_rows,
-                          .panel_rows = job->u.row,
-                          .y = m_rows};
-    for (int64_t f = 0; f < frequencies(&job->w); f++) {
-        product.x_offset = f * v.plane;
-        product.y_offset = f * m.plane;
-        product.panels = job->u.data + f * job->u.plane;
-        kernels->product(&product);
-    }
-    kernels->winograd_output(&job->w, m, n, n, first, tiles, job->bias, job->accumulate, job->relu,
+    multiply(job, v_rows, &v, 0, job->x.c, &job->u, 0, tiles, m_rows, &m, n, &list);
+    kernels->winograd_output(w, m, n, n, first, tiles, job->bias, job->accumulate, job->relu,
                              job->y);
     if (job->in_parts) {
         sum_up(job, task, first, tiles, 0, n);
@@ -337,7 +462,8 @@ static void input_task(void *arg, int64_t task, int worker)
 
 static mc_planes make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, int64_t tiles)
 {
-    input_job job = {pass->kernels, w, x, tiles, planes_at(pass->shared, tiles, x->c)};
+    input_job job = {pass->kernels, w, x, tiles,
+                     planes_at(pass->shared, tiles, v_phases(w, 0), x->c)};
     mc_pool_run(pass->pool, (tiles + INPUT_TILES - 1) / INPUT_TILES, input_task, &job);
     return job.v;
 }
@@ -347,14 +473,18 @@ static void panel_task(void *arg, int64_t task, int worker)
 {
     const product_job *job = arg;
     const mc_kernels *kernels = job->pass->kernels;
-    int64_t columns = columns_of(job), column = task * PANEL, k = job->x.c;
-    int64_t n = columns - column < PANEL ? columns - column : PANEL;
-    int64_t slice = job->kept ? k : slice_of(&job->w, k);
-    mc_planes m = planes_at(job->pass->scratch[worker], job->tiles, PANEL), u = job->u;
+    const mc_winograd *w = &job->w;
+    int64_t panel = panel_of(w), columns = columns_of(job), column = task * panel, k = job->x.c;
+    int64_t n = columns - column < panel ? columns - column : panel;
+    int64_t slice = job->kept ? k : slice_of(w, k);
+    float *to = job->pass->scratch[worker];
+    mc_planes m = planes_at(to, job->tiles, m_phases(w, 0), panel), u = job->u;
     float *v_rows[MOST_ROWS], *m_rows[MOST_ROWS];
+    soon nothing = {.count = 0};
 
+    m.phase = n;
     if (!job->kept) {
-        u = (mc_planes){m.data + frequencies(&job->w) * m.plane, slice * PANEL + 16, slice};
+        u = (mc_planes){to + m_size(w, job->tiles, panel), u_plane(w, slice, panel), slice, 0};
     }
     point_at(job->v, job->tiles, v_rows);
     point_at(m, job->tiles, m_rows);
@@ -363,24 +493,12 @@ static void panel_task(void *arg, int64_t task, int worker)
         filter.column = column;
         filter.columns = n;
         if (!job->kept) {
-            kernels->winograd_filter(&job->w, &filter, u, 0);
+            kernels->winograd_filter(w, &filter, u, 0);
         }
-        mc_product product = {.rows = job->tiles,
-                              .taps = 1,
-                              .run = filter.rows,
-                              .n = n,
-                              .x = (const float *const *)v_rows,
-                              .panel_rows = u.row,
-                              .accumulate = row > 0,
-                              .y = m_rows};
-        for (int64_t f = 0; f < frequencies(&job->w); f++) {
-            product.x_offset = f * job->v.plane + row;
-            product.y_offset = f * m.plane;
-            product.panels = u.data + f * u.plane + (job->kept ? column * u.row : 0);
-            kernels->product(&product);
-        }
+        multiply(job, v_rows, &job->v, row, filter.rows, &u, job->kept ? column : 0, job->tiles,
+                 m_rows, &m, n, &nothing);
     }
-    kernels->winograd_output(&job->w, m, columns, n, 0, job->tiles,
+    kernels->winograd_output(w, m, columns, n, 0, job->tiles,
                              job->bias != NULL ? job->bias + column : NULL, job->accumulate,
                              job->relu, job->y + column);
     if (job->in_parts) {
@@ -392,8 +510,8 @@ static void panel_task(void *arg, int64_t task, int worker)
 static void make_u(product_job *job, int64_t k)
 {
     mc_pool_run(job->pass->pool, (k + FILTER_ROWS - 1) / FILTER_ROWS, filter_task, job);
-    for (int64_t f = 0; f < frequencies(&job->w); f++) {
-        mc_conv_scale(job->pass->kernels, job->scale, k, columns_of(job),
+    for (int64_t f = 0; f < mc_winograd_frequencies(&job->w); f++) {
+        mc_conv_scale(job->pass->kernels, job->scale, v_phases(&job->w, f) * k, columns_of(job),
                       job->u.data + f * job->u.plane);
     }
 }
@@ -411,8 +529,10 @@ static void run_product(const mc_conv_job *conv, product_job *job)
     job->o = conv->node->out.c;
     job->tiles = conv->pass->n * tiles_per_image(&job->w);
     n = columns_of(job);
-    job->u = (mc_planes){u, mc_conv_panels(k, n), k};
+    job->u = (mc_planes){u, u_plane(&job->w, k, n), k, 0};
     bool panels = by_panels(&job->w, job->tiles, k, n);
+    /* Gradients are never taken where U is kept: a panel's columns going up would not follow each
+     * other in it. */
     job->kept = conv->pass->keeps_prepared || !panels;
     if (job->kept && !ready) {
         make_u(job, k);
@@ -420,18 +540,18 @@ static void run_product(const mc_conv_job *conv, product_job *job)
     if (panels) {
         job->v = make_v(conv->pass, &job->w, &job->x, job->tiles);
         job->in_parts = mc_conv_parts(conv, 1, n);
-        mc_pool_run(pool, (n + PANEL - 1) / PANEL, panel_task, job);
+        mc_pool_run(pool, (n + panel_of(&job->w) - 1) / panel_of(&job->w), panel_task, job);
     } else {
         job->block = block_tiles(conv->node, &job->w, job->tiles);
         int64_t blocks = (job->tiles + job->block - 1) / job->block;
-        job->in_parts = job->block % job->w.tiles_x == 0 && mc_conv_parts(conv, blocks, n);
+        job->in_parts = job->block % job->w.x.tiles == 0 && mc_conv_parts(conv, blocks, n);
         mc_pool_run(pool, blocks, product_task, job);
     }
 }
 
 static void forward(const mc_conv_job *conv)
 {
-    product_job job = {.w = forward_geometry(conv->node),
+    product_job job = {.w = mc_winograd_of(&conv->node->window, false),
                        .x = conv->input,
                        .scale = conv->scale,
                        .bias = conv->bias,
@@ -442,7 +562,7 @@ static void forward(const mc_conv_job *conv)
 
 static void backward_input(const mc_conv_job *conv)
 {
-    product_job job = {.w = backward_geometry(conv->node),
+    product_job job = {.w = mc_winograd_of(&conv->node->window, true),
                        .x = {.x = conv->dy, .c = conv->node->out.c},
                        .y = conv->dx,
                        .backward = true,
@@ -455,43 +575,53 @@ static void backward_input(const mc_conv_job *conv)
 typedef struct weight_job {
     const mc_conv_job *conv;
     mc_winograd w;
-    int64_t tiles, block, per_group, pairs;
+    int64_t tiles, block, per_group;
     weight_cut cut;
-    mc_planes v; /* of all tiles, by panels */
+    mc_planes du; /* by blocks: of the first group */
+    mc_planes v;  /* by panels: of all tiles */
 } weight_job;
 
-/* Sums a slab of dU [F][c][o] over the tiles of one group. */
+/* Sums a slab of dU [F][phases][c][o] over the tiles of one group. */
 static void sum_task(void *arg, int64_t task, int worker)
 {
     const weight_job *job = arg;
     const mc_conv_job *conv = job->conv;
     const mc_kernels *kernels = conv->pass->kernels;
-    int64_t c = conv->node->in.c, o = conv->node->out.c, freq = frequencies(&job->w);
+    const mc_winograd *w = &job->w;
+    int64_t c = conv->node->in.c, o = conv->node->out.c;
     int64_t group = task / job->cut.slabs, slab = task % job->cut.slabs * job->cut.slab;
     int64_t count = o - slab < job->cut.slab ? o - slab : job->cut.slab;
     int64_t begin = group * job->per_group, end = begin + job->per_group;
+    float *to = conv->pass->scratch[worker];
+    float *du = job->du.data + group * sums_size(w, conv->node) + slab;
     float *v_rows[MOST_TILES], *d_rows[MOST_TILES];
 
     end = end < job->tiles ? end : job->tiles;
     for (int64_t first = begin; first < end; first += job->block) {
         int64_t tiles = end - first < job->block ? end - first : job->block;
-        mc_planes v = planes_at(conv->pass->scratch[worker], tiles, c);
-        mc_planes d = planes_at(v.data + freq * v.plane, tiles, count);
-        kernels->winograd_input(&job->w, &conv->input, first, tiles, v);
-        kernels->winograd_cotangent(&job->w, conv->dy + slab, o, count, first, tiles, d);
+        mc_planes v = planes_at(to, tiles, v_phases(w, 0), c);
+        mc_planes d = planes_at(to + v_size(w, tiles, c), tiles, 1, count);
+        kernels->winograd_input(w, &conv->input, first, tiles, v);
+        kernels->winograd_cotangent(w, conv->dy + slab, o, count, first, tiles, d);
         point_at(v, tiles, v_rows);
         point_at(d, tiles, d_rows);
-        for (int64_t f = 0; f < freq; f++) {
+        soon list = {.count = 0};
+        if (first + tiles < end) {
+            add_inputs(&list, w, first + tiles, tiles, conv->input.x, c);
+            add_outputs(&list, w, first + tiles, tiles, conv->dy, o);
+        }
+        for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
             mc_outer outer = {.count = tiles,
-                              .k = c,
+                              .k = v_phases(w, f) * c,
                               .n = count,
                               .x = (const float *const *)v_rows,
                               .d = (const float *const *)d_rows,
                               .x_offset = f * v.plane,
                               .d_offset = f * d.plane,
-                              .w = conv->pass->shared + (group * freq + f) * job->pairs + slab,
+                              .w = du + f * job->du.plane,
                               .w_stride = o,
-                              .accumulate = first > begin};
+                              .accumulate = first > begin,
+                              .ahead = next_range(&list)};
             kernels->outer(&outer);
         }
     }
@@ -505,10 +635,11 @@ static void filter_back_task(void *arg, int64_t task, int worker)
     int64_t c = conv->node->in.c, o = conv->node->out.c, first = task * FILTER_ROWS;
     int64_t left = c - first;
     mc_filter filter = {NULL, c, false, first, left < FILTER_ROWS ? left : FILTER_ROWS, 0, o};
-    mc_planes du = {conv->pass->shared + first * o, job->pairs, o};
+    mc_planes du = job->du;
+    du.data += first * o;
     conv->pass->kernels->winograd_filter_back(&job->w, &filter, du, job->cut.groups,
-                                              frequencies(&job->w) * job->pairs,
-                                              conv->pass->add_grad, conv->dw);
+                                              sums_size(&job->w, conv->node), conv->pass->add_grad,
+                                              conv->dw);
 }
 
 /* D of one panel, dU slice by slice of input channels, and the gradients of its kernels. */
@@ -517,36 +648,41 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
     const weight_job *job = arg;
     const mc_conv_job *conv = job->conv;
     const mc_kernels *kernels = conv->pass->kernels;
+    const mc_winograd *w = &job->w;
     int64_t c = conv->node->in.c, o = conv->node->out.c, column = task * PANEL;
-    int64_t n = o - column < PANEL ? o - column : PANEL, slice = slice_of(&job->w, c);
-    mc_planes d = planes_at(conv->pass->scratch[worker], job->tiles, PANEL);
-    mc_planes du = {d.data + frequencies(&job->w) * d.plane, slice * PANEL + 16, PANEL};
+    int64_t n = o - column < PANEL ? o - column : PANEL, slice = slice_of(w, c);
+    float *to = conv->pass->scratch[worker];
+    mc_planes d = planes_at(to, job->tiles, 1, PANEL);
+    mc_planes du = {to + m_size(w, job->tiles, PANEL), u_plane(w, slice, PANEL), PANEL,
+                    slice * PANEL};
     float *v_rows[MOST_ROWS], *d_rows[MOST_ROWS];
 
-    kernels->winograd_cotangent(&job->w, conv->dy + column, o, n, 0, job->tiles, d);
+    kernels->winograd_cotangent(w, conv->dy + column, o, n, 0, job->tiles, d);
     point_at(job->v, job->tiles, v_rows);
     point_at(d, job->tiles, d_rows);
     for (int64_t row = 0; row < c; row += slice) {
         mc_filter filter = {NULL, c, false, row, c - row < slice ? c - row : slice, column, n};
-        for (int64_t f = 0; f < frequencies(&job->w); f++) {
-            mc_outer outer = {.count = job->tiles,
-                              .k = filter.rows,
-                              .n = n,
-                              .x = (const float *const *)v_rows,
-                              .d = (const float *const *)d_rows,
-                              .x_offset = f * job->v.plane + row,
-                              .d_offset = f * d.plane,
-                              .w = du.data + f * du.plane,
-                              .w_stride = du.row};
-            kernels->outer(&outer);
+        for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
+            for (int64_t phase = 0; phase < v_phases(w, f); phase++) {
+                mc_outer outer = {.count = job->tiles,
+                                  .k = filter.rows,
+                                  .n = n,
+                                  .x = (const float *const *)v_rows,
+                                  .d = (const float *const *)d_rows,
+                                  .x_offset = f * job->v.plane + phase * job->v.phase + row,
+                                  .d_offset = f * d.plane,
+                                  .w = du.data + f * du.plane + phase * du.phase,
+                                  .w_stride = du.row};
+                kernels->outer(&outer);
+            }
         }
-        kernels->winograd_filter_back(&job->w, &filter, du, 1, 0, conv->pass->add_grad, conv->dw);
+        kernels->winograd_filter_back(w, &filter, du, 1, 0, conv->pass->add_grad, conv->dw);
     }
 }
 
 static void backward_weight(const mc_conv_job *conv)
 {
-    weight_job job = {.conv = conv, .w = forward_geometry(conv->node)};
+    weight_job job = {.conv = conv, .w = mc_winograd_of(&conv->node->window, false)};
     mc_pool *pool = conv->pass->pool;
     int64_t c = conv->node->in.c, o = conv->node->out.c;
     job.tiles = conv->pass->n * tiles_per_image(&job.w);
@@ -555,7 +691,8 @@ static void backward_weight(const mc_conv_job *conv)
         mc_pool_run(pool, (o + PANEL - 1) / PANEL, weight_panel_task, &job);
         return;
     }
-    job.pairs = pairs(conv->node);
+    int64_t phases = mc_winograd_most_phases(&job.w);
+    job.du = (mc_planes){conv->pass->shared, phases * pairs(conv->node), o, pairs(conv->node)};
     job.block = block_tiles(conv->node, &job.w, job.tiles);
     job.cut = weight_cut_of(conv->node, &job.w, job.tiles);
     job.per_group = (job.tiles + job.cut.groups - 1) / job.cut.groups;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The transforms of every instruction set, put together as a convolution of one channel pair and
- * its two gradients, against the definition in double; all tile shapes and channel tails.
+ * its two gradients, against the definition in double; all tile shapes and channel tails, both
+ * strides.
  */
 #include "kernels/kernels.h"
 #include "unit.h"
@@ -10,15 +11,17 @@
 static const char *const isas[] = {"baseline", "avx2", "avx512"};
 enum { ISAS = 3 };
 
-/* [h][w][padding] */
-static const int64_t shapes[][3] = {{2, 2, 1}, {2, 7, 1}, {9, 2, 1}, {4, 4, 1}, {7, 5, 1},
-                                    {3, 3, 0}, {8, 6, 0}, {5, 4, 2}, {2, 2, 2}};
-enum { SHAPES = 9, N = 2, C = 19 };
+/* [h][w][stride][padding] */
+static const int64_t shapes[][4] = {{2, 2, 1, 1}, {2, 7, 1, 1}, {9, 2, 1, 1}, {4, 4, 1, 1},
+                                    {7, 5, 1, 1}, {3, 3, 1, 0}, {8, 6, 1, 0}, {5, 4, 1, 2},
+                                    {2, 2, 1, 2}, {8, 8, 2, 1}, {7, 9, 2, 1}, {2, 17, 2, 1}};
+enum { SHAPES = 12, N = 2, C = 19, PHASES = 4 };
 
 typedef struct job {
     const mc_kernels *k;
+    mc_window window;
     mc_winograd w;
-    int64_t freq, tiles, in, out; /* pixels of the input and the output batch */
+    int64_t freq, phases, tiles, in, out; /* pixels of the input and the output batch */
 } job;
 
 static bool job_of(int which, job *j)
@@ -26,11 +29,20 @@ static bool job_of(int which, job *j)
     const int64_t *s = shapes[which / ISAS];
     int32_t status = mc_kernels_select(isas[which % ISAS], &j->k);
     ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_UNSUPPORTED);
-    j->w = mc_winograd_of(s[0], s[1], s[0] + 2 * s[2] - 2, s[1] + 2 * s[2] - 2, s[2]);
-    j->freq = j->w.freq_y * j->w.freq_x;
-    j->tiles = N * j->w.tiles_y * j->w.tiles_x;
+    j->window = (mc_window){.h = s[0],
+                            .w = s[1],
+                            .oh = (s[0] + 2 * s[3] - 3) / s[2] + 1,
+                            .ow = (s[1] + 2 * s[3] - 3) / s[2] + 1,
+                            .kernel = 3,
+                            .stride = s[2],
+                            .padding = s[3]};
+    ck_assert(mc_winograd_possible(&j->window));
+    j->w = mc_winograd_of(&j->window, false);
+    j->freq = mc_winograd_frequencies(&j->w);
+    j->phases = mc_winograd_most_phases(&j->w);
+    j->tiles = N * j->w.y.tiles * j->w.x.tiles;
     j->in = N * s[0] * s[1];
-    j->out = N * j->w.oh * j->w.ow;
+    j->out = N * j->window.oh * j->window.ow;
     return status == MODECONN_OK;
 }
 
@@ -44,10 +56,11 @@ static float *values(int64_t n, uint64_t seed)
 }
 
 /* Pixel of the input under tap t of output pixel p, or -1. */
-static int64_t source(const mc_winograd *w, int64_t p, int t)
+static int64_t source(const mc_window *w, int64_t p, int t)
 {
     int64_t image = p / (w->oh * w->ow), inside = p % (w->oh * w->ow);
-    int64_t y = inside / w->ow - w->padding + t / 3, x = inside % w->ow - w->padding + t % 3;
+    int64_t y = inside / w->ow * w->stride - w->padding + t / 3;
+    int64_t x = inside % w->ow * w->stride - w->padding + t % 3;
     bool seen = y >= 0 && y < w->h && x >= 0 && x < w->w;
     return seen ? (image * w->h + y) * w->w + x : -1;
 }
@@ -57,23 +70,35 @@ static void near(double a, double b)
     ck_assert_msg(fabs(a - b) < 2e-5, "%.9g is not %.9g", a, b);
 }
 
-/* Tiles of C channels, `tiles` of them. */
-static mc_planes planes(float *data, int64_t tiles)
+/* `tiles` tiles of c channels in up to PHASES phases. */
+static mc_planes planes(float *data, int64_t tiles, int64_t c)
 {
-    return (mc_planes){data, tiles * C, C};
+    return (mc_planes){data, tiles * PHASES * c, PHASES * c, c};
 }
 
-/* A row of C transformed kernels: panels of one row lie behind each other. */
-enum { FILTER_PLANE = (C + 15) / 16 * 16 + 3 };
+static int64_t planes_size(const job *j, int64_t tiles, int64_t c)
+{
+    return j->freq * tiles * PHASES * c;
+}
+
+/* Kernels of one row and c columns: panels that hold a row of each phase lie behind each other. */
+enum { FILTER_PLANE = PHASES * 32 + 3 };
 
 static mc_planes filters(float *data)
 {
-    return (mc_planes){data, FILTER_PLANE, 1};
+    return (mc_planes){data, FILTER_PLANE, 1, 0};
 }
 
-static int64_t filter_at(int64_t f, int64_t i)
+/* Column i of phase `phase` of frequency f in them. */
+static int64_t filter_at(const job *j, int64_t c, int64_t f, int64_t phase, int64_t i)
 {
-    return f * FILTER_PLANE + i;
+    bool up = j->w.y.tile == MC_TILE_UP;
+    int64_t phases = mc_winograd_phases(&j->w, f), n = up ? phases * c : c;
+    int64_t at = up ? phase * c + i : i, panel = 0, width;
+    while (panel + (width = mc_panel_width(j->k, n - panel)) <= at) {
+        panel += width;
+    }
+    return f * FILTER_PLANE + (up ? at : panel * phases + phase * width + at - panel);
 }
 
 /* Reads x as max(0, x * scale + offset). */
@@ -87,7 +112,22 @@ static mc_map through(float *x, int64_t n, const float *scale, const float *offs
     return map;
 }
 
-/* Channel i of x with kernel i (a depthwise convolution: one product per frequency and value). */
+/* M = V U, channel i of V with kernel i (a depthwise convolution: one product per frequency and
+ * value), of c channels: sums over the phases, or going up one a phase. */
+static void multiply(const job *j, int64_t c, const float *v, const float *u, float *m)
+{
+    bool up = j->w.y.tile == MC_TILE_UP;
+    for (int64_t f = 0; f < j->freq; f++) {
+        for (int64_t at = 0; at < j->tiles * c; at++) {
+            int64_t row = (f * j->tiles + at / c) * PHASES * c + at % c;
+            for (int64_t p = 0; p < mc_winograd_phases(&j->w, f); p++) {
+                float product = v[row + (up ? 0 : p * c)] * u[filter_at(j, c, f, p, at % c)];
+                m[row + (up ? p * c : 0)] = product + (up || p == 0 ? 0.0f : m[row]);
+            }
+        }
+    }
+}
+
 START_TEST(test_convolution)
 {
     job j;
@@ -96,24 +136,23 @@ START_TEST(test_convolution)
     }
     float *x = values(j.in * C, 1), *taps = values(9 * C, 2), *y = values(j.out * C, 3);
     float *before = values(j.out * C, 3), *bias = values(C, 4);
-    float *v = values(j.freq * j.tiles * C, 5), *u = values(j.freq * FILTER_PLANE, 6);
+    float *v = values(planes_size(&j, j.tiles, C), 5), *m = values(planes_size(&j, j.tiles, C), 5);
+    float *u = values(j.freq * FILTER_PLANE, 6);
     float *scale = values(C, 7), *offset = values(C, 8), *raw = values(j.in * C, 1);
     bool turned = _i % 2 == 1, accumulate = _i % 4 < 2, mapped = _i % 5 < 2;
 
     mc_map map = through(x, j.in * C, mapped ? scale : NULL, offset);
     map.x = raw;
-    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles));
+    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles, C));
     /* Kernels of 1 x C channels, or of C x 1 seen from behind, are one row of panels either way. */
     mc_filter filter = {taps, turned ? C : 1, turned, 0, 1, 0, C};
     j.k->winograd_filter(&j.w, &filter, filters(u), 0);
-    for (int64_t at = 0; at < j.freq * j.tiles * C; at++) {
-        v[at] *= u[filter_at(at / (j.tiles * C), at % C)];
-    }
-    j.k->winograd_output(&j.w, planes(v, j.tiles), C, C, 0, j.tiles, bias, accumulate, false, y);
+    multiply(&j, C, v, u, m);
+    j.k->winograd_output(&j.w, planes(m, j.tiles, C), C, C, 0, j.tiles, bias, accumulate, false, y);
     for (int64_t at = 0; at < j.out * C; at++) {
         double sum = (double)bias[at % C] + (accumulate ? (double)before[at] : 0.0);
         for (int t = 0; t < 9; t++) {
-            int64_t from = source(&j.w, at / C, t);
+            int64_t from = source(&j.window, at / C, t);
             int tap = turned ? 8 - t : t;
             sum += from < 0 ? 0.0 : (double)x[from * C + at % C] * (double)taps[at % C * 9 + tap];
         }
@@ -125,10 +164,58 @@ START_TEST(test_convolution)
     free(before);
     free(bias);
     free(v);
+    free(m);
     free(u);
     free(scale);
     free(offset);
     free(raw);
+}
+END_TEST
+
+/* dx of the same, of as many channels as going up takes. */
+START_TEST(test_input_gradient)
+{
+    enum { WIDE = 2 * MC_LANES_MOST };
+    job j;
+    if (!job_of(_i, &j)) {
+        return;
+    }
+    float *dy = values(j.out * WIDE, 1), *taps = values(9 * WIDE, 2), *dx = values(j.in * WIDE, 3);
+    float *before = values(j.in * WIDE, 3);
+    bool accumulate = _i % 2 == 0;
+    j.w = mc_winograd_of(&j.window, true);
+    j.freq = mc_winograd_frequencies(&j.w);
+    j.tiles = N * j.w.y.tiles * j.w.x.tiles;
+    float *v = values(planes_size(&j, j.tiles, WIDE), 4);
+    float *m = values(planes_size(&j, j.tiles, WIDE), 5), *u = values(j.freq * FILTER_PLANE, 6);
+
+    mc_map map = {.x = dy, .c = WIDE};
+    mc_filter filter = {taps, WIDE, true, 0, 1, 0, WIDE};
+    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles, WIDE));
+    j.k->winograd_filter(&j.w, &filter, filters(u), 0);
+    multiply(&j, WIDE, v, u, m);
+    j.k->winograd_output(&j.w, planes(m, j.tiles, WIDE), WIDE, WIDE, 0, j.tiles, NULL, accumulate,
+                         false, dx);
+    double *sum = calloc((size_t)(j.in * WIDE), sizeof *sum);
+    for (int64_t at = 0; at < j.out * WIDE; at++) {
+        for (int t = 0; t < 9; t++) {
+            int64_t to = source(&j.window, at / WIDE, t), i = at % WIDE;
+            if (to >= 0) {
+                sum[to * WIDE + i] += (double)dy[at] * (double)taps[i * 9 + t];
+            }
+        }
+    }
+    for (int64_t at = 0; at < j.in * WIDE; at++) {
+        near((double)dx[at], sum[at] + (accumulate ? (double)before[at] : 0.0));
+    }
+    free(dy);
+    free(taps);
+    free(dx);
+    free(before);
+    free(v);
+    free(m);
+    free(u);
+    free(sum);
 }
 END_TEST
 
@@ -140,27 +227,31 @@ START_TEST(test_weight_gradient)
         return;
     }
     float *x = values(j.in * C, 1), *dy = values(j.out * C, 2), *taps = values(9 * C, 3);
-    float *before = values(9 * C, 3), *v = values(j.freq * j.tiles * C, 4);
+    float *before = values(9 * C, 3), *v = values(planes_size(&j, j.tiles, C), 4);
     bool accumulate = _i % 2 == 0;
-    float *d = values(j.freq * j.tiles * C, 5);
-    float *du = calloc((size_t)(2 * j.freq * C), sizeof *du);
+    float *d = values(planes_size(&j, j.tiles, C), 5);
+    int64_t group_size = j.freq * PHASES * C;
+    float *du = calloc((size_t)(2 * group_size), sizeof *du);
 
     mc_map map = {.x = x, .c = C};
-    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles));
-    j.k->winograd_cotangent(&j.w, dy, C, C, 0, j.tiles, planes(d, j.tiles));
+    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles, C));
+    j.k->winograd_cotangent(&j.w, dy, C, C, 0, j.tiles, planes(d, j.tiles, C));
     for (int64_t f = 0; f < j.freq; f++) {
         for (int64_t at = 0; at < j.tiles * C; at++) {
-            int64_t group = at / C < j.tiles / 2 ? 0 : 1, from = f * j.tiles * C + at;
-            du[(group * j.freq + f) * C + at % C] += v[from] * d[from];
+            int64_t group = at / C < j.tiles / 2 ? 0 : 1;
+            int64_t from = (f * j.tiles + at / C) * PHASES * C + at % C;
+            for (int64_t p = 0; p < mc_winograd_phases(&j.w, f); p++) {
+                du[group * group_size + (f * PHASES + p) * C + at % C] += v[from + p * C] * d[from];
+            }
         }
     }
     mc_filter filter = {NULL, 1, false, 0, 1, 0, C};
-    j.k->winograd_filter_back(&j.w, &filter, (mc_planes){du, C, C}, 2, j.freq * C, accumulate,
-                              taps);
+    j.k->winograd_filter_back(&j.w, &filter, (mc_planes){du, PHASES * C, C, C}, 2, group_size,
+                              accumulate, taps);
     for (int at = 0; at < 9 * C; at++) {
         double sum = accumulate ? (double)before[at] : 0.0;
         for (int64_t p = 0; p < j.out; p++) {
-            int64_t from = source(&j.w, p, at % 9), i = at / 9;
+            int64_t from = source(&j.window, p, at % 9), i = at / 9;
             sum += from < 0 ? 0.0 : (double)x[from * C + i] * (double)dy[p * C + i];
         }
         near((double)taps[at], sum);
@@ -178,26 +269,30 @@ END_TEST
 /* Part of the tiles and of the kernels at a time gives what all at once gives. */
 START_TEST(test_parts)
 {
-    enum { O = 5, PLANE = 16 * C };
+    enum { O = 5, PLANE = PHASES * 16 * C };
     job j;
     if (!job_of(_i, &j) || j.tiles < 3) {
         return;
     }
     float *x = values(j.in * C, 1), *taps = values(9 * C * O, 2);
-    float *all = values(j.freq * j.tiles * C, 3), *part = values(j.freq * 2 * C, 4);
+    float *all = values(planes_size(&j, j.tiles, C), 3), *part = values(planes_size(&j, 2, C), 4);
     float *u = values(j.freq * PLANE, 5), *u_part = values(j.freq * PLANE, 5);
     mc_map map = {.x = x, .c = C};
-    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(all, j.tiles));
-    j.k->winograd_input(&j.w, &map, 1, 2, planes(part, 2));
+    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(all, j.tiles, C));
+    j.k->winograd_input(&j.w, &map, 1, 2, planes(part, 2, C));
     mc_filter whole = {taps, C, false, 0, C, 0, O}, low = whole, high = whole;
     low.rows = 7;
     high.row = 7;
     high.rows = C - 7;
-    j.k->winograd_filter(&j.w, &whole, (mc_planes){u, PLANE, C}, 0);
-    j.k->winograd_filter(&j.w, &low, (mc_planes){u_part, PLANE, C}, 0);
-    j.k->winograd_filter(&j.w, &high, (mc_planes){u_part, PLANE, C}, 7);
+    j.k->winograd_filter(&j.w, &whole, (mc_planes){u, PLANE, C, 0}, 0);
+    j.k->winograd_filter(&j.w, &low, (mc_planes){u_part, PLANE, C, 0}, 0);
+    j.k->winograd_filter(&j.w, &high, (mc_planes){u_part, PLANE, C, 0}, 7);
     for (int64_t f = 0; f < j.freq; f++) {
-        ck_assert_mem_eq(part + f * 2 * C, all + (f * j.tiles + 1) * C, 2 * C * sizeof(float));
+        for (int64_t t = 0; t < 2; t++) {
+            ck_assert_mem_eq(part + (f * 2 + t) * PHASES * C,
+                             all + (f * j.tiles + 1 + t) * PHASES * C,
+                             (size_t)(mc_winograd_phases(&j.w, f) * C) * sizeof(float));
+        }
     }
     ck_assert_mem_eq(u_part, u, (size_t)(j.freq * PLANE) * sizeof *u);
     free(x);
@@ -212,6 +307,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, test_convolution, 0, SHAPES * ISAS);
+    tcase_add_loop_test(tests, test_input_gradient, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_weight_gradient, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_parts, 0, SHAPES * ISAS);
 }

@@ -94,14 +94,14 @@ static inline int64_t sweep_padding(sweep *s, mc_shape in, int64_t kernel)
     return padding;
 }
 
-/* Any convolution; half of them the 3x3 at stride 1, padding 1 that has algorithms of its own. */
+/* Any convolution; half of them the 3x3 at padding 1 that has algorithms of its own. */
 static inline int32_t sweep_conv(sweep *s, int32_t from)
 {
     static const int64_t kernels[] = {1, 2, 3, 3, 5, 7}, strides[] = {1, 1, 2, 2, 3};
     mc_shape in = sweep_shape(s, from);
     bool usual = sweep_below(s, 2) == 0;
     int64_t kernel = usual ? 3 : SWEEP_PICK(s, kernels);
-    int64_t stride = usual ? 1 : SWEEP_PICK(s, strides);
+    int64_t stride = usual ? 1 + (sweep_below(s, 3) == 0) : SWEEP_PICK(s, strides);
     int64_t padding = usual ? 1 : sweep_padding(s, in, kernel);
     int64_t pixels = mc_window_extent(in.h, kernel, stride, padding) *
                      mc_window_extent(in.w, kernel, stride, padding);

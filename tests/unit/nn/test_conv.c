@@ -34,7 +34,8 @@ typedef struct shape {
 } shape;
 
 /* Two convolutions with `middle` channels between them, so that the first's weight gradient sees
- * the second's input gradient. */
+ * the second's input gradient. The head has no bias: the terms of that gradient, one an image,
+ * nearly cancel, so it would show the rounding of few of them and not what many channels add. */
 static modeconn_model *conv_model(const shape *s, int64_t middle, int64_t groups)
 {
     modeconn_graph *graph;
@@ -48,7 +49,7 @@ static modeconn_model *conv_model(const shape *s, int64_t middle, int64_t groups
              "out_channels=%d,kernel=%d,stride=%d,padding=%d,bias=%d,groups=%d", (int)s->o,
              (int)s->kernel, (int)s->stride, (int)s->padding, (int)(s->o % 2), (int)groups);
     OK(modeconn_graph_add(graph, "conv2d", "b", settings, &node, 1, &node));
-    OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "linear", "head", "out_features=3,bias=0", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, 1, &model));
     modeconn_graph_destroy(graph);
     return model;
@@ -149,6 +150,27 @@ START_TEST(test_grouped)
 }
 END_TEST
 
+/* Stride 2 in few products: by blocks, their last one shorter; tiles that hang over the edge of
+ * even and odd maps; by panels, the last of them narrower; sums of 512 channels. */
+static const struct {
+    int64_t middle;
+    shape of;
+} strided_shapes[] = {
+    {16, {7, 3, 16, 15, 33, 3, 2, 1}},  {48, {3, 2, 15, 16, 16, 3, 2, 1}},
+    {32, {2, 1, 32, 31, 64, 3, 2, 1}},  {64, {30, 1, 16, 16, 20, 3, 2, 1}},
+    {272, {25, 2, 8, 8, 272, 3, 2, 1}}, {512, {24, 1, 8, 8, 136, 3, 2, 1}},
+};
+enum { STRIDED = sizeof strided_shapes / sizeof strided_shapes[0] };
+
+START_TEST(test_strided)
+{
+    const shape *s = &strided_shapes[_i / ISAS].of;
+    if (open_context(_i % ISAS)) {
+        check_model(conv_model(s, strided_shapes[_i / ISAS].middle, 1), s->n, 2e-6, 4e-6);
+    }
+}
+END_TEST
+
 /* As many channels a group as anywhere: sums are as long as without groups. */
 START_TEST(test_wide_groups)
 {
@@ -216,8 +238,6 @@ START_TEST(test_sweep)
 }
 END_TEST
 
-/* The head has no bias: the terms of that gradient, one an image, nearly cancel here, so it would
- * show the rounding of few of them and not what 512 channels add. */
 START_TEST(test_512_channels)
 {
     modeconn_graph *graph;
@@ -241,6 +261,7 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, test_chosen_shapes, 0, SHAPES * ISAS);
+    tcase_add_loop_test(tests, test_strided, 0, STRIDED * ISAS);
     tcase_add_loop_test(tests, test_grouped, 0, GROUPED * ISAS);
     tcase_add_loop_test(tests, test_wide_groups, 0, ISAS);
     tcase_add_loop_test(tests, test_slabs, 0, 8 * ISAS);
