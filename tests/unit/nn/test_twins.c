@@ -362,6 +362,56 @@ START_TEST(test_sums)
 }
 END_TEST
 
+/* A block of a residual network: the gradient of its input comes from the sum and from one or two
+ * convolutions. */
+static modeconn_model *residual_model(bool relu, bool swapped, bool two, int64_t h)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    int32_t sum;
+    OK(modeconn_graph_create(ctx, 3, h, 7, &graph));
+    int32_t stem = layer(graph, "conv2d", "stem", "out_channels=8,kernel=3,padding=1", 0);
+    int32_t at = layer(graph, "conv2d", "a", "out_channels=8,kernel=3,padding=1", stem);
+    at = layer(graph, "batch_norm", "a_norm", NULL, at);
+    at = relu ? layer(graph, "relu", NULL, NULL, at) : at;
+    int32_t other = stem;
+    if (two) {
+        other = layer(graph, "conv2d", "b", "out_channels=8,kernel=3,padding=1", stem);
+        other = layer(graph, "batch_norm", "b_norm", NULL, other);
+    }
+    int32_t both[2] = {swapped ? at : other, swapped ? other : at};
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
+    at = layer(graph, "relu", NULL, NULL, sum);
+    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", at), 0,
+                                 &model));
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
+START_TEST(test_residual)
+{
+    /* Few tiles; blocks of tiles that end inside of an image. */
+    static const int64_t batches[] = {2, 61};
+    for (int which = 0; which < 2 * 2 * 2 * 2; which++) {
+        twin t;
+        mc_plain *plain;
+        double loss;
+        twin_init(&t, residual_model(which & 1, which & 2, which & 4, which & 8 ? 16 : 6),
+                  batches[_i], 37);
+        double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
+        OK(mc_plain_create(t.model->graph, t.n, &plain));
+        mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
+        loss64(&t, mc_plain_logits(plain), d);
+        mc_plain_backward(plain, d, NULL, t.grad64);
+        OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
+        check_gradient(&t, 1e-4);
+        free(d);
+        mc_plain_free(plain);
+        twin_free(&t);
+    }
+}
+END_TEST
+
 /* The value that test_finite_differences differentiates: loss + <c, representation>. */
 static double objective(const twin *t, mc_plain *plain, const double *theta, const double *c)
 {
@@ -485,6 +535,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_forward, 0, CASES);
     tcase_add_loop_test(tests, test_backward, 0, CASES);
     tcase_add_loop_test(tests, test_sums, 0, BRANCHES);
+    tcase_add_loop_test(tests, test_residual, 0, 2);
     tcase_add_loop_test(tests, test_finite_differences, 0, DEEP);
     tcase_add_loop_test(tests, test_pair, 0, 7);
 }

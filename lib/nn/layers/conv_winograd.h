@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the parts of the convolution in the Winograd domain share: its products (conv_winograd.c),
+ * its weight gradient (conv_winograd_weight.c), and how both are cut (conv_winograd_cut.c).
+ *
+ * A 3x3 convolution at stride 1 or 2 by the bilinear algorithms of lib/kernels/winograd.c. With F
+ * frequencies (36; 18 or 9 where a dimension has 2 pixels; 25 at stride 2) and tiles t of the
+ * output:
+ *
+ *     V = B^T x B [F][t][c],  U = G W G^T [F][c][o],  M_f = V_f U_f [t][o],  y = A^T M A
+ *
+ * The input's gradient is the same convolution of dy with the kernels turned by a half and c and o
+ * exchanged, at padding 2 - padding; at stride 2 it goes up. The weight's gradient is
+ *
+ *     D = A dy A^T [F][t][o],  dU_f = V_f^T D_f,  dW = G^T dU G
+ *
+ * At stride 2 a frequency has up to 4 phases: c stands for phases x c in V and U, or going up for
+ * phases x c columns of U and M.
+ *
+ * There are two ways through it, chosen by shapes only:
+ *
+ * by blocks: tiles are worked on in blocks whose V and M (or D) stay in the cache; U is made first,
+ * by all, and read by every block. Weight gradients are summed over groups of blocks, apart and
+ * then in order.
+ *
+ * by panels, where kernels are many for few tiles: V is made first, by all; then each panel of
+ * output channels is one worker's, who makes the U that it needs, a slice of input channels at a
+ * time, in the cache (or sums a slice of dU there), so that neither is ever written to memory.
+ */
+#ifndef MC_CONV_WINOGRAD_H
+#define MC_CONV_WINOGRAD_H
+
+#include "nn/layers/conv.h"
+
+/* ---- planes ---------------------------------------------------------------------------------- */
+
+static inline int64_t mc_image_tiles(const mc_winograd *w)
+{
+    return w->y.tiles * w->x.tiles;
+}
+
+static inline int64_t mc_channel_pairs(const mc_node *node)
+{
+    return node->in.c * node->out.c;
+}
+
+/* Phases of V and of M: of frequency f, or the most. */
+static inline int64_t mc_v_phases(const mc_winograd *w, int64_t f)
+{
+    return w->y.tile == MC_TILE_DOWN ? mc_winograd_phases(w, f) : 1;
+}
+
+static inline int64_t mc_m_phases(const mc_winograd *w, int64_t f)
+{
+    return w->y.tile == MC_TILE_UP ? mc_winograd_phases(w, f) : 1;
+}
+
+/* Planes of `tiles` tiles, of c channels in each of up to `phases` phases. */
+mc_planes mc_planes_at(float *data, int64_t tiles, int64_t phases, int64_t c);
+/* Floats of V and of M; of U of k inputs and n outputs, and from frequency to frequency of it; of
+ * dU of one group of tiles. */
+int64_t mc_v_size(const mc_winograd *w, int64_t tiles, int64_t c);
+int64_t mc_m_size(const mc_winograd *w, int64_t tiles, int64_t n);
+int64_t mc_u_size(const mc_winograd *w, int64_t k, int64_t n);
+int64_t mc_u_plane(const mc_winograd *w, int64_t k, int64_t n);
+int64_t mc_sums_size(const mc_winograd *w, const mc_node *node);
+
+static inline void mc_point_at(mc_planes planes, int64_t tiles, float **rows)
+{
+    for (int64_t t = 0; t < tiles; t++) {
+        rows[t] = planes.data + t * planes.row;
+    }
+}
+
+/* All of V, made by all workers in pass->shared. */
+mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, int64_t tiles);
+
+/* ---- cuts ------------------------------------------------------------------------------------ */
+
+/* Most tiles of a block; columns of a panel, of all phases; more tiles than panels ever take; rows
+ * of kernels of a task. */
+enum {
+    MC_MOST_TILES = 512,
+    MC_PANEL = 4 * MC_LANES_MOST,
+    MC_MOST_ROWS = 2912,
+    MC_FILTER_ROWS = 16
+};
+
+/* Blocks of equal size, of whole rows of tiles where one fits. */
+int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles);
+
+/* Whether tiles, of k inputs and n outputs, are worked on by panels; output channels of a panel,
+ * and input channels of a slice. */
+bool mc_by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n);
+int64_t mc_panel_channels(const mc_winograd *w);
+int64_t mc_panel_slice(const mc_winograd *w, int64_t k);
+
+/* How the weight gradient is cut: groups of tiles, summed apart, none of fewer tiles than a good
+ * product wants; or, where their sums would be large, slabs of outputs, which each transform the
+ * input anew. */
+typedef struct mc_weight_cut {
+    int64_t groups, slabs, slab;
+} mc_weight_cut;
+mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles);
+
+/* What mc_conv_algorithm asks of an algorithm. */
+bool mc_conv_winograd_possible(const mc_node *node);
+bool mc_conv_winograd_suits(const mc_node *node, int64_t n);
+int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients);
+int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients);
+int64_t mc_conv_winograd_prepared(const mc_node *node);
+void mc_conv_winograd_weight(const mc_conv_job *conv);
+
+/* ---- memory wanted soon ---------------------------------------------------------------------- */
+
+/* What a block reads or writes of images besides its planes, and what the next block reads:
+ * products are given it to touch meanwhile, in this order. */
+enum { MC_RANGES = 3 };
+typedef struct mc_soon {
+    mc_ahead range[MC_RANGES];
+    int count, next;
+} mc_soon;
+
+/* The rows of the input's or the output's images that tiles first .. first + tiles - 1 take; where
+ * there are fewer tiles, what lies behind the images is touched in vain. */
+void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                    const float *x, int64_t c);
+void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                     const float *y, int64_t c);
+/* The range that is not yet touched, NULL if all are. */
+mc_ahead *mc_soon_next(mc_soon *list);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * How a convolution in the Winograd domain is cut (conv_winograd.h): whether it is worth it,
+ * blocks, panels and groups, the memory that they need, and what memory a block will want soon.
+ */
+#include "nn/layers/conv_winograd.h"
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
+/* Going up the columns of a phase have to be whole vectors. */
+bool mc_conv_winograd_possible(const mc_node *node)
+{
+    return mc_winograd_possible(&node->window) &&
+           (node->window.stride == 1 || node->in.c % MC_LANES_MOST == 0);
+}
+
+/* Worth it when the products saved outweigh the transforms: channels enough to share a tile's
+ * transform, tiles enough to share a kernel's, and little of the tiles outside the image. Where
+ * stride 2 leaves a single tile, its 81 kernels a channel pair are worth reading for wide layers
+ * only. */
+enum { WIDE_PAIRS = 65536 };
+
+bool mc_conv_winograd_suits(const mc_node *node, int64_t n)
+{
+    if (!mc_conv_winograd_possible(node) || node->in.c < 8 || node->out.c < 8) {
+        return false;
+    }
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    int64_t tiles = mc_image_tiles(&w), products = mc_winograd_lines(&w) * tiles;
+    return n * tiles >= 24 && 5 * products <= 3 * 9 * node->out.h * node->out.w &&
+           (w.y.tile != MC_TILE_DOWN || tiles > 1 || mc_channel_pairs(node) >= WIDE_PAIRS);
+}
+
+/* ---- planes ---------------------------------------------------------------------------------- */
+
+/* Rows and planes must not lie a power of two apart: they would share the cache's sets. */
+static int64_t padded_row(int64_t c)
+{
+    return c % 64 == 0 ? c + 16 : c;
+}
+
+mc_planes mc_planes_at(float *data, int64_t tiles, int64_t phases, int64_t c)
+{
+    return (mc_planes){data, tiles * padded_row(phases * c) + 16, padded_row(phases * c), c};
+}
+
+static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t phases, int64_t c)
+{
+    return mc_winograd_frequencies(w) * (tiles * padded_row(phases * c) + 16);
+}
+
+int64_t mc_v_size(const mc_winograd *w, int64_t tiles, int64_t c)
+{
+    return planes_size(w, tiles, mc_v_phases(w, 0), c);
+}
+
+int64_t mc_m_size(const mc_winograd *w, int64_t tiles, int64_t n)
+{
+    return planes_size(w, tiles, mc_m_phases(w, 0), n);
+}
+
+int64_t mc_u_plane(const mc_winograd *w, int64_t k, int64_t n)
+{
+    return mc_conv_panels(mc_winograd_most_phases(w) * k, n);
+}
+
+int64_t mc_u_size(const mc_winograd *w, int64_t k, int64_t n)
+{
+    return mc_winograd_frequencies(w) * mc_u_plane(w, k, n);
+}
+
+int64_t mc_sums_size(const mc_winograd *w, const mc_node *node)
+{
+    return mc_winograd_frequencies(w) * mc_winograd_most_phases(w) * mc_channel_pairs(node);
+}
+
+/* Some tiles of V a task. */
+typedef struct input_job {
+    const mc_kernels *kernels;
+    const mc_winograd *w;
+    const mc_map *x;
+    int64_t tiles;
+    mc_planes v;
+} input_job;
+enum { INPUT_TILES = 8 };
+
+static void input_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const input_job *job = arg;
+    int64_t first = task * INPUT_TILES, left = job->tiles - first;
+    mc_planes v = job->v;
+    v.data += first * v.row;
+    job->kernels->winograd_input(job->w, job->x, first, left < INPUT_TILES ? left : INPUT_TILES, v);
+}
+
+mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, int64_t tiles)
+{
+    input_job job = {pass->kernels, w, x, tiles,
+                     mc_planes_at(pass->shared, tiles, mc_v_phases(w, 0), x->c)};
+    mc_pool_run(pass->pool, (tiles + INPUT_TILES - 1) / INPUT_TILES, input_task, &job);
+    return job.v;
+}
+
+/* ---- blocks and panels ----------------------------------------------------------------------- */
+
+/* Tiles of a block. Where U leaves room in the second cache, V and M of half a megabyte stay beside
+ * it; where it does not, more tiles share each reading of it. */
+enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, SHARE_TILES = 96 };
+
+static int64_t block_most(const mc_node *node, const mc_winograd *w)
+{
+    int64_t lines = mc_winograd_lines(w), freq = mc_winograd_frequencies(w);
+    if (lines * mc_channel_pairs(node) > U_MOST) {
+        return SHARE_TILES;
+    }
+    int64_t block = BLOCK_MOST / (lines * node->in.c + freq * node->out.c);
+    return block < LEAST_TILES ? LEAST_TILES : block > MC_MOST_TILES ? MC_MOST_TILES : block;
+}
+
+int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
+{
+    int64_t most = block_most(node, w), blocks = (tiles + most - 1) / most;
+    int64_t block = (tiles + blocks - 1) / blocks, row = w->x.tiles;
+    return block < row ? block : block / row * row;
+}
+
+/* By panels of MC_PANEL columns, output channels of all phases, and slices of whole vectors of
+ * input channels whose U is about a megabyte. All of V must not be large: more tiles would be
+ * better off by blocks. */
+enum { SLICE = 262144, V_MOST = 4194304, FEW_TILES = 192 };
+
+int64_t mc_panel_channels(const mc_winograd *w)
+{
+    return MC_PANEL / mc_m_phases(w, 0);
+}
+
+int64_t mc_panel_slice(const mc_winograd *w, int64_t k)
+{
+    int64_t slice =
+        SLICE / (mc_winograd_lines(w) * mc_panel_channels(w)) / MC_LANES_MOST * MC_LANES_MOST;
+    return slice < k ? slice : k;
+}
+
+/* Of 9 frequencies, of more than 160 channels: panel_tiles() gives no more. */
+_Static_assert(MC_MOST_ROWS >= V_MOST / (9 * 160), "rows of all tiles of a panel");
+
+/* Most of up to `tiles` tiles, of k inputs and n outputs, that are worked on by panels. A block
+ * reads all of U, k n numbers, a panel all of V: panels pay where tiles / SHARE_TILES * k n exceeds
+ * tiles (k + n), all the more as they need no memory for U; and where blocks would be too few to
+ * share out. */
+static int64_t panel_tiles(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
+{
+    int64_t most = V_MOST / (mc_winograd_frequencies(w) * padded_row(mc_v_phases(w, 0) * k));
+    bool many = k * n > 160 * (k + n);
+    if (!many && most > FEW_TILES) {
+        most = FEW_TILES;
+    }
+    return n < 2 * mc_panel_channels(w) ? 0 : tiles < most ? tiles : most;
+}
+
+bool mc_by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
+{
+    return panel_tiles(w, tiles, k, n) == tiles;
+}
+
+/* U or dU of a panel, and M or D of all tiles. */
+static int64_t panel_scratch(const mc_winograd *w, int64_t tiles, int64_t k)
+{
+    return mc_u_size(w, mc_panel_slice(w, k), mc_panel_channels(w)) +
+           mc_m_size(w, tiles, mc_panel_channels(w));
+}
+
+enum { MOST_GROUPS = 8, FEW_GROUPS = 4, SLABS = 4, SLAB_UNIT = 2 * MC_LANES_MOST };
+enum { SUMS_MOST = 8388608 }; /* floats of all groups */
+
+mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles)
+{
+    int64_t o = node->out.c, groups = SUMS_MOST / (mc_winograd_lines(w) * mc_channel_pairs(node));
+    if (groups < FEW_GROUPS) {
+        int64_t slab = (o / SLABS + SLAB_UNIT - 1) / SLAB_UNIT * SLAB_UNIT;
+        slab = slab < SLAB_UNIT ? SLAB_UNIT : slab;
+        return (mc_weight_cut){1, (o + slab - 1) / slab, slab};
+    }
+    int64_t most = (tiles + 63) / 64;
+    groups = groups > MOST_GROUPS ? MOST_GROUPS : groups;
+    return (mc_weight_cut){groups < most ? groups : most, 1, o};
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* What a product of up to `tiles` tiles, of k by n channels, needs of each worker's memory and of
+ * the shared one; with U where nobody keeps it. */
+static int64_t product_scratch(const mc_node *node, const mc_winograd *w, int64_t tiles, int64_t k,
+                               int64_t n)
+{
+    int64_t block = block_most(node, w), panels = panel_tiles(w, tiles, k, n);
+    int64_t by_blocks = panels < tiles ? mc_v_size(w, block, k) + mc_m_size(w, block, n) : 0;
+    return mc_at_least(by_blocks, panels > 0 ? panel_scratch(w, panels, k) : 0);
+}
+
+static int64_t product_shared(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n,
+                              bool with_u)
+{
+    int64_t panels = panel_tiles(w, tiles, k, n), v = mc_v_size(w, panels, k);
+    return mc_at_least(panels > 0 ? v : 0, with_u && panels < tiles ? mc_u_size(w, k, n) : 0);
+}
+
+int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients)
+{
+    if (!mc_conv_winograd_possible(node)) {
+        return 0;
+    }
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    mc_winograd back = mc_winograd_of(&node->window, true);
+    int64_t c = node->in.c, o = node->out.c;
+    int64_t need = product_scratch(node, &w, n * mc_image_tiles(&w), c, o);
+    int64_t back_need = product_scratch(node, &back, n * mc_image_tiles(&back), o, c);
+    return gradients ? mc_at_least(need, back_need) : need;
+}
+
+int64_t mc_conv_winograd_prepared(const mc_node *node)
+{
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    return mc_conv_winograd_possible(node) ? mc_u_size(&w, node->in.c, node->out.c) : 0;
+}
+
+int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
+{
+    if (!mc_conv_winograd_possible(node)) {
+        return 0;
+    }
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    mc_winograd back = mc_winograd_of(&node->window, true);
+    int64_t c = node->in.c, o = node->out.c, tiles = n * mc_image_tiles(&w);
+    int64_t need = product_shared(&w, tiles, c, o, gradients);
+    if (gradients) {
+        need = mc_at_least(need, product_shared(&back, n * mc_image_tiles(&back), o, c, true));
+        if (!mc_by_panels(&w, tiles, c, o)) {
+            int64_t groups = mc_weight_cut_of(node, &w, tiles).groups;
+            need = mc_at_least(need, groups * mc_sums_size(&w, node));
+        }
+    }
+    return need;
+}
+
+/* ---- memory wanted soon ---------------------------------------------------------------------- */
+
+/* Tile row `row` of all images begins at this row of pixels, `step` a tile, counted through images
+ * of `extent` rows. */
+static int64_t pixel_row(const mc_tile_axis *y, int64_t row, int64_t step, int64_t extent)
+{
+    int64_t inside = row % y->tiles * step;
+    return row / y->tiles * extent + (inside < extent ? inside : extent);
+}
+
+/* The rows of images [height][width][c] that tiles first .. first + tiles - 1 take. */
+static void add_range(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                      int64_t step, int64_t height, const float *images, int64_t row_size)
+{
+    int64_t begin = pixel_row(&w->y, first / w->x.tiles, step, height);
+    int64_t end = pixel_row(&w->y, (first + tiles) / w->x.tiles, step, height);
+    list->range[list->count++] =
+        (mc_ahead){(const char *)(images + begin * row_size),
+                   (end - begin) * row_size * (int64_t)sizeof *images / MC_LINE};
+}
+
+void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                    const float *x, int64_t c)
+{
+    add_range(list, w, first, tiles, w->y.step, w->y.from, x, w->x.from * c);
+}
+
+void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                     const float *y, int64_t c)
+{
+    add_range(list, w, first, tiles, w->y.out, w->y.to, y, w->x.to * c);
+}
+
+mc_ahead *mc_soon_next(mc_soon *list)
+{
+    while (list->next < list->count && list->range[list->next].lines <= 0) {
+        list->next++;
+    }
+    return list->next < list->count ? &list->range[list->next] : NULL;
+}

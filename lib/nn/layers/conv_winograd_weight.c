@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The weight's gradient in the Winograd domain (conv_winograd.h).
+ */
+#include "nn/layers/conv_winograd.h"
+
+typedef struct weight_job {
+    const mc_conv_job *conv;
+    mc_winograd w;
+    int64_t tiles, block, per_group;
+    mc_weight_cut cut;
+    mc_planes du; /* by blocks: of the first group */
+    mc_planes v;  /* by panels: of all tiles */
+} weight_job;
+
+/* Sums a slab of dU [F][phases][c][o] over the tiles of one group. */
+static void sum_task(void *arg, int64_t task, int worker)
+{
+    const weight_job *job = arg;
+    const mc_conv_job *conv = job->conv;
+    const mc_kernels *kernels = conv->pass->kernels;
+    const mc_winograd *w = &job->w;
+    int64_t c = conv->node->in.c, o = conv->node->out.c;
+    int64_t group = task / job->cut.slabs, slab = task % job->cut.slabs * job->cut.slab;
+    int64_t count = o - slab < job->cut.slab ? o - slab : job->cut.slab;
+    int64_t begin = group * job->per_group, end = begin + job->per_group;
+    float *to = conv->pass->scratch[worker];
+    float *du = job->du.data + group * mc_sums_size(w, conv->node) + slab;
+    float *v_rows[MC_MOST_TILES], *d_rows[MC_MOST_TILES];
+
+    end = end < job->tiles ? end : job->tiles;
+    for (int64_t first = begin; first < end; first += job->block) {
+        int64_t tiles = end - first < job->block ? end - first : job->block;
+        mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), c);
+        mc_planes d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, count);
+        kernels->winograd_input(w, &conv->input, first, tiles, v);
+        kernels->winograd_cotangent(w, conv->dy + slab, o, count, first, tiles, d);
+        mc_point_at(v, tiles, v_rows);
+        mc_point_at(d, tiles, d_rows);
+        mc_soon list = {.count = 0};
+        if (first + tiles < end) {
+            mc_soon_inputs(&list, w, first + tiles, tiles, conv->input.x, c);
+            mc_soon_outputs(&list, w, first + tiles, tiles, conv->dy, o);
+        }
+        for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
+            mc_outer outer = {.count = tiles,
+                              .k = mc_v_phases(w, f) * c,
+                              .n = count,
+                              .x = (const float *const *)v_rows,
+                              .d = (const float *const *)d_rows,
+                              .x_offset = f * v.plane,
+                              .d_offset = f * d.plane,
+                              .w = du + f * job->du.plane,
+                              .w_stride = o,
+                              .accumulate = first > begin,
+                              .ahead = mc_soon_next(&list)};
+            kernels->outer(&outer);
+        }
+    }
+}
+
+static void filter_back_task(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const weight_job *job = arg;
+    const mc_conv_job *conv = job->conv;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, first = task * MC_FILTER_ROWS;
+    int64_t left = c - first;
+    mc_filter filter = {NULL, c, false, first, left < MC_FILTER_ROWS ? left : MC_FILTER_ROWS, 0, o};
+    mc_planes du = job->du;
+    du.data += first * o;
+    conv->pass->kernels->winograd_filter_back(&job->w, &filter, du, job->cut.groups,
+                                              mc_sums_size(&job->w, conv->node),
+                                              conv->pass->add_grad, conv->dw);
+}
+
+/* D of one panel, dU slice by slice of input channels, and the gradients of its kernels. */
+static void weight_panel_task(void *arg, int64_t task, int worker)
+{
+    const weight_job *job = arg;
+    const mc_conv_job *conv = job->conv;
+    const mc_kernels *kernels = conv->pass->kernels;
+    const mc_winograd *w = &job->w;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, column = task * MC_PANEL;
+    int64_t n = o - column < MC_PANEL ? o - column : MC_PANEL, slice = mc_panel_slice(w, c);
+    float *to = conv->pass->scratch[worker];
+    mc_planes d = mc_planes_at(to, job->tiles, 1, MC_PANEL);
+    mc_planes du = {to + mc_m_size(w, job->tiles, MC_PANEL), mc_u_plane(w, slice, MC_PANEL),
+                    MC_PANEL, slice * MC_PANEL};
+    float *v_rows[MC_MOST_ROWS], *d_rows[MC_MOST_ROWS];
+
+    kernels->winograd_cotangent(w, conv->dy + column, o, n, 0, job->tiles, d);
+    mc_point_at(job->v, job->tiles, v_rows);
+    mc_point_at(d, job->tiles, d_rows);
+    for (int64_t row = 0; row < c; row += slice) {
+        mc_filter filter = {NULL, c, false, row, c - row < slice ? c - row : slice, column, n};
+        for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
+            for (int64_t phase = 0; phase < mc_v_phases(w, f); phase++) {
+                mc_outer outer = {.count = job->tiles,
+                                  .k = filter.rows,
+                                  .n = n,
+                                  .x = (const float *const *)v_rows,
+                                  .d = (const float *const *)d_rows,
+                                  .x_offset = f * job->v.plane + phase * job->v.phase + row,
+                                  .d_offset = f * d.plane,
+                                  .w = du.data + f * du.plane + phase * du.phase,
+                                  .w_stride = du.row};
+                kernels->outer(&outer);
+            }
+        }
+        kernels->winograd_filter_back(w, &filter, du, 1, 0, conv->pass->add_grad, conv->dw);
+    }
+}
+
+void mc_conv_winograd_weight(const mc_conv_job *conv)
+{
+    weight_job job = {.conv = conv, .w = mc_winograd_of(&conv->node->window, false)};
+    mc_pool *pool = conv->pass->pool;
+    int64_t c = conv->node->in.c, o = conv->node->out.c;
+    job.tiles = conv->pass->n * mc_image_tiles(&job.w);
+    if (mc_by_panels(&job.w, job.tiles, c, o)) {
+        job.v = mc_make_v(conv->pass, &job.w, &conv->input, job.tiles);
+        mc_pool_run(pool, (o + MC_PANEL - 1) / MC_PANEL, weight_panel_task, &job);
+        return;
+    }
+    int64_t phases = mc_winograd_most_phases(&job.w);
+    job.du = (mc_planes){conv->pass->shared, phases * mc_channel_pairs(conv->node), o,
+                         mc_channel_pairs(conv->node)};
+    job.block = mc_block_tiles(conv->node, &job.w, job.tiles);
+    job.cut = mc_weight_cut_of(conv->node, &job.w, job.tiles);
+    job.per_group = (job.tiles + job.cut.groups - 1) / job.cut.groups;
+    /* Rounding up can leave the last group without a tile. */
+    job.cut.groups = (job.tiles + job.per_group - 1) / job.per_group;
+    mc_pool_run(pool, job.cut.groups * job.cut.slabs, sum_task, &job);
+    mc_pool_run(pool, (c + MC_FILTER_ROWS - 1) / MC_FILTER_ROWS, filter_back_task, &job);
+}
