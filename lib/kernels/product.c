@@ -44,17 +44,16 @@ typedef struct touching {
     int64_t step;
 } touching;
 
-/* `hot` is touched where nothing is wanted. */
-static inline touching touch_from(const mc_ahead *ahead, const void *hot)
+static inline touching touch_from(const mc_ahead *ahead)
 {
     bool any = ahead != NULL && ahead->lines > 0;
-    return (touching){any ? ahead->at : hot, any ? MC_LINE : 0};
+    return (touching){any ? ahead->at : NULL, any ? MC_LINE : 0};
 }
 
 /* A line every fourth step: more of them at a time would keep the loop's own loads waiting. */
 static inline void touch(touching *t, int64_t step)
 {
-    if (step % 4 == 0) {
+    if (t->step != 0 && step % 4 == 0) {
         __builtin_prefetch(t->at);
         t->at += t->step;
     }
@@ -178,7 +177,7 @@ static inline __attribute__((always_inline)) void product_block(const part *q, c
             }
         }
     }
-    touching soon = touch_from(p->ahead, panel);
+    touching soon = touch_from(p->ahead);
     for (int64_t t = q->t; t < q->t + q->taps; t++) {
         int64_t at = p->x_offset + (p->x_at != NULL ? p->x_at[t] : 0) + q->k;
         int64_t panel_row = (p->panel_at != NULL ? p->panel_at[t] : t * p->run) + q->k;
@@ -287,7 +286,7 @@ static __attribute__((noinline)) void square_rows(const mc_product *p, const flo
     for (int k = 0; k < LANES; k++) {
         b[k] = *(const mc_vec *)(panel + k * LANES);
     }
-    touching soon = touch_from(p->ahead, panel);
+    touching soon = touch_from(p->ahead);
     for (int64_t row = 0; row + SQUARE_ROWS <= p->rows; row += SQUARE_ROWS) {
         MC_UNROLL
         for (int i = 0; i < SQUARE_ROWS; i++) {
@@ -412,7 +411,7 @@ outer_block(const outer_place *q, const int block, const int vectors, const oute
     }
     const float *const *xs = p->x + q->first, *const *ds = p->d + q->first;
     int64_t x_offset = p->x_offset + q->k, d_offset = p->d_offset + q->j, last = q->rows - 1;
-    touching soon = touch_from(p->ahead, q);
+    touching soon = touch_from(p->ahead);
     for (int64_t r = 0; r < q->count; r++) {
         touch(&soon, r);
         const float *x = kind == OUTER_PACKED ? q->packed + r * ROWS : xs[r] + x_offset;

@@ -15,10 +15,10 @@ bool mc_conv_winograd_possible(const mc_node *node)
 }
 
 /* Worth it when the products saved outweigh the transforms: channels enough to share a tile's
- * transform, tiles enough to share a kernel's, and little of the tiles outside the image. Where
- * stride 2 leaves a single tile, its 81 kernels a channel pair are worth reading for wide layers
- * only. */
-enum { WIDE_PAIRS = 65536 };
+ * transform, tiles enough to share a kernel's, and little of the tiles outside the image. At stride
+ * 2 fewer are saved: there has to be more to do of an image, and where it is a single tile, the 81
+ * kernels of a channel pair are worth reading for wide layers only. */
+enum { STRIDED_PAIRS = 8192, WIDE_PAIRS = 65536 };
 
 bool mc_conv_winograd_suits(const mc_node *node, int64_t n)
 {
@@ -28,7 +28,8 @@ bool mc_conv_winograd_suits(const mc_node *node, int64_t n)
     mc_winograd w = mc_winograd_of(&node->window, false);
     int64_t tiles = mc_image_tiles(&w), products = mc_winograd_lines(&w) * tiles;
     return n * tiles >= 24 && 5 * products <= 3 * 9 * node->out.h * node->out.w &&
-           (w.y.tile != MC_TILE_DOWN || tiles > 1 || mc_channel_pairs(node) >= WIDE_PAIRS);
+           (w.y.tile != MC_TILE_DOWN ||
+            tiles * mc_channel_pairs(node) >= (tiles > 1 ? STRIDED_PAIRS : WIDE_PAIRS));
 }
 
 /* ---- planes ---------------------------------------------------------------------------------- */
@@ -171,19 +172,20 @@ static int64_t panel_scratch(const mc_winograd *w, int64_t tiles, int64_t k)
            mc_m_size(w, tiles, mc_panel_channels(w));
 }
 
+/* Floats of the sums of all groups: of FEW_GROUPS, or of more. */
+enum { SUMS_MOST = 8388608, SUMS_USUAL = 4915200 };
 enum { MOST_GROUPS = 8, FEW_GROUPS = 4, SLABS = 4, SLAB_UNIT = 2 * MC_LANES_MOST };
-enum { SUMS_MOST = 8388608 }; /* floats of all groups */
 
 mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles)
 {
-    int64_t o = node->out.c, groups = SUMS_MOST / (mc_winograd_lines(w) * mc_channel_pairs(node));
-    if (groups < FEW_GROUPS) {
+    int64_t o = node->out.c, sums = mc_sums_size(w, node);
+    if (FEW_GROUPS * sums > SUMS_MOST) {
         int64_t slab = (o / SLABS + SLAB_UNIT - 1) / SLAB_UNIT * SLAB_UNIT;
         slab = slab < SLAB_UNIT ? SLAB_UNIT : slab;
         return (mc_weight_cut){1, (o + slab - 1) / slab, slab};
     }
-    int64_t most = (tiles + 63) / 64;
-    groups = groups > MOST_GROUPS ? MOST_GROUPS : groups;
+    int64_t most = (tiles + 63) / 64, groups = SUMS_USUAL / sums;
+    groups = groups > MOST_GROUPS ? MOST_GROUPS : groups < FEW_GROUPS ? FEW_GROUPS : groups;
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
 
