@@ -86,7 +86,8 @@ enum {
     MC_FILTER_ROWS = 16
 };
 
-/* Blocks of equal size, of whole rows of tiles where one fits. */
+/* Blocks of equal size, of whole rows of tiles where one fits; an even number of them, or one of
+ * two threads would often wait for the other's last. */
 int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles);
 
 /* Whether tiles, of k inputs and n outputs, are worked on by panels; output channels of a panel,
@@ -96,8 +97,8 @@ int64_t mc_panel_channels(const mc_winograd *w);
 int64_t mc_panel_slice(const mc_winograd *w, int64_t k);
 
 /* How the weight gradient is cut: groups of tiles, summed apart, none of fewer tiles than a good
- * product wants; or, where their sums would be large, slabs of outputs, which each transform the
- * input anew. */
+ * product wants; where their sums would be large, fewer groups of slabs of outputs, which each
+ * transform the input anew. */
 typedef struct mc_weight_cut {
     int64_t groups, slabs, slab;
 } mc_weight_cut;

@@ -122,6 +122,7 @@ static int64_t block_most(const mc_node *node, const mc_winograd *w)
 int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
 {
     int64_t most = block_most(node, w), blocks = (tiles + most - 1) / most;
+    blocks += tiles >= 2 * LEAST_TILES ? blocks % 2 : 0;
     int64_t block = (tiles + blocks - 1) / blocks, row = w->x.tiles;
     return block < row ? block : block / row * row;
 }
@@ -179,12 +180,13 @@ enum { MOST_GROUPS = 8, FEW_GROUPS = 4, SLABS = 4, SLAB_UNIT = 2 * MC_LANES_MOST
 mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles)
 {
     int64_t o = node->out.c, sums = mc_sums_size(w, node);
-    if (FEW_GROUPS * sums > SUMS_MOST) {
-        int64_t slab = (o / SLABS + SLAB_UNIT - 1) / SLAB_UNIT * SLAB_UNIT;
-        slab = slab < SLAB_UNIT ? SLAB_UNIT : slab;
-        return (mc_weight_cut){1, (o + slab - 1) / slab, slab};
-    }
     int64_t most = (tiles + 63) / 64, groups = SUMS_USUAL / sums;
+    if (FEW_GROUPS * sums > SUMS_MOST) {
+        groups = groups >= 2 && most >= 2 ? 2 : 1;
+        int64_t slab = (o * groups / SLABS + SLAB_UNIT - 1) / SLAB_UNIT * SLAB_UNIT;
+        slab = slab < SLAB_UNIT ? SLAB_UNIT : slab;
+        return (mc_weight_cut){groups, (o + slab - 1) / slab, slab};
+    }
     groups = groups > MOST_GROUPS ? MOST_GROUPS : groups < FEW_GROUPS ? FEW_GROUPS : groups;
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
