@@ -115,7 +115,8 @@ static inline __attribute__((always_inline)) void spread(mc_tile_kind tile_y, mc
     const float *from = at->origin + i;
     int64_t vectors = (n + LANES - 1) / LANES;
 
-    /* Whole pixels, one behind the other, lest the processor not see what is next. */
+    /* All of the group's channels before the next row: memory in its own order, which the processor
+     * fetches ahead. */
     MC_ROLLED
     for (int r = 0; r < in_y; r++, from += at->row) {
         mc_vec *row = half + r * out_x;

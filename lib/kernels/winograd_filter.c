@@ -80,7 +80,7 @@ typedef struct column_place {
 typedef column_place group_places[3][4][MC_GROUP];
 
 /* Columns `column` .. of a phase, where there are `phases` of them, in panels of `rows` rows a
- * phase. */
+ * phase: whole panels, then narrower ones (mc_panel_width()). */
 static column_place place_in_panels(const mc_filter *k, bool up, int64_t rows, int phases,
                                     int phase, int64_t column)
 {

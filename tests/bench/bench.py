@@ -184,15 +184,15 @@ def steps_for(side, number, seconds):
 
 
 class Runner:
-    """One open job on one side."""
+    """One open job on one side, warm; a long one warms up as it runs."""
 
-    def __init__(self, side, settings, items, seconds, whole=False):
+    def __init__(self, side, settings, job, seconds):
         opened = side.ask(op="open", **settings)
-        self.side, self.number, self.items = side, opened["id"], items
+        self.side, self.number, self.items = side, opened["id"], job["items"]
         self.parameters, self.steps, self.rates = opened["parameters"], 1, []
-        if not whole:
+        if not job.get("whole"):
             self.steps = steps_for(side, self.number, seconds)
-        self.warm = self.time_one()
+        self.warm = None if job.get("trial") else self.time_one()
 
     def time_one(self):
         took = self.side.ask(op="run", id=self.number, steps=self.steps)["seconds"]
@@ -206,11 +206,19 @@ class Runner:
 
 
 def best_format(peer, job, settings, seconds, formats):
-    """The peer's runner in the format that is fastest for this job, warm, and each one's rate."""
+    """The peer's runner in the format that is fastest for this job, warm, and each one's rate. A long
+    job is tried by a short one."""
+    if job.get("trial"):
+        trial = dict(settings, **job["trial"]["settings"])
+        runner, tried = best_format(peer, job["trial"], trial, seconds, formats)
+        runner.close()
+        name = runner.format
+        runner = Runner(peer.side, dict(settings, format=name), job, seconds)
+        runner.format = name
+        return runner, tried
     tried, best = {}, None
     for name in formats:
-        runner = Runner(peer.side, dict(settings, format=name), job["items"], seconds,
-                        job.get("whole"))
+        runner = Runner(peer.side, dict(settings, format=name), job, seconds)
         tried[name] = runner.warm
         if best is None or tried[name] > tried[best.format]:
             runner.format, best, runner = name, runner, best
@@ -241,8 +249,7 @@ def measure_job(job, ours, peer, options, data):
     settings = dict(job["settings"], **data, threads=options.threads)
 
     def mine(**changes):
-        return Runner(ours, dict(settings, **changes), job["items"], options.seconds,
-                      job.get("whole"))
+        return Runner(ours, dict(settings, **changes), job, options.seconds)
 
     def peers(formats):
         runner, tried = best_format(peer, job, settings, options.seconds, formats)
@@ -451,7 +458,8 @@ def arguments():
     parser.add_argument("build", help="build folder of Meson, with the target bench_programs built")
     parser.add_argument("--quick", action="store_true", help="two short pairs of smaller jobs")
     parser.add_argument("--full", action="store_true",
-                        help="the path evaluation at 11 points and 10,000 + 2,000 images (hours)")
+                        help="the path evaluation at 11 points and 10,000 + 2,000 images (a quarter of an "
+                             "hour a pair)")
     parser.add_argument("--pairs", type=int, help="pairs a job; 5 unless --quick")
     parser.add_argument("--seconds", type=float, help="length of one measurement, about")
     parser.add_argument("--threads", type=int, default=2)

@@ -122,7 +122,7 @@ def table(quick=False, full=False):
     of a path, and to the steps of an epoch: they are cut down, on both sides alike, to what fits
     into the run."""
     if full:
-        path = curve(11, 10000, 2000, 5.0)
+        path = dict(curve(11, 10000, 2000, 5.0), trial=curve(2, 1280, 256, 5.0))
     elif quick:
         path = curve(2, 384, 128, 5.0)
     else:
