@@ -65,7 +65,7 @@ typedef struct cli_args {
     const char *verb;     /* "train" */
     const char *about;    /* what --help says first; after a '\v', last */
     const char *operands; /* "FIRST SECOND", NULL for none */
-    const char *needs;    /* an option of a kind that the verb cannot do without, "--cue=box" */
+    const char *needs;    /* an option of a kind that most data cannot do without, "[--cue=box]" */
     int min_operands, max_operands;
     const cli_option *options;
     int n_options;

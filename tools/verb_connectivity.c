@@ -156,7 +156,7 @@ int cli_verb_connectivity(int argc, char **argv)
                  "losses of the ends are reported; --minimum-loss judges whether the ends are "
                  "minimizers on every view, which Definition 5 of the paper asks too. Another path "
                  "may connect what this one does not.",
-        .needs = "--cue=box",
+        .needs = "[--cue=box]",
         .options = options,
         .n_options = CLI_COUNT(options),
         .kinds = kinds,

@@ -109,7 +109,7 @@ expect 0 finetune --help
 says out "Usage: modeconn finetune [OPTION...] --model=FILE --data=DATA --out=FILE"
 says out "least 1; default 1000"
 expect 0 compare --help
-says out "--data=DATA --cue=box FIRST SECOND"
+says out "--data=DATA [--cue=box] FIRST SECOND"
 names 2 "EXPERIMENT" reproduce
 names 2 "no experiment \"fig-99\"" reproduce fig-99
 names 2 "--out FILE is missing" train --data "$data"
@@ -290,6 +290,20 @@ expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 1
     --threads 2 --out llrt2.safetensors
 cmp -s llrt1.safetensors llrt2.safetensors || fail "the number of threads changes llrt"
 names 2 "--cue" finetune --method cbft --model cue.safetensors --data "$data" --out x
+names 2 "nocue, randcue, randimg" finetune --model cue.safetensors --data "$data" --cue box \
+    --view cue --out x
+# Any attribute can be unlearnt: the clean samples show it at random, the cue data as it is.
+slabs=slabs:slabs=0+4,train=400,test=200
+expect 0 train --arch mlp --hidden 32 --data $slabs --epochs 3 --out slabs.safetensors
+names 2 "randslab1, randslab2" finetune --model slabs.safetensors --data $slabs --out x
+names 2 "randslab3" finetune --model slabs.safetensors --data $slabs --view randslab3 --out x
+for method in cbft naive llrt lpft; do
+    expect 0 finetune --method $method --model slabs.safetensors --data $slabs --view randslab1 \
+        --clean 200 --epochs 1 --head-epochs 1 --track-barrier 3 --out slabs-$method.safetensors \
+        --json slabs.json
+    valid slabs.json clean.view cue.view epochs.0.barrier_cue
+    grep -q '"view": "randslab1"' slabs.json || fail "$method: not the view asked for"
+done
 names 2 "magic" finetune --method magic --model cue.safetensors --data "$data" --out x
 names 1 "--clean 600" finetune --method naive --model cue.safetensors --data "$data" --clean 600 \
     --out x
