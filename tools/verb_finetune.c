@@ -183,6 +183,19 @@ static json_t *options_json(const tune_job *job)
     return options;
 }
 
+/* The cue data, or none, whatever the model that was given tells of its own making. */
+static int note_cue_data(const tune_job *job)
+{
+    if (job->cued == NULL) {
+        int32_t done = modeconn_model_set_metadata(job->tuned, "finetuning_cue_data", NULL);
+        return cli_failed(job->args, done) ? CLI_FAILED : CLI_OK;
+    }
+    json_t *cued = cli_dataset_json(job->cued);
+    int status = cli_note(job->args, job->tuned, "finetuning_cue_data", cued);
+    json_decref(cued);
+    return status;
+}
+
 /* The file itself says what it was made of, and how. */
 static int save(const tune_job *job)
 {
@@ -192,6 +205,9 @@ static int save(const tune_job *job)
     int status = cli_note(job->args, job->tuned, "finetuned_from", from);
     if (status == CLI_OK) {
         status = cli_note(job->args, job->tuned, "finetuning_data", clean);
+    }
+    if (status == CLI_OK) {
+        status = note_cue_data(job);
     }
     if (status == CLI_OK) {
         status = cli_note(job->args, job->tuned, "finetuning_options", options);

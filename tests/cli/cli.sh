@@ -274,6 +274,7 @@ valid cbft.json epochs.1.loss_ce epochs.1.loss_barrier epochs.1.loss_invariance 
 expect 0 info cbft.safetensors
 says out '\"schedule\":\"alternating\"'
 says out '\"clean_seed\":0'
+says out '"finetuning_cue_data"'
 expect 0 finetune --method naive --model cue.safetensors --data "$data" --clean 100 --epochs 2 \
     --batch-size 50 --learning-rate 0.01 --out naive.safetensors
 expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 3 \
