@@ -151,8 +151,10 @@ json_t *cli_text(const char *text);
 /* Bytes of the UTF-8 character that `text` begins with; 0 where it is not one. */
 int cli_utf8(const char *text);
 
+/* What the bits of this run's results hang on: the build, with the instruction set that --isa
+ * picked as "isa". NULL on failure. */
+json_t *cli_build_json(const cli_args *args);
 /* What handles say of themselves, as JSON; NULL on failure. */
-json_t *cli_build_json(void);
 json_t *cli_model_json(const modeconn_model *model);
 json_t *cli_dataset_json(const modeconn_dataset *dataset);
 json_t *cli_history_json(const modeconn_model *model);

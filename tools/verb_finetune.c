@@ -231,7 +231,7 @@ static json_t *result(const tune_job *job, double seconds)
     json_object_set_new(object, "cue",
                         job->cued == NULL ? json_null() : cli_dataset_json(job->cued));
     json_object_set_new(object, "model", cli_model_json(job->tuned));
-    json_object_set_new(object, "build", cli_build_json());
+    json_object_set_new(object, "build", cli_build_json(job->args));
     json_object_set_new(object, "seconds", cli_real(seconds));
     return object;
 }

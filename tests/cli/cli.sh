@@ -280,6 +280,11 @@ expect 0 finetune --method naive --model cue.safetensors --data "$data" --clean 
 expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 3 \
     --out llrt.safetensors --json llrt.json
 valid llrt.json epochs.2.loss
+# What results hang on is the instruction set that ran, not the best one here.
+expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 1 \
+    --isa baseline --out baseline.safetensors --json baseline.json
+valid baseline.json build.version build.compiler build.blis.version
+grep -q '"isa": "baseline"' baseline.json || fail "baseline.json names another instruction set"
 grep -q '"learning_rate": 30' llrt.json || fail "llrt.json lacks the method's own rate"
 expect 0 finetune --method lpft --model cue.safetensors --data "$data" --cue box --clean 100 \
     --epochs 1 --head-epochs 2 --track-distance 1 --track-barrier 3 --out lpft.safetensors \
@@ -599,6 +604,13 @@ cp repro/table1.md first.md
 cp repro/cells/CBFT-p80-s3.safetensors first.safetensors
 again 0 table1
 cmp -s repro/table1.md first.md || fail "finished cells give another table"
+# A cell tells its build, and a table those of its cells; another build computes nothing anew.
+valid repro/cells/CBFT-p80-s3.json build.isa build.compiler build.blis.version
+[ "$(grep -c '"isa"' repro/table1.json)" -eq 1 ] || fail "table1.json does not tell its one build"
+sed 's/"isa": "[a-z0-9]*"/"isa": "other"/' repro/cells/LLRT-p80-s3.json >other.json
+mv other.json repro/cells/LLRT-p80-s3.json
+again 0 table1
+valid repro/table1.json builds.1.isa
 # What is missing, damaged or of other settings is computed again, and nothing else; the same seed
 # gives the same model.
 rm repro/cells/CBFT-p80-s3.safetensors
