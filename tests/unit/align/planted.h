@@ -104,14 +104,15 @@ static inline void check_way_back(const modeconn_alignment *found, const int64_t
     }
 }
 
-/* Permutes the model, aligns it again, and gives what that made of it: the model to the bit. */
-static inline modeconn_model *find_again(const modeconn_model *model, const modeconn_dataset *data,
-                                         const char *how)
+/* Permutes the model by p, which `given` holds, aligns it again, and gives what that made of it:
+ * the model to the bit. */
+static inline modeconn_model *find_given(const modeconn_model *model,
+                                         const modeconn_alignment *given, const int64_t *p,
+                                         const modeconn_dataset *data, const char *how)
 {
     modeconn_model *moved = NULL, *back = NULL;
-    modeconn_alignment *given = NULL, *found = NULL;
+    modeconn_alignment *found = NULL;
     modeconn_options *options = options_of("align", how);
-    int64_t *p = plant(model, 4, &given);
     OK(modeconn_alignment_apply(given, model, &moved));
     ck_assert_mem_ne(model->theta, moved->theta, (size_t)model->n_theta * sizeof(float));
     OK(modeconn_align(model, moved, data, options, NULL, NULL, &found));
@@ -119,12 +120,51 @@ static inline modeconn_model *find_again(const modeconn_model *model, const mode
     OK(modeconn_alignment_apply(found, moved, &back));
     ck_assert_mem_eq(model->theta, back->theta, (size_t)model->n_theta * sizeof(float));
     ck_assert_mem_eq(model->statistics, back->statistics, (size_t)model->n_stats * sizeof(float));
-    free(p);
     modeconn_options_destroy(options);
     modeconn_alignment_destroy(found);
-    modeconn_alignment_destroy(given);
     modeconn_model_destroy(moved);
     return back;
+}
+
+/* The same by permutations that are drawn. */
+static inline modeconn_model *find_again(const modeconn_model *model, const modeconn_dataset *data,
+                                         const char *how)
+{
+    modeconn_alignment *given = NULL;
+    int64_t *p = plant(model, 4, &given);
+    modeconn_model *back = find_given(model, given, p, data, how);
+    free(p);
+    modeconn_alignment_destroy(given);
+    return back;
+}
+
+/* Values of a block of parameters. */
+static inline float *block_of(modeconn_model *model, const char *name)
+{
+    int64_t b = 0;
+    while (strcmp(model->blocks[b].name, name) != 0) {
+        b++;
+        ck_assert_int_lt(b, model->n_blocks_theta);
+    }
+    return model->theta + model->blocks[b].offset;
+}
+
+/* Sets `value` at [i][i] of a block [rows][columns], and 0 elsewhere. */
+static inline void set_diagonal(modeconn_model *model, const char *name, int64_t rows,
+                                int64_t columns, float value)
+{
+    float *x = block_of(model, name);
+    for (int64_t i = 0; i < rows * columns; i++) {
+        x[i] = i / columns == i % columns ? value : 0.0F;
+    }
+}
+
+static inline void set_all(modeconn_model *model, const char *name, int64_t n, float value)
+{
+    float *x = block_of(model, name);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = value;
+    }
 }
 
 /* Of each group units 2, 3 and 4 dead on any data, and 1 and 5 made as 0 is, but read differently.

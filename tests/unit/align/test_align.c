@@ -123,6 +123,29 @@ START_TEST(trained)
 }
 END_TEST
 
+/* Two dead layers: with all weights at once each would hold the other where it is. */
+START_TEST(dead_layers)
+{
+    static const int64_t p[] = {1, 0, 1, 0};
+    modeconn_context *context = small_context(1);
+    modeconn_dataset *data = small_points(context, 9, 1);
+    modeconn_model *model = new_model(context, "mlp", "hidden=2,2", data);
+    modeconn_alignment *given = NULL;
+    set_diagonal(model, "layers.0.weight", 2, 4, 1.0F);
+    set_all(model, "layers.0.bias", 2, -100.0F);
+    set_diagonal(model, "layers.1.weight", 2, 2, 2.0F);
+    set_all(model, "layers.1.bias", 2, -1.0F);
+    set_diagonal(model, "linear.weight", 3, 2, 0.5F);
+    mc_model_changed(model);
+    OK(modeconn_alignment_from_permutations(model, p, 4, &given));
+    modeconn_model_destroy(find_given(model, given, p, data, ""));
+    modeconn_alignment_destroy(given);
+    modeconn_model_destroy(model);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(groups)
 {
     modeconn_context *context = small_context(1);
@@ -443,6 +466,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, other_similarities);
     tcase_add_test(tests, every_architecture);
     tcase_add_loop_test(tests, trained, 0, 3);
+    tcase_add_test(tests, dead_layers);
     tcase_add_test(tests, groups);
     tcase_add_test(tests, hand_built_graph);
     tcase_add_test(tests, every_layer_has_a_rule);
