@@ -136,9 +136,9 @@ typedef struct mc_layer_list {
 } mc_layer_list;
 
 typedef enum mc_layer_choice {
-    MC_LAYERS_RELU,                /* outputs of ReLUs */
-    MC_LAYERS_RELU_REPRESENTATION, /* and the penultimate representation */
-    MC_LAYERS_REPRESENTATION       /* that alone */
+    MC_LAYERS_RELU,          /* outputs of ReLUs */
+    MC_LAYERS_ALL,           /* of all activations, and the penultimate representation */
+    MC_LAYERS_REPRESENTATION /* that alone */
 } mc_layer_choice;
 
 /* MODECONN_ERROR_UNSUPPORTED where the model has no such layer, or its layers are not known. */
