@@ -47,14 +47,17 @@ static int measure_path(connectivity_job *job, const cli_args *args)
         return CLI_FAILED;
     }
     cli_progress_begin(&bar, job->patterns ? 2.0 : 1.0);
-    cli_progress_phase(&bar, 1.0, "measuring the path");
-    int32_t done = modeconn_connectivity_measure(job->path, job->measure.train, job->measure.test,
-                                                 cli_options(args, "connectivity"),
-                                                 cli_progress_step, &bar, &job->connectivity);
-    if (done == MODECONN_OK && job->patterns) {
+    int32_t done = MODECONN_OK;
+    if (job->patterns) { /* first: models without ReLUs are refused before the long work */
         cli_progress_phase(&bar, 1.0, "activation patterns");
         done = modeconn_patterns_measure(job->path, job->measure.train, job->measure.test, options,
                                          cli_progress_step, &bar, &job->of_path);
+    }
+    if (done == MODECONN_OK) {
+        cli_progress_phase(&bar, 1.0, "measuring the path");
+        done = modeconn_connectivity_measure(job->path, job->measure.train, job->measure.test,
+                                             cli_options(args, "connectivity"), cli_progress_step,
+                                             &bar, &job->connectivity);
     }
     cli_progress_end(&bar);
     modeconn_options_destroy(options);
