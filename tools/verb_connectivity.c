@@ -101,7 +101,7 @@ static void say(const connectivity_job *job, const cli_args *args)
         modeconn_connectivity_get(made, name, &verdict, &height, &low, &high, &at);
         modeconn_connectivity_end(made, name, 0, &first, NULL);
         modeconn_connectivity_end(made, name, 1, &second, NULL);
-        cli_say(args, "%-8s %-12s %.3f [%.3f, %.3f] at t = %.3g; the ends have %.3f and %.3f\n",
+        cli_say(args, "%-10s %-12s %.3f [%.3f, %.3f] at t = %.3g; the ends have %.3f and %.3f\n",
                 name, modeconn_verdict_name(verdict), height, low, high, at, first, second);
     }
     modeconn_connectivity_verdict(made, &verdict);
