@@ -65,7 +65,7 @@ typedef struct cli_args {
     const char *verb;     /* "train" */
     const char *about;    /* what --help says first; after a '\v', last */
     const char *operands; /* "FIRST SECOND", NULL for none */
-    const char *needs;    /* an option of a kind that the verb cannot do without, "--cue=box" */
+    const char *needs;    /* an option of a kind that most data cannot do without, "[--cue=box]" */
     int min_operands, max_operands;
     const cli_option *options;
     int n_options;
@@ -151,8 +151,10 @@ json_t *cli_text(const char *text);
 /* Bytes of the UTF-8 character that `text` begins with; 0 where it is not one. */
 int cli_utf8(const char *text);
 
+/* What the bits of this run's results hang on: the build, with the instruction set that --isa
+ * picked as "isa". NULL on failure. */
+json_t *cli_build_json(const cli_args *args);
 /* What handles say of themselves, as JSON; NULL on failure. */
-json_t *cli_build_json(void);
 json_t *cli_model_json(const modeconn_model *model);
 json_t *cli_dataset_json(const modeconn_dataset *dataset);
 json_t *cli_history_json(const modeconn_model *model);

@@ -210,7 +210,7 @@ json_t *demo_scale_json(const demo_job *demo)
                     "theta_NC: from seed + 1; clean samples drawn from the training set first, "
                     "then the samples of theta_C and theta_NC from the others"));
     json_object_set_new(object, "threads", json_integer(threads));
-    json_object_set_new(object, "build", cli_build_json());
+    json_object_set_new(object, "build", cli_build_json(demo->args));
     json_object_set_new(object, "seconds", cli_real(cli_seconds() - demo->started));
     return object;
 }

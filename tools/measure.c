@@ -60,13 +60,15 @@ static int open_data(cli_measure *measure, const cli_args *args, modeconn_option
 }
 
 /* Without an attribute there is nothing to intervene on. */
-static int need_attribute(const cli_args *args, const modeconn_dataset *test)
+static int need_attribute(const cli_args *args, const cli_measure *measure)
 {
     int64_t count = 0;
-    if (cli_failed(args, modeconn_dataset_attribute_count(test, &count))) {
+    if (cli_failed(args, modeconn_dataset_attribute_count(measure->test, &count))) {
         return CLI_FAILED;
     }
-    return count == 0 ? cli_usage(args, "a --cue is needed") : CLI_OK;
+    return count > 0
+               ? CLI_OK
+               : cli_usage(args, "a --cue is needed: %s has no other attribute", measure->data);
 }
 
 int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kind)
@@ -79,7 +81,7 @@ int cli_measure_open(cli_measure *measure, const cli_args *args, const char *kin
         status = open_data(measure, args, kind != NULL ? cli_options(args, kind) : NULL);
     }
     if (status == CLI_OK && kind == NULL) {
-        status = need_attribute(args, measure->test);
+        status = need_attribute(args, measure);
     }
     for (int i = 0; i < 2 && status == CLI_OK; i++) {
         if (measure->models[i] != NULL) {

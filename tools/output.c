@@ -285,8 +285,9 @@ TEXT_OF(connectivity_text, modeconn_connectivity, modeconn_connectivity_json)
 TEXT_OF(patterns_text, modeconn_patterns, modeconn_patterns_json)
 TEXT_OF(cka_text, modeconn_cka, modeconn_cka_json)
 
-json_t *cli_build_json(void)
+json_t *cli_build_json(const cli_args *args)
 {
+    const char *isa = "auto";
     int64_t needed = 0;
     modeconn_build_info(NULL, 0, &needed);
     char *text = needed > 0 ? malloc((size_t)needed) : NULL;
@@ -294,7 +295,12 @@ json_t *cli_build_json(void)
         free(text);
         text = NULL;
     }
-    return parse(text);
+    json_t *build = parse(text);
+    modeconn_options_get_str(args->context.options, "isa", &isa);
+    if (strcmp(isa, "auto") != 0) {
+        json_object_set_new(build, "isa", json_string(isa));
+    }
+    return build;
 }
 
 json_t *cli_model_json(const modeconn_model *model)

@@ -87,6 +87,7 @@ struct repro_job {
     int64_t split_seed;              /* -1: none yet */
     cli_progress bar;
     int made;        /* cells */
+    json_t *builds;  /* that made the cells of the running experiment */
     json_t *results; /* by experiment, for --json */
 };
 
@@ -100,13 +101,13 @@ char *repro_path(const repro_job *job, const char *prefix, const char *name, con
 
 /* The finished cell of that name if its settings are these and, with `model`, its model file is
  * there; NULL otherwise (also for a damaged file: it is computed again). */
-json_t *repro_cell_read(const repro_job *job, const char *name, const json_t *settings, bool model);
+json_t *repro_cell_read(repro_job *job, const char *name, const json_t *settings, bool model);
 
 /* A cell that is about to be computed: the old one goes. An exit status. */
 int repro_cell_begin(repro_job *job, const char *name);
 
-/* Writes the finished cell. An exit status. */
-int repro_cell_write(repro_job *job, const char *name, const json_t *cell);
+/* Writes the finished cell, with the build that made it as "build". An exit status. */
+int repro_cell_write(repro_job *job, const char *name, json_t *cell);
 
 /* cli_failed(), but silent where Ctrl-C stopped a call: the end of the run says that once. */
 bool repro_failed(const repro_job *job, int32_t status);
@@ -151,7 +152,7 @@ char *repro_caption(const repro_job *job);
 void repro_short_caption(const repro_job *job, char *text, size_t size);
 
 /* Prints and writes an experiment's table (markdown, of open_memstream, closed here), CSV and JSON
- * to OUT/NAME.*; takes `results` over. */
+ * to OUT/NAME.*; takes `results` over and adds "builds", which made its cells. */
 int repro_finish(repro_job *job, const char *name, json_t *results, FILE *markdown, char **text,
                  FILE *csv, char **table);
 /* Closes a stream of open_memstream (NULL is fine) that is of no use any more. */

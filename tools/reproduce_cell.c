@@ -2,7 +2,8 @@
  *
  * Cells: a result on disk, OUT/cells/NAME.json, with the settings that it was computed under. A
  * cell is finished when its file is there (it is written last, through a rename) and its settings
- * are the wanted ones; then it is read, never computed again.
+ * are the wanted ones; then it is read, never computed again. Beside the settings, and not asked
+ * for, stands the build that computed it: another one may give other bits.
  */
 #include "reproduce.h"
 
@@ -29,7 +30,7 @@ bool repro_failed(const repro_job *job, int32_t status)
 json_t *repro_common_settings(const repro_job *job)
 {
     const repro_scale *scale = job->scale;
-    json_t *build = cli_build_json(), *settings = json_object();
+    json_t *build = cli_build_json(job->args), *settings = json_object();
     json_object_set(settings, "version", json_object_get(build, "version"));
     json_object_set_new(settings, "data", cli_text(job->data));
     json_object_set_new(settings, "cue", json_string("box"));
@@ -42,7 +43,23 @@ json_t *repro_common_settings(const repro_job *job)
     return settings;
 }
 
-json_t *repro_cell_read(const repro_job *job, const char *name, const json_t *settings, bool model)
+/* Gathers the builds behind an experiment's numbers, each once; null is that of a cell that does
+ * not tell. */
+static void note_build(repro_job *job, const json_t *cell)
+{
+    json_t *build = json_object_get(cell, "build"), *known;
+    build = build != NULL ? build : json_null();
+    size_t i;
+    json_array_foreach(job->builds, i, known)
+    {
+        if (json_equal(known, build)) {
+            return;
+        }
+    }
+    json_array_append(job->builds, build);
+}
+
+json_t *repro_cell_read(repro_job *job, const char *name, const json_t *settings, bool model)
 {
     char *file = repro_path(job, "cells/", name, ".json");
     char *weights = repro_path(job, "cells/", name, ".safetensors");
@@ -53,6 +70,9 @@ json_t *repro_cell_read(const repro_job *job, const char *name, const json_t *se
             json_decref(cell);
             cell = NULL;
         }
+    }
+    if (cell != NULL) {
+        note_build(job, cell);
     }
     free(weights);
     free(file);
@@ -72,9 +92,11 @@ int repro_cell_begin(repro_job *job, const char *name)
     return status;
 }
 
-int repro_cell_write(repro_job *job, const char *name, const json_t *cell)
+int repro_cell_write(repro_job *job, const char *name, json_t *cell)
 {
     char *file = repro_path(job, "cells/", name, ".json");
+    json_object_set_new(cell, "build", cli_build_json(job->args));
+    note_build(job, cell);
     int status = file == NULL ? CLI_FAILED : cli_json_save(job->args, file, cell);
     if (status == CLI_OK) {
         job->made++;

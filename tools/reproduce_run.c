@@ -203,6 +203,7 @@ static void close_job(repro_job *job)
     modeconn_dataset_destroy(job->test);
     modeconn_dataset_destroy(job->all);
     modeconn_context_destroy(job->context);
+    json_decref(job->builds);
     json_decref(job->results);
 }
 
@@ -210,7 +211,8 @@ static void close_job(repro_job *job)
 
 int cli_reproduce_paper(int argc, char **argv)
 {
-    repro_job job = {.out = "reproduction", .split_seed = -1, .results = json_object()};
+    repro_job job = {
+        .out = "reproduction", .split_seed = -1, .builds = json_array(), .results = json_object()};
     const char *scale = "small", *proportions = "60,70,80,90";
     const char *const name = argv[0]; /* parsing puts another there */
     char verb[64];

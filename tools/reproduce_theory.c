@@ -343,7 +343,7 @@ static int measure(repro_job *job, int64_t seed, json_t **cell)
 {
     char name[64];
     double started = cli_seconds();
-    json_t *build = cli_build_json();
+    json_t *build = cli_build_json(job->args);
     json_t *wanted =
         json_pack("{s:O?, s:s, s:s, s:s, s:I, s:I}", "version", json_object_get(build, "version"),
                   "model", model_settings, "training", training_settings, "data", data_settings,

@@ -129,6 +129,9 @@ int repro_finish(repro_job *job, const char *name, json_t *results, FILE *markdo
     if (markdown == NULL || csv == NULL || path == NULL || results == NULL) {
         status = cli_error(job->args, "%s: out of memory", name);
     } else {
+        json_object_set(results, "builds", job->builds);
+        json_decref(job->builds); /* the next experiment has a list of its own */
+        job->builds = json_array();
         status = cli_json_save(job->args, path, results);
     }
     if (markdown != NULL && save(job, name, ".md", markdown, text) != CLI_OK) {

@@ -85,13 +85,13 @@ static void say(const cli_args *args, const json_t *result)
         }
         cli_say(args, "\n");
     }
-    cli_say(args, "barrier of the loss over the line, nats\nview       before     after\n");
+    cli_say(args, "barrier of the loss over the line, nats\nview         before     after\n");
     json_object_foreach(cli_at(result, (const char *const[]){"before", "views", NULL}), name, view)
     {
         const json_t *after =
             cli_at(result, (const char *const[]){"after", "views", name, "barrier", "loss", NULL});
         const json_t *before = cli_at(view, (const char *const[]){"barrier", "loss", NULL});
-        cli_say(args, "%-8s %8.3f  %8.3f\n", name, cli_number(before, "linear"),
+        cli_say(args, "%-10s %8.3f  %8.3f\n", name, cli_number(before, "linear"),
                 cli_number(after, "linear"));
     }
 }

@@ -158,25 +158,20 @@ static json_t *result(const bench_job *job)
 {
     int64_t n = job->repeats, parameters = 0;
     int32_t threads = 0;
-    const char *isa = "auto";
     double width = 1.0;
     qsort(job->speeds, (size_t)n, sizeof(double), by_value);
     double median = 0.5 * (job->speeds[(n - 1) / 2] + job->speeds[n / 2]);
-    json_t *build = cli_build_json();
+    json_t *build = cli_build_json(job->args);
     modeconn_context_threads(job->context, &threads);
     modeconn_model_parameter_count(job->model, &parameters);
     modeconn_options_get_f64(cli_options(job->args, "model"), "width", &width);
-    modeconn_options_get_str(job->args->context.options, "isa", &isa);
-    if (strcmp(isa, "auto") == 0) {
-        isa = cli_string(build, "isa");
-    }
     json_t *object = json_pack(
         "{s:{s:f,s:f,s:f}, s:i, s:s, s:s, s:s, s:f, s:[I,I,I], s:I, s:I, s:I, s:I}",
         "samples_per_second", "min", job->speeds[0], "median", median, "max", job->speeds[n - 1],
-        "threads", (int)threads, "isa", isa, "mode", job->mode, "arch", job->arch, "width", width,
-        "input", (json_int_t)job->channels, (json_int_t)job->height, (json_int_t)job->width,
-        "batch", (json_int_t)job->batch, "batches", (json_int_t)job->batches, "repeats",
-        (json_int_t)n, "parameters", (json_int_t)parameters);
+        "threads", (int)threads, "isa", cli_string(build, "isa"), "mode", job->mode, "arch",
+        job->arch, "width", width, "input", (json_int_t)job->channels, (json_int_t)job->height,
+        (json_int_t)job->width, "batch", (json_int_t)job->batch, "batches",
+        (json_int_t)job->batches, "repeats", (json_int_t)n, "parameters", (json_int_t)parameters);
     json_object_set_new(object, "build", build);
     return object;
 }

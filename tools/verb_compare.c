@@ -87,7 +87,7 @@ int cli_verb_compare(int argc, char **argv)
         .operands = "FIRST SECOND",
         .min_operands = 2,
         .max_operands = 2,
-        .needs = "--cue=box",
+        .needs = "[--cue=box]",
         .options = options,
         .n_options = CLI_COUNT(options),
         .kinds = kinds,

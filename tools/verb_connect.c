@@ -189,7 +189,7 @@ static json_t *result(const connect_job *job, double seconds)
     json_object_set_new(object, "to", cli_text(job->to));
     json_object_set_new(object, "data", cli_dataset_json(job->train));
     json_object_set_new(object, "options", cli_options_json(cli_options(job->args, "path_fit")));
-    json_object_set_new(object, "build", cli_build_json());
+    json_object_set_new(object, "build", cli_build_json(job->args));
     json_object_set_new(object, "seconds", cli_real(seconds));
     return object;
 }

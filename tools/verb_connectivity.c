@@ -47,14 +47,17 @@ static int measure_path(connectivity_job *job, const cli_args *args)
         return CLI_FAILED;
     }
     cli_progress_begin(&bar, job->patterns ? 2.0 : 1.0);
-    cli_progress_phase(&bar, 1.0, "measuring the path");
-    int32_t done = modeconn_connectivity_measure(job->path, job->measure.train, job->measure.test,
-                                                 cli_options(args, "connectivity"),
-                                                 cli_progress_step, &bar, &job->connectivity);
-    if (done == MODECONN_OK && job->patterns) {
+    int32_t done = MODECONN_OK;
+    if (job->patterns) { /* first: models without ReLUs are refused before the long work */
         cli_progress_phase(&bar, 1.0, "activation patterns");
         done = modeconn_patterns_measure(job->path, job->measure.train, job->measure.test, options,
                                          cli_progress_step, &bar, &job->of_path);
+    }
+    if (done == MODECONN_OK) {
+        cli_progress_phase(&bar, 1.0, "measuring the path");
+        done = modeconn_connectivity_measure(job->path, job->measure.train, job->measure.test,
+                                             cli_options(args, "connectivity"), cli_progress_step,
+                                             &bar, &job->connectivity);
     }
     cli_progress_end(&bar);
     modeconn_options_destroy(options);
@@ -98,7 +101,7 @@ static void say(const connectivity_job *job, const cli_args *args)
         modeconn_connectivity_get(made, name, &verdict, &height, &low, &high, &at);
         modeconn_connectivity_end(made, name, 0, &first, NULL);
         modeconn_connectivity_end(made, name, 1, &second, NULL);
-        cli_say(args, "%-8s %-12s %.3f [%.3f, %.3f] at t = %.3g; the ends have %.3f and %.3f\n",
+        cli_say(args, "%-10s %-12s %.3f [%.3f, %.3f] at t = %.3g; the ends have %.3f and %.3f\n",
                 name, modeconn_verdict_name(verdict), height, low, high, at, first, second);
     }
     modeconn_connectivity_verdict(made, &verdict);
@@ -156,7 +159,7 @@ int cli_verb_connectivity(int argc, char **argv)
                  "losses of the ends are reported; --minimum-loss judges whether the ends are "
                  "minimizers on every view, which Definition 5 of the paper asks too. Another path "
                  "may connect what this one does not.",
-        .needs = "--cue=box",
+        .needs = "[--cue=box]",
         .options = options,
         .n_options = CLI_COUNT(options),
         .kinds = kinds,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * modeconn finetune: fine-tunes a model on clean samples drawn from a training set; the samples
- * that were not drawn, with the cue, are the cue data of CBFT (paper, section 5).
+ * modeconn finetune: fine-tunes a model on clean samples drawn from a training set, which --view
+ * shows; the samples that were not drawn, with the cue, are the cue data of CBFT (paper, section
+ * 5).
  */
 #include "cli.h"
 
@@ -66,28 +67,72 @@ static bool settle_method(const cli_args *args, const char *method)
     return false;
 }
 
+/* CBFT compares clean samples with cue data: where both are seen alike there is nothing to unlearn.
+ * Says which views would do. */
+static int views_alike(const tune_job *job, const char *view)
+{
+    int64_t n = 0;
+    char list[512] = "";
+    size_t used = 0;
+    modeconn_dataset_view_count(job->all, &n);
+    for (int64_t i = 0; i < n; i++) {
+        const char *name = "";
+        modeconn_dataset_view_name(job->all, i, &name);
+        if (strcmp(name, view) != 0 && used < sizeof(list)) {
+            used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", used > 0 ? ", " : "",
+                                     name);
+        }
+    }
+    if (n <= 1) {
+        return cli_usage(job->args, "--method cbft needs a --cue: %s has no other attribute",
+                         job->data);
+    }
+    return cli_usage(job->args,
+                     "--method cbft: the cue data are seen through view %s, so --view is one of %s",
+                     view, list);
+}
+
+/* The clean samples through `clean_view`; the others as the data have them, with their cue: needed
+ * where that is another view, or where there is a cue to be tracked. */
+static int split(tune_job *job, const char *clean_view, const char *cue_view, double proportion)
+{
+    modeconn_dataset *drawn = NULL;
+    int32_t done = modeconn_dataset_split(job->all, job->n_clean, -1, &drawn, &job->rest);
+    if (done == MODECONN_OK) {
+        done = modeconn_dataset_view(drawn, clean_view, proportion, &job->clean);
+    }
+    if (done == MODECONN_OK &&
+        (strcmp(cue_view, "cue") == 0 || strcmp(cue_view, clean_view) != 0)) {
+        done = modeconn_dataset_view(job->rest, cue_view, proportion, &job->cued);
+    }
+    modeconn_dataset_destroy(drawn);
+    return cli_failed(job->args, done) ? CLI_FAILED : CLI_OK;
+}
+
 static int open_data(tune_job *job)
 {
     const cli_args *args = job->args;
     modeconn_options *options = cli_options(args, "dataset");
-    const char *cue = "none", *method = "";
+    const char *cue = "none", *method = "", *view = "nocue";
     double proportion = 1.0;
     if (cli_failed(args, modeconn_options_get_str(options, "cue", &cue)) ||
+        (cli_given(args, "view") &&
+         cli_failed(args, modeconn_options_get_str(options, "view", &view))) ||
         cli_failed(args, modeconn_options_get_f64(options, "cue_proportion", &proportion)) ||
         cli_failed(args,
                    modeconn_options_get_str(cli_options(args, "finetune"), "method", &method))) {
         return CLI_FAILED;
     }
-    bool with_cue = strcmp(cue, "none") != 0;
     if (!settle_method(args, method)) {
         return CLI_USAGE;
-    }
-    if (!with_cue && strcmp(method, "cbft") == 0) {
-        return cli_usage(args, "--method cbft needs a --cue");
     }
     int status = cli_data_train(args, job->context, job->data, &job->all);
     if (status != CLI_OK) {
         return status;
+    }
+    const char *cue_view = strcmp(cue, "none") != 0 ? "cue" : "nocue";
+    if (strcmp(method, "cbft") == 0 && strcmp(view, cue_view) == 0) {
+        return views_alike(job, cue_view);
     }
     int64_t n = 0;
     modeconn_dataset_shape(job->all, &n, NULL, NULL, NULL, NULL);
@@ -95,16 +140,7 @@ static int open_data(tune_job *job)
         return cli_error(args, "--clean %lld: %s has %lld training samples, and some must be left",
                          (long long)job->n_clean, job->data, (long long)n);
     }
-    modeconn_dataset *drawn = NULL;
-    int32_t done = modeconn_dataset_split(job->all, job->n_clean, -1, &drawn, &job->rest);
-    if (done == MODECONN_OK) {
-        done = modeconn_dataset_view(drawn, "nocue", 0.0, &job->clean);
-    }
-    if (done == MODECONN_OK && with_cue) {
-        done = modeconn_dataset_view(job->rest, "cue", proportion, &job->cued);
-    }
-    modeconn_dataset_destroy(drawn);
-    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+    return split(job, view, cue_view, proportion);
 }
 
 static int run(tune_job *job)
@@ -147,6 +183,19 @@ static json_t *options_json(const tune_job *job)
     return options;
 }
 
+/* The cue data, or none, whatever the model that was given tells of its own making. */
+static int note_cue_data(const tune_job *job)
+{
+    if (job->cued == NULL) {
+        int32_t done = modeconn_model_set_metadata(job->tuned, "finetuning_cue_data", NULL);
+        return cli_failed(job->args, done) ? CLI_FAILED : CLI_OK;
+    }
+    json_t *cued = cli_dataset_json(job->cued);
+    int status = cli_note(job->args, job->tuned, "finetuning_cue_data", cued);
+    json_decref(cued);
+    return status;
+}
+
 /* The file itself says what it was made of, and how. */
 static int save(const tune_job *job)
 {
@@ -156,6 +205,9 @@ static int save(const tune_job *job)
     int status = cli_note(job->args, job->tuned, "finetuned_from", from);
     if (status == CLI_OK) {
         status = cli_note(job->args, job->tuned, "finetuning_data", clean);
+    }
+    if (status == CLI_OK) {
+        status = note_cue_data(job);
     }
     if (status == CLI_OK) {
         status = cli_note(job->args, job->tuned, "finetuning_options", options);
@@ -179,7 +231,7 @@ static json_t *result(const tune_job *job, double seconds)
     json_object_set_new(object, "cue",
                         job->cued == NULL ? json_null() : cli_dataset_json(job->cued));
     json_object_set_new(object, "model", cli_model_json(job->tuned));
-    json_object_set_new(object, "build", cli_build_json());
+    json_object_set_new(object, "build", cli_build_json(job->args));
     json_object_set_new(object, "seconds", cli_real(seconds));
     return object;
 }
@@ -229,31 +281,30 @@ int cli_verb_finetune(int argc, char **argv)
          .by_default = "1000"},
         CLI_ARCH_OPTION(&job.arch),
     };
-    static const char *const except[] = {"view", NULL};
     static const char *const data_seed[] = {"seed", "data-seed", NULL};
     static const char *const data_words[] = {
         "cue_proportion",
         "cbft: share of each class of the cue data that carries the cue; in [0, 1]; default 1",
+        "view",
+        "view that shows the clean samples, randslab1 for instance: what is random in it is to be "
+        "unlearnt; default nocue",
         NULL};
     static const char *const tune_words[] = {
         "method",
         "naive; llrt: a fresh last layer alone; lpft: that, then naive; or cbft: "
-        "connectivity-based "
-        "fine-tuning, which needs a --cue; default cbft",
+        "connectivity-based fine-tuning, which needs a --cue or a --view; default cbft",
         "seed", "seed of the samples' order, of t and of a fresh last layer; default --seed", NULL};
     cli_kind kinds[] = {
-        {.kind = "dataset",
-         .title = "Data (the training set):",
-         .except = except,
-         .reword = data_words},
+        {.kind = "dataset", .title = "Data (the training set):", .reword = data_words},
         {.kind = "finetune", .title = "Fine-tuning:", .rename = data_seed, .reword = tune_words},
     };
     cli_args args = {
         .verb = "finetune",
         .about = "Fine-tunes a model on clean samples and writes the result.\v"
                  "Draws --clean samples from the training set without replacement (by --seed) and "
-                 "shows them without the cue; the others, with the cue on --cue-proportion of each "
-                 "class, are the cue data of the method cbft.",
+                 "shows them without the cue, or through --view; the others, with the cue on "
+                 "--cue-proportion of each class, or as they are where there is none, are the cue "
+                 "data of the method cbft.",
         .options = options,
         .n_options = CLI_COUNT(options),
         .kinds = kinds,

@@ -81,7 +81,7 @@ static int describe_model(info_job *job)
 
 static int describe_build(const cli_args *args)
 {
-    json_t *build = cli_build_json();
+    json_t *build = cli_build_json(args);
     char *text = build == NULL ? NULL : json_dumps(build, JSON_INDENT(2));
     int status = CLI_FAILED;
     if (text == NULL) {

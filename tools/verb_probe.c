@@ -24,9 +24,10 @@ int cli_verb_probe(int argc, char **argv)
     };
     cli_args args = {
         .verb = "probe",
-        .about = "Tells whether randomising the cue, or the image, raises a model's loss on images "
-                 "with the cue: invariant, dependent, or undecided where the data cannot tell.",
-        .needs = "--cue=box",
+        .about = "Tells whether randomising the cue, the image or another attribute raises a "
+                 "model's loss on images with the cue: invariant, dependent, or undecided where "
+                 "the data cannot tell.",
+        .needs = "[--cue=box]",
         .options = options,
         .n_options = CLI_COUNT(options),
         .kinds = kinds,

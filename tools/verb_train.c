@@ -130,7 +130,7 @@ static json_t *result(const train_job *job, json_t *dataset, json_t *options, do
     json_object_set_new(object, "model", cli_model_json(job->model));
     json_object_set(object, "data", dataset);
     json_object_set(object, "options", options);
-    json_object_set_new(object, "build", cli_build_json());
+    json_object_set_new(object, "build", cli_build_json(job->args));
     json_object_set_new(object, "seconds", cli_real(seconds));
     return object;
 }

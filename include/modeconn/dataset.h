@@ -46,6 +46,17 @@
  * The cue "domino" is the upper half of dominoes (modeconn_dataset_dominoes()): an image of the
  * same class of another dataset; in randcue any image of it; zeros where there is no cue.
  *
+ * The built-in "slabs" (paper, Appendix F.3) are vectors whose first coordinates are attributes, of
+ * the complexities K in "slabs" ("0+4": two of them), independent given the label. [-width, width]
+ * is cut into K + 1 slabs of equal thickness, at least two, with gaps of twice "margin" between
+ * them; from the lowest on they belong to classes 0, 1, 0, ... (K = 0 and 1: two halves; K = 4:
+ * five slabs). A sample lies in a slab of its class, each alike, or in the centre slab, if its
+ * class has it, with the probability "centre"; its place there is uniform. Randomised, an attribute
+ * has any slab, each alike. "noise" coordinates follow, uniform in [-noise_scale, noise_scale] or,
+ * by "law", normal of that deviation. The built-in "shapes" are images of "size" x "size" pixels
+ * in "channels", with noise of deviation "noise" times the range of grey. Both have "train"
+ * and "test" samples, by "seed".
+ *
  * Training passes (train.h, finetune.h) may see images through a random crop and flip, options
  * "crop" and "flip": drawn per sample and epoch from the pass's seed, the cue drawn afterwards, so
  * that it stays in its place. Nothing else is ever augmented: not modeconn_dataset_read(), no

@@ -90,7 +90,8 @@ MODECONN_API int32_t modeconn_finetune_method_defaults(int64_t index, const char
  *                  "invariance_from" (first epoch with L_I), "barrier_from" (likewise L_B),
  *                  "hold_epochs" (-1: 0, or 2 with "reference"), "reference" (1: as the paper's
  *                  code), "track_distance", "track_barrier" (points; 0 = not), "track_samples",
- *                  "seed" (-1 = the context's)
+ *                  "seed" (-1 = the context's). What the method does not read changes nothing, so
+ *                  that one object serves several; the help of a key names its methods
  * @param progress  may be NULL; cancelling keeps nothing (`*tuned` is NULL)
  * @param tuned     receives the fine-tuned model; its history has a column for each part of L
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (method), _SHAPE, _UNSUPPORTED (batch norm on a single

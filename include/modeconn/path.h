@@ -30,7 +30,10 @@ MODECONN_API int32_t modeconn_path_linear(const modeconn_model *first, const mod
  *                 chain: straight legs, each an equal share of t), "degree" (bezier, 2 = the
  *                 paper's quadratic path), "bends" (chain), "start" of the control points between
  *                 the ends (line: evenly spread on the line, for degree 2 the mean; random: freshly
- *                 initialised), "seed" (random)
+ *                 initialised), "seed" (random). What the family does not read changes nothing, so
+ *                 that one object serves several: "degree" is bezier's alone, "bends" chain's, and
+ *                 linear reads neither these nor "start"; modeconn_path_size() tells how many
+ *                 control points there are
  * @param out      receives the path; modeconn_path_destroy() it
  * @return MODECONN_OK, _ARGUMENT, _SHAPE (the models differ), _MEMORY
  */

@@ -168,8 +168,8 @@ MODECONN_API int32_t modeconn_patterns_csv(const modeconn_patterns *patterns, ch
 
 /**
  * Linear CKA of two models' representations (Kornblith et al. 2019), layer by layer: the outputs of
- * their ReLUs, in order, and the penultimate representation. Every place of a feature map is a
- * row, every channel a feature: with X [rows][p] and Y [rows][q] centred,
+ * their ReLUs and GELUs, in order, and the penultimate representation. Every place of a feature map
+ * is a row, every channel a feature: with X [rows][p] and Y [rows][q] centred,
  *
  *     cka = || X^T Y ||^2 / (|| X^T X || || Y^T Y ||)      (Frobenius norms)
  *

@@ -285,6 +285,12 @@ const char *mc_view_name(const modeconn_dataset *dataset, mc_view view);
 /* The views of a handle in order: 0 .. count-1. */
 int64_t mc_view_count(const modeconn_dataset *dataset);
 mc_view mc_view_at(const modeconn_dataset *dataset, int64_t index);
+/* The handle through each view of a comma list ("nocue,cue"; "" = all there are), the cue on all
+ * samples: an array of `count` to be freed by mc_views_close(). MODECONN_ERROR_ARGUMENT names a
+ * view that stands twice. */
+int32_t mc_views_open(const modeconn_dataset *dataset, const char *list, int64_t *count,
+                      modeconn_dataset ***views);
+void mc_views_close(const modeconn_context *context, int64_t count, modeconn_dataset **views);
 
 extern const mc_option_kind mc_kind_dataset;
 extern const mc_option_kind mc_kind_shapes;

@@ -106,6 +106,71 @@ int32_t mc_view_find(const modeconn_dataset *dataset, const char *name, mc_view 
     return unknown_view(dataset, name);
 }
 
+/* Adds the view of that name to views [*count], which have room for every view once. */
+static int32_t open_view(const modeconn_dataset *dataset, const char *name, int64_t *count,
+                         modeconn_dataset **views)
+{
+    mc_view view = MC_VIEW_NOCUE;
+    int32_t status = mc_view_find(dataset, name, &view);
+    for (int64_t i = 0; status == MODECONN_OK && i < *count; i++) {
+        if (views[i]->view == view) {
+            status = mc_fail(MODECONN_ERROR_ARGUMENT, "views: \"%s\" twice", name);
+        }
+    }
+    if (status == MODECONN_OK) {
+        status = modeconn_dataset_view(dataset, name, 1.0, &views[*count]);
+    }
+    *count += status == MODECONN_OK;
+    return status;
+}
+
+static int32_t open_list(const modeconn_dataset *dataset, const char *list, int64_t *count,
+                         modeconn_dataset **views)
+{
+    char *copy = mc_strdup(dataset->store->context, list);
+    int32_t status = copy == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    for (char *name = copy; name != NULL && status == MODECONN_OK;) {
+        char *comma = strchr(name, ',');
+        if (comma != NULL) {
+            *comma = '\0';
+        }
+        status = open_view(dataset, name, count, views);
+        name = comma != NULL ? comma + 1 : NULL;
+    }
+    mc_free(dataset->store->context, copy);
+    return status;
+}
+
+int32_t mc_views_open(const modeconn_dataset *dataset, const char *list, int64_t *count,
+                      modeconn_dataset ***views)
+{
+    const modeconn_context *context = dataset->store->context;
+    int64_t all = mc_view_count(dataset), n = 0;
+    modeconn_dataset **opened = mc_calloc(context, all, sizeof(*opened));
+    int32_t status = opened == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+    if (status == MODECONN_OK && list[0] != '\0') {
+        status = open_list(dataset, list, &n, opened);
+    }
+    for (int64_t i = 0; status == MODECONN_OK && list[0] == '\0' && i < all; i++) {
+        status = open_view(dataset, mc_view_name(dataset, mc_view_at(dataset, i)), &n, opened);
+    }
+    if (status < 0) {
+        mc_views_close(context, n, opened);
+        return status;
+    }
+    *count = n;
+    *views = opened;
+    return MODECONN_OK;
+}
+
+void mc_views_close(const modeconn_context *context, int64_t count, modeconn_dataset **views)
+{
+    for (int64_t i = 0; i < count; i++) {
+        modeconn_dataset_destroy(views[i]);
+    }
+    mc_free(context, (void *)views);
+}
+
 mc_cue_setting mc_dataset_cue_setting(const modeconn_dataset *dataset, int64_t i)
 {
     const mc_cue *cue = dataset->cue;

@@ -455,8 +455,7 @@ static int32_t prepare(looking *run, const modeconn_dataset *test, const modecon
     if (run->batch_size > run->data->n) {
         run->batch_size = run->data->n;
     }
-    status = create(&run->made, run, test,
-                    all ? MC_LAYERS_RELU_REPRESENTATION : MC_LAYERS_REPRESENTATION);
+    status = create(&run->made, run, test, all ? MC_LAYERS_ALL : MC_LAYERS_REPRESENTATION);
     if (status == MODECONN_OK) {
         status = allocate(run);
     }

@@ -8,85 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-static bool named_before(const char *const *names, int64_t count, const char *name)
-{
-    for (int64_t i = 0; i < count; i++) {
-        if (strcmp(names[i], name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The test set's names of the views in a comma list, [capacity] of them at most. */
-static int32_t parse_views(modeconn_context *context, const modeconn_dataset *test,
-                           const char *list, const char **names, int64_t capacity, int64_t *count)
-{
-    char *copy = mc_strdup(context, list);
-    if (copy == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
-    int32_t status = MODECONN_OK;
-    *count = 0;
-    for (char *name = copy; name != NULL && status == MODECONN_OK;) {
-        char *comma = strchr(name, ',');
-        if (comma != NULL) {
-            *comma = '\0';
-        }
-        mc_view view = MC_VIEW_NOCUE;
-        status = mc_view_find(test, name, &view);
-        if (status == MODECONN_OK && named_before(names, *count, name)) {
-            status = mc_fail(MODECONN_ERROR_ARGUMENT, "views: \"%s\" twice", name);
-        }
-        if (status == MODECONN_OK && *count < capacity) {
-            names[(*count)++] = mc_view_name(test, view);
-        }
-        name = comma != NULL ? comma + 1 : NULL;
-    }
-    mc_free(context, copy);
-    return status;
-}
-
-static int32_t all_views(const modeconn_dataset *test, const char **names, int64_t count)
-{
-    int32_t status = MODECONN_OK;
-    for (int64_t i = 0; status == MODECONN_OK && i < count; i++) {
-        status = modeconn_dataset_view_name(test, i, &names[i]);
-    }
-    return status;
-}
-
-int32_t mc_views_open(modeconn_context *context, const modeconn_dataset *test, const char *list,
-                      int64_t *count, const char ***names, modeconn_dataset ***views)
-{
-    int64_t all = 0;
-    int32_t status = modeconn_dataset_view_count(test, &all);
-    if (status < 0) {
-        return status;
-    }
-    int64_t chosen = all;
-    const char **named = mc_calloc(context, all, sizeof(*named));
-    modeconn_dataset **opened = mc_calloc(context, all, sizeof(*opened));
-    if (named == NULL || opened == NULL) {
-        status = MODECONN_ERROR_MEMORY;
-    } else if (list[0] == '\0') {
-        status = all_views(test, named, all);
-    } else {
-        status = parse_views(context, test, list, named, all, &chosen);
-    }
-    for (int64_t i = 0; status == MODECONN_OK && i < chosen; i++) {
-        status = modeconn_dataset_view(test, named[i], 1.0, &opened[i]);
-    }
-    if (status < 0) {
-        mc_views_close(context, opened != NULL ? chosen : 0, named, opened);
-        return status;
-    }
-    *count = chosen;
-    *names = named;
-    *views = opened;
-    return MODECONN_OK;
-}
-
 const char **mc_names_copy(const modeconn_context *context, const char *const *names, int64_t n)
 {
     size_t size = 0;
@@ -105,16 +26,6 @@ const char **mc_names_copy(const modeconn_context *context, const char *const *n
         text += length;
     }
     return copy;
-}
-
-void mc_views_close(modeconn_context *context, int64_t count, const char **names,
-                    modeconn_dataset **views)
-{
-    for (int64_t i = 0; i < count; i++) {
-        modeconn_dataset_destroy(views[i]);
-    }
-    mc_free(context, (void *)names);
-    mc_free(context, (void *)views);
 }
 
 /* Batches of one point: of the statistics pass, then of each view. */
@@ -149,6 +60,19 @@ static int32_t check_batches(const mc_evaluator *evaluator)
     return status < 0 ? mc_fail_prefix(status, "statistics batch") : status;
 }
 
+static int32_t open_views(mc_evaluator *evaluator, const modeconn_dataset *test, const char *list)
+{
+    int32_t status = mc_views_open(test, list, &evaluator->n_views, &evaluator->views);
+    if (status < 0) {
+        return status;
+    }
+    evaluator->names = mc_alloc(evaluator->context, evaluator->n_views, sizeof(*evaluator->names));
+    for (int64_t v = 0; evaluator->names != NULL && v < evaluator->n_views; v++) {
+        evaluator->names[v] = mc_view_name(evaluator->views[v], evaluator->views[v]->view);
+    }
+    return evaluator->names == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
+}
+
 int32_t mc_evaluator_open(mc_evaluator *evaluator, const modeconn_model *model,
                           const modeconn_dataset *train, const modeconn_dataset *test,
                           const modeconn_options *options, const mc_option_kind *kind,
@@ -162,18 +86,14 @@ int32_t mc_evaluator_open(mc_evaluator *evaluator, const modeconn_model *model,
     }
     int32_t status = mc_check_fit(model, test);
     if (status == MODECONN_OK) {
-        status = mc_views_open(context, test, mc_option_str(options, kind, "views"),
-                               &evaluator->n_views, &evaluator->names, &evaluator->views);
+        status = open_views(evaluator, test, mc_option_str(options, kind, "views"));
     }
-    if (status < 0) {
-        return status;
+    if (status == MODECONN_OK) {
+        status = mc_statistics_plan_init(&evaluator->plan, model, train, options, kind);
     }
-    status = mc_statistics_plan_init(&evaluator->plan, model, train, options, kind);
-    if (status < 0) {
-        mc_views_close(context, evaluator->n_views, evaluator->names, evaluator->views);
-        return status;
+    if (status == MODECONN_OK) {
+        status = check_batches(evaluator);
     }
-    status = check_batches(evaluator);
     if (status == MODECONN_OK) {
         int64_t max = mc_statistics_batch_max(&evaluator->plan);
         max = max > evaluator->batch_size ? max : evaluator->batch_size;
@@ -201,7 +121,8 @@ void mc_evaluator_close(mc_evaluator *evaluator)
         evaluator->model->ops->session_destroy(evaluator->session);
     }
     mc_statistics_plan_free(&evaluator->plan);
-    mc_views_close(evaluator->context, evaluator->n_views, evaluator->names, evaluator->views);
+    mc_views_close(evaluator->context, evaluator->n_views, evaluator->views);
+    mc_free(evaluator->context, (void *)evaluator->names);
     mc_free(evaluator->context, evaluator->loss);
     mc_free(evaluator->context, evaluator->correct);
 }

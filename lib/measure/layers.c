@@ -14,7 +14,7 @@ static bool chosen(const mc_node_info *info, mc_layer_choice choice)
     case MC_LAYERS_REPRESENTATION:
         return info->representation;
     default:
-        return info->relu || info->representation;
+        return info->activation || info->representation;
     }
 }
 
@@ -40,8 +40,8 @@ static int32_t fill(mc_layer_list *list, const modeconn_model *model, mc_layer_c
         list->channels[at] = info.channels;
         list->offset[at + 1] = list->offset[at] + list->places[at] * info.channels;
         /* A pooling layer would otherwise go by the name of the layer before it. */
-        bool relu = info.relu || !info.representation;
-        list->name[at] = mc_strdup(list->context, relu ? info.name : "representation");
+        bool own = info.activation || !info.representation;
+        list->name[at] = mc_strdup(list->context, own ? info.name : "representation");
         if (list->name[at] == NULL) {
             return MODECONN_ERROR_MEMORY;
         }

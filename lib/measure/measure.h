@@ -89,7 +89,7 @@ typedef struct mc_evaluator {
     mc_session *session;
     mc_statistics_plan plan;
     int64_t n_views;
-    const char **names; /* the test set's, valid as long as it */
+    const char **names; /* of the views, valid as long as they are */
     modeconn_dataset **views;
     int64_t n, batch_size;
     double *loss; /* [n], of the view being evaluated */
@@ -111,13 +111,6 @@ void mc_evaluator_close(mc_evaluator *evaluator);
  * MODECONN_ERROR_NUMERIC naming the view. */
 int32_t mc_evaluator_measure(mc_evaluator *evaluator, const float *theta, const float *keep,
                              const float *mixed, double *loss, double *accuracy, int64_t stride);
-
-/* Datasets that `list` names ("nocue,cue"; "" = all of `test`) with the cue on all samples, and
- * their names, in arrays of `count` to be freed by mc_views_close(). */
-int32_t mc_views_open(modeconn_context *context, const modeconn_dataset *test, const char *list,
-                      int64_t *count, const char ***names, modeconn_dataset ***views);
-void mc_views_close(modeconn_context *context, int64_t count, const char **names,
-                    modeconn_dataset **views);
 
 /* Names [n] with their texts in one allocation, for results that outlive the dataset. */
 const char **mc_names_copy(const modeconn_context *context, const char *const *names, int64_t n);
@@ -143,9 +136,9 @@ typedef struct mc_layer_list {
 } mc_layer_list;
 
 typedef enum mc_layer_choice {
-    MC_LAYERS_RELU,                /* outputs of ReLUs */
-    MC_LAYERS_RELU_REPRESENTATION, /* and the penultimate representation */
-    MC_LAYERS_REPRESENTATION       /* that alone */
+    MC_LAYERS_RELU,          /* outputs of ReLUs */
+    MC_LAYERS_ALL,           /* of all activations, and the penultimate representation */
+    MC_LAYERS_REPRESENTATION /* that alone */
 } mc_layer_choice;
 
 /* MODECONN_ERROR_UNSUPPORTED where the model has no such layer, or its layers are not known. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * What the folders above may know of a model's nodes without its graph: which outputs are those of
- * a ReLU, what to call them, and where the last layer's parameters lie.
+ * activations, what to call them, and where the last layer's parameters lie.
  */
 #include "nn/graph.h"
 
-/* A ReLU of an architecture has no name; it is known by the layer that it follows. */
+/* An activation of an architecture has no name; it is known by the layer that it follows. */
 static const char *name_of(const modeconn_graph *graph, int32_t node)
 {
     while (node > 0 && graph->nodes[node].name == NULL) {
@@ -23,6 +23,7 @@ bool mc_model_node(const modeconn_model *model, int32_t node, mc_node_info *info
     const mc_node *at = &graph->nodes[node];
     *info = (mc_node_info){.name = name_of(graph, node),
                            .relu = at->type == &mc_layer_relu,
+                           .activation = at->type == &mc_layer_relu || at->type == &mc_layer_gelu,
                            .representation = node == mc_representation_node(graph),
                            .channels = at->out.c,
                            .height = at->out.h,

@@ -208,6 +208,7 @@ typedef struct mc_node_info {
     const char *name; /* its own, or that of the nearest named node before it; owned by the model,
                        * "" where there is none */
     bool relu;        /* the output of a ReLU */
+    bool activation;  /* of a ReLU or a GELU */
     bool representation;             /* the penultimate representation */
     int64_t channels, height, width; /* of the output */
 } mc_node_info;

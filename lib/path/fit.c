@@ -26,49 +26,12 @@ const mc_option_kind mc_kind_path_fit = MC_OPTION_KIND("path_fit", fit_specs);
 
 /* ---- creation ----------------------------------------------------------------------------- */
 
-static int32_t text_failed(const char *list)
-{
-    return mc_fail(MODECONN_ERROR_ARGUMENT, "views \"%s\": a name twice, or more than %d", list,
-                   MC_FIT_VIEWS_MAX);
-}
-
-static int32_t add_view(modeconn_fitter *fitter, const modeconn_dataset *data, const char *name,
-                        const char *list)
-{
-    mc_view view;
-    int32_t status = mc_view_find(data, name, &view);
-    for (int64_t i = 0; status == MODECONN_OK && i < fitter->n_views; i++) {
-        status = fitter->views[i]->view == view ? text_failed(list) : MODECONN_OK;
-    }
-    if (status == MODECONN_OK && fitter->n_views == MC_FIT_VIEWS_MAX) {
-        status = text_failed(list);
-    }
-    if (status == MODECONN_OK) {
-        status = modeconn_dataset_view(data, name, 1.0, &fitter->views[fitter->n_views]);
-    }
-    fitter->n_views += status == MODECONN_OK;
-    return status;
-}
-
 static int32_t open_views(modeconn_fitter *fitter, const modeconn_dataset *data, const char *list)
 {
     if (list[0] == '\0') {
         list = data->cue != NULL ? "cue" : "nocue";
     }
-    char *copy = mc_strdup(fitter->run.context, list);
-    if (copy == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
-    int32_t status = MODECONN_OK;
-    for (char *name = copy; name != NULL && status == MODECONN_OK;) {
-        char *comma = strchr(name, ',');
-        if (comma != NULL) {
-            *comma = '\0';
-        }
-        status = add_view(fitter, data, name, list);
-        name = comma != NULL ? comma + 1 : NULL;
-    }
-    mc_free(fitter->run.context, copy);
+    int32_t status = mc_views_open(data, list, &fitter->n_views, &fitter->views);
     if (status == MODECONN_OK && !mc_mul(data->n, fitter->n_views, &fitter->run.n)) {
         status = mc_fail(MODECONN_ERROR_ARGUMENT, "views \"%s\": too many samples", list);
     }
@@ -156,9 +119,7 @@ void modeconn_fitter_destroy(modeconn_fitter *fitter)
     for (int64_t i = 0; fitter->velocity != NULL && i < fitter->path->n_points; i++) {
         mc_free(context, fitter->velocity[i]);
     }
-    for (int64_t i = 0; i < fitter->n_views; i++) {
-        modeconn_dataset_destroy(fitter->views[i]);
-    }
+    mc_views_close(context, fitter->n_views, fitter->views);
     modeconn_path_destroy(fitter->path);
     mc_free(context, fitter->velocity);
     mc_free(context, fitter->theta);

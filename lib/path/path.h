@@ -53,12 +53,10 @@ void mc_path_step(modeconn_path *path, const mc_path_update *update, double t, c
 
 /* ---- fitting (fit.c, fit_file.c) ---------------------------------------------------------- */
 
-enum { MC_FIT_VIEWS_MAX = 16 };
-
 struct modeconn_fitter {
     mc_run run;
     modeconn_path *path;
-    modeconn_dataset *views[MC_FIT_VIEWS_MAX];
+    modeconn_dataset **views; /* [n_views] */
     int64_t n_views;
     bool reference, arc;
     double curve_decay;    /* weight decay of gamma(t); that of the control points is in run.sgd */

@@ -3,7 +3,8 @@
 
 Shows that every call can be made with scalars and pointers alone. Trains two small networks on
 the built-in shapes, one of them with a cue, measures the line between them and compares what
-they rely on; then asks for errors.
+they rely on; gives the data a cue and an attribute drawn by Python functions, for every view,
+probe and fine-tuning method; then asks for errors.
 """
 
 import array
@@ -13,7 +14,7 @@ import math
 import os
 import sys
 import tempfile
-from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 
 DATA = b"shapes:size=12,train=300,test=150"
 ERROR_ARGUMENT, ERROR_UNKNOWN, ERROR_IO = -1, -3, -4
@@ -22,6 +23,11 @@ BARRIER_LINEAR, BARRIER_HALF = 0, 3
 
 PROGRESS = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int64, c_int64, c_int64, c_double, c_double,
                             c_double, c_double)
+CUE = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int64, c_int32, c_int64, c_uint64, POINTER(c_float),
+                       c_int64, c_int64, c_int64)
+INTERVENTION = ctypes.CFUNCTYPE(c_int32, c_void_p, c_int64, c_int32, c_uint64, POINTER(c_float),
+                                c_int64, c_int64, c_int64)
+RELEASE = ctypes.CFUNCTYPE(None, c_void_p)
 HANDLE = POINTER(c_void_p)
 # Arguments of each call that is used; every one returns int32_t unless TEXT or NOTHING says so.
 CALLS = {
@@ -36,6 +42,10 @@ CALLS = {
                         + [c_void_p, HANDLE],
     "dataset_view": [c_void_p, c_char_p, c_double, HANDLE],
     "dataset_shape": [c_void_p] + 5 * [POINTER(c_int64)],
+    "dataset_read": [c_void_p, POINTER(c_int64), c_int64, POINTER(c_float), POINTER(c_int32)],
+    "dataset_split": [c_void_p, c_int64, c_int64, HANDLE, HANDLE],
+    "dataset_with_cue": [c_void_p, c_char_p, c_int64, CUE, RELEASE, c_void_p, HANDLE],
+    "dataset_with_attribute": [c_void_p, c_char_p, INTERVENTION, RELEASE, c_void_p, HANDLE],
     "model_create": [c_void_p, c_char_p, c_void_p, c_void_p, HANDLE],
     "model_save": [c_void_p, c_char_p],
     "model_load": [c_void_p, c_char_p, HANDLE],
@@ -49,6 +59,9 @@ CALLS = {
     "curve_values": [c_void_p, c_char_p, POINTER(c_double), POINTER(c_double), c_int64],
     "curve_barrier": [c_void_p, c_char_p, c_int32, POINTER(c_double)],
     "curve_json": [c_void_p, c_char_p, c_int64, POINTER(c_int64)],
+    "probe_measure": [c_void_p, c_void_p, c_void_p, HANDLE],
+    "probe_json": [c_void_p, c_char_p, c_int64, POINTER(c_int64)],
+    "finetune": [c_void_p, c_void_p, c_void_p, c_void_p, PROGRESS, c_void_p, HANDLE],
     "compare": [c_void_p, c_void_p, c_void_p, c_void_p, HANDLE],
     "comparison_verdict": [c_void_p, POINTER(c_int32)],
     "comparison_json": [c_void_p, c_char_p, c_int64, POINTER(c_int64)],
@@ -187,6 +200,72 @@ def check_compare(lib, a, b, test):
     return name
 
 
+def with_attributes(lib, train, test, calls):
+    """Both sets with a cue of ours, the label as brightness of a corner, and an attribute, the
+    brightness of another."""
+
+    @CUE
+    def draw(_user, _sample, label, value, _random, image, _channels, _height, width):
+        calls.append(("cue", label, value))
+        image[width - 1] = value / 5 - 1
+        return 0
+
+    @INTERVENTION
+    def randomise(_user, _sample, _label, random, image, _channels, _height, _width):
+        image[0] = random % 201 / 100 - 1
+        return 0
+
+    @RELEASE
+    def release(_user):
+        calls.append(("release", 0, 0))
+
+    made = []
+    for data in (train, test):
+        cued = lib.make("dataset_with_cue", data, b"corner", 10, draw, release, None)
+        made.append(lib.make("dataset_with_attribute", cued, b"light", randomise, release, None))
+        lib.destroy("dataset", cued)
+    return made, (draw, randomise, release)  # as long as the data are used
+
+
+def check_callbacks(lib, context, model, train, test):
+    """A cue and an attribute of the host's in every view, probe and fine-tuning method."""
+    calls = []
+    (train, test), keep = with_attributes(lib, train, test, calls)
+    image, label = (c_float * 144)(), (c_int32 * 1)()
+    corner = {}
+    for name in ("nocue", "cue", "randcue", "randimg", "randlight"):
+        view = lib.make("dataset_view", train, name.encode(), 1.0)
+        lib.ok("dataset_read", view, None, 1, image, label)
+        corner[name] = image[11], image[0]
+        lib.destroy("dataset", view)
+    assert math.isclose(corner["cue"][0], label[0] / 5 - 1, abs_tol=1e-6), corner
+    assert corner["randimg"][0] == corner["randlight"][0] == corner["cue"][0], corner
+    assert corner["randlight"][1] != corner["cue"][1] == corner["nocue"][1], corner
+
+    probe = lib.make("probe_measure", model, test, None)
+    assert set(lib.json("probe_json", probe)["attributes"]) == {"cue", "image", "light"}
+    lib.destroy("probe", probe)
+
+    drawn, rest = c_void_p(), c_void_p()
+    lib.ok("dataset_split", train, 60, -1, byref(drawn), byref(rest))
+    cued = lib.make("dataset_view", rest, b"cue", 1.0)
+    for view in (b"nocue", b"randlight"):
+        clean = lib.make("dataset_view", drawn, view, 1.0)
+        for method in (b"naive", b"llrt", b"lpft", b"cbft"):
+            options = lib.make("options_create", context, b"finetune")
+            lib.ok("options_parse", options, b"epochs=1,head_epochs=1,batch_size=30")
+            lib.ok("options_set_str", options, b"method", method)
+            tuned = lib.make("finetune", model, clean, cued, options, NO_PROGRESS, None)
+            lib.destroy("model", tuned)
+            lib.destroy("options", options)
+        lib.destroy("dataset", clean)
+    for handle in (drawn, rest, cued, train, test):
+        lib.destroy("dataset", handle)
+    assert [call[0] for call in calls].count("release") == 4  # cue and attribute, train and test
+    assert ("cue", 3, 3) in calls
+    del keep
+
+
 def check_memory(lib, context):
     """Arrays of the caller become a dataset."""
     pixels = array.array("f", [i / 36 for i in range(4 * 36)])
@@ -250,6 +329,7 @@ def main(path):
         height = check_line(lib, context, a, b, train, test)
         verdict = check_compare(lib, a, b, test)
         assert check_compare(lib, a, a, test) != "dissimilar"
+        check_callbacks(lib, context, a, train, test)
         check_memory(lib, context)
         check_errors(lib, context, a, cued, folder)
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Assignments of units in bundles against all that there are: the sum is the largest, the pairs
- * marked tight are those of the optimal ones, and units without bundles are an ordinary assignment.
+ * marked tight hold those of the optimal ones, and leave open what these differ in alone; units
+ * without bundles are an ordinary assignment.
  */
 #include "align/align.h"
 #include "unit.h"
@@ -105,6 +106,89 @@ START_TEST(against_all)
 }
 END_TEST
 
+/* Assigns, and asks which places the tight pairs leave open (whole: all where any is). */
+static void find_open(double (*score)[MOST * MOST], bool stay, bool whole, mc_tied *tied)
+{
+    static const int64_t which[GROUPS] = {0, 1};
+    int64_t column[GROUPS][MOST];
+    mc_bundled groups[GROUPS];
+    for (int64_t g = 0; g < GROUPS; g++) {
+        int64_t size = units[g] * BUNDLES;
+        groups[g] = (mc_bundled){.score = score[g],
+                                 .size = size,
+                                 .column = column[g],
+                                 .tight = mc_alloc(NULL, size * size, sizeof(bool))};
+        ck_assert_ptr_nonnull(groups[g].tight);
+        memset(groups[g].tight, 1, (size_t)(size * size));
+    }
+    OK(mc_assign_bundles(NULL, groups, GROUPS, BUNDLES, stay));
+    OK(mc_tied_find(NULL, groups, which, GROUPS, whole, tied));
+}
+
+/* Of scores that are all different one assignment is best, so no place is left open. */
+START_TEST(nothing_open)
+{
+    for (uint64_t c = 0; c < CASES; c++) {
+        double score[GROUPS][MOST * MOST];
+        mc_tied tied[GROUPS];
+        for (int64_t k = 0; k < GROUPS * MOST * MOST; k++) {
+            score[k / (MOST * MOST)][k % (MOST * MOST)] = mc_random_normal(c, 922, (uint64_t)k, 0);
+        }
+        find_open(score, _i == 1, _i == 0, tied);
+        for (int64_t g = 0; g < GROUPS; g++) {
+            ck_assert(tied[g].n == 0 && tied[g].places == NULL && tied[g].tight == NULL);
+        }
+    }
+}
+END_TEST
+
+/* Bundles 0 and 1 can change places for 4e-6 a pair, which is rounding, and units 0 and 1 of bundle
+ * 2 for 3e-5, which is not. */
+START_TEST(nearly_tied)
+{
+    double score[GROUPS][MOST * MOST] = {{0.0}};
+    mc_tied tied[GROUPS];
+    for (int64_t g = 0; g < GROUPS; g++) {
+        int64_t n = units[g], size = n * BUNDLES;
+        for (int64_t i = 0; i < size; i++) {
+            score[g][i * size + i] = 1.0;
+        }
+        for (int64_t i = 0; i < n; i++) {
+            score[g][i * size + n + i] = score[g][(n + i) * size + i] = 1.0 - 4e-6;
+        }
+        score[g][2 * n * size + 2 * n + 1] = score[g][(2 * n + 1) * size + 2 * n] = 1.0 - 3e-5;
+    }
+    find_open(score, false, false, tied);
+    for (int64_t g = 0; g < GROUPS; g++) {
+        ck_assert_int_eq(tied[g].n, 2 * units[g]);
+        for (int64_t i = 0; i < tied[g].n; i++) {
+            ck_assert_int_eq(tied[g].places[i], i);
+        }
+        mc_tied_free(&tied[g], NULL);
+    }
+}
+END_TEST
+
+/* Where all scores are equal, the units of a bundle may change places, and those of two bundles
+ * only if bundles may. */
+START_TEST(all_tied)
+{
+    double score[GROUPS][MOST * MOST] = {{0.0}};
+    mc_tied tied[GROUPS];
+    bool stay = _i == 1;
+    find_open(score, stay, !stay, tied);
+    for (int64_t g = 0; g < GROUPS; g++) {
+        int64_t size = units[g] * BUNDLES;
+        ck_assert_int_eq(tied[g].n, size);
+        for (int64_t k = 0; k < size * size; k++) {
+            bool same = k / size / units[g] == k % size / units[g];
+            ck_assert(tied[g].tight[k] == (same || !stay));
+        }
+        mc_tied_free(&tied[g], NULL);
+    }
+}
+END_TEST
+
 START_TEST(one_bundle)
 {
     enum { N = 17 };
@@ -133,6 +217,9 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, against_all, 0, 2);
+    tcase_add_loop_test(tests, nothing_open, 0, 2);
+    tcase_add_test(tests, nearly_tied);
+    tcase_add_loop_test(tests, all_tied, 0, 2);
     tcase_add_test(tests, one_bundle);
     tcase_add_test(tests, not_finite);
 }

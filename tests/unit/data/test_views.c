@@ -4,6 +4,7 @@
  * the same in any order of access and for any number of threads.
  */
 #include "data_test.h"
+#include "failing.h"
 
 /* The number of the image that a picture of numbered() shows, from a pixel that no box of its
  * value covers. */
@@ -44,6 +45,48 @@ START_TEST(test_names)
     FAILS(mc_view_find(dataset, "upside-down", &view), MODECONN_ERROR_UNKNOWN, "randimg");
     FAILS(mc_view_find(plain, "upside-down", &view), MODECONN_ERROR_UNKNOWN, "there are nocue");
     modeconn_dataset_destroy(plain);
+    modeconn_dataset_destroy(dataset);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
+/* Through several views at once: in the order of the list, all where it is empty. */
+START_TEST(test_list)
+{
+    static const struct {
+        const char *list;
+        int64_t count;
+        mc_view views[4];
+    } cases[] = {
+        {"nocue", 1, {MC_VIEW_NOCUE}},
+        {"randimg,nocue", 2, {MC_VIEW_RANDIMG, MC_VIEW_NOCUE}},
+        {"", 4, {MC_VIEW_NOCUE, MC_VIEW_CUE, MC_VIEW_RANDCUE, MC_VIEW_RANDIMG}},
+    };
+    failing state;
+    modeconn_context *context = failing_context(&state);
+    modeconn_dataset *dataset = numbered(context, 10, 5, 10, "cue=box"), **views = NULL;
+    modeconn_dataset *half = NULL;
+    int64_t count = -1;
+    OK(modeconn_dataset_view(dataset, "cue", 0.5, &half));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        OK(mc_views_open(half, cases[i].list, &count, &views));
+        ck_assert_int_eq(count, cases[i].count);
+        for (int64_t v = 0; v < count; v++) {
+            ck_assert_int_eq((int)views[v]->view, (int)cases[i].views[v]);
+            ck_assert(views[v]->view != MC_VIEW_CUE || views[v]->proportion == 1.0);
+        }
+        mc_views_close(context, count, views);
+    }
+    views = NULL;
+    count = -1;
+    FAILS(mc_views_open(half, "cue,nocue,cue", &count, &views), MODECONN_ERROR_ARGUMENT,
+          "views: \"cue\" twice");
+    FAILS(mc_views_open(half, "cue,dusk", &count, &views), MODECONN_ERROR_UNKNOWN, "dusk");
+    FAILS(mc_views_open(half, "cue,", &count, &views), MODECONN_ERROR_UNKNOWN, "no view \"\"");
+    ck_assert(views == NULL && count == -1);
+    EVERY_ALLOCATION(&state, mc_views_open(half, "cue,randcue", &count, &views), views);
+    mc_views_close(context, count, views);
+    modeconn_dataset_destroy(half);
     modeconn_dataset_destroy(dataset);
     modeconn_context_destroy(context);
 }
@@ -367,6 +410,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_test(tests, test_names);
+    tcase_add_test(tests, test_list);
     tcase_add_test(tests, test_nocue);
     tcase_add_test(tests, test_proportions);
     tcase_add_test(tests, test_randcue_law);

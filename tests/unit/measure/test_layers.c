@@ -9,9 +9,10 @@
 
 enum { N = 40 };
 
-/* conv - batch norm - ReLU - pooling - linear - ReLU - linear: two ReLUs, the second of which is
- * the penultimate representation. */
-static modeconn_model *deep_model(modeconn_context *context, int64_t seed, int hidden)
+/* conv - batch norm - ReLU - linear - ReLU - linear: two ReLUs, or other activations, the second of
+ * which is the penultimate representation. */
+static modeconn_model *deep_model_with(modeconn_context *context, int64_t seed, int hidden,
+                                       const char *activation)
 {
     modeconn_graph *graph = NULL;
     modeconn_model *model = NULL;
@@ -22,13 +23,18 @@ static modeconn_model *deep_model(modeconn_context *context, int64_t seed, int h
     OK(modeconn_graph_add(graph, "conv2d", "conv", "out_channels=6,kernel=3,stride=2", &node, 1,
                           &node));
     OK(modeconn_graph_add(graph, "batch_norm", "bn", NULL, &node, 1, &node));
-    OK(modeconn_graph_add(graph, "relu", NULL, NULL, &node, 1, &node));
+    OK(modeconn_graph_add(graph, activation, NULL, NULL, &node, 1, &node));
     OK(modeconn_graph_add(graph, "linear", "fc", settings, &node, 1, &node));
-    OK(modeconn_graph_add(graph, "relu", "hidden", NULL, &node, 1, &node));
+    OK(modeconn_graph_add(graph, activation, "hidden", NULL, &node, 1, &node));
     OK(modeconn_graph_add(graph, "linear", "out", "out_features=10", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, seed, &model));
     modeconn_graph_destroy(graph);
     return model;
+}
+
+static modeconn_model *deep_model(modeconn_context *context, int64_t seed, int hidden)
+{
+    return deep_model_with(context, seed, hidden, "relu");
 }
 
 /* Output of a node over the data's nocue view, [n][places][channels], by the twin. */
@@ -106,7 +112,7 @@ START_TEST(nodes)
     setting s = make(1);
     mc_layer_list list;
     mc_node_info info;
-    OK(mc_layer_list_open(&list, s.first, MC_LAYERS_RELU_REPRESENTATION));
+    OK(mc_layer_list_open(&list, s.first, MC_LAYERS_ALL));
     ck_assert_int_eq(list.n, 2);
     ck_assert_int_eq(list.node[0], relus[0]);
     ck_assert_int_eq(list.node[1], relus[1]);
@@ -350,17 +356,20 @@ static double kernel_cka(const double *x, int64_t p, const double *y, int64_t q,
            sqrt(kernel_hsic(x, p, x, p, n, unbiased) * kernel_hsic(y, q, y, q, n, unbiased));
 }
 
+/* Of the outputs of ReLUs and of GELUs. */
 START_TEST(cka_is_that_of_the_kernels)
 {
+    const char *activation = _i == 0 ? "relu" : "gelu";
     setting s = make(2);
-    modeconn_model *wide = deep_model(s.context, 5, 13);
-    modeconn_cka *made = cka_of(s.first, wide, s.data, "batch_size=16,view=nocue");
+    modeconn_model *narrow = deep_model_with(s.context, 1, 9, activation);
+    modeconn_model *wide = deep_model_with(s.context, 5, 13, activation);
+    modeconn_cka *made = cka_of(narrow, wide, s.data, "batch_size=16,view=nocue");
     int64_t layers = 0;
     OK(modeconn_cka_size(made, &layers));
     ck_assert_int_eq(layers, 2);
     for (int64_t layer = 0; layer < 2; layer++) {
         int64_t places = 0, p = 0, q = 0;
-        double *x = twin_output(s.first, s.data, relus[layer], &places, &p);
+        double *x = twin_output(narrow, s.data, relus[layer], &places, &p);
         double *y = twin_output(wide, s.data, relus[layer], &places, &q);
         double value = 0, debiased = 0;
         const char *name = NULL;
@@ -374,6 +383,7 @@ START_TEST(cka_is_that_of_the_kernels)
     }
     modeconn_cka_destroy(made);
     modeconn_model_destroy(wide);
+    modeconn_model_destroy(narrow);
     destroy(&s);
 }
 END_TEST
@@ -535,7 +545,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, patterns_are_counts);
     tcase_add_test(tests, patterns_threads_and_reports);
     tcase_add_test(tests, patterns_errors);
-    tcase_add_test(tests, cka_is_that_of_the_kernels);
+    tcase_add_loop_test(tests, cka_is_that_of_the_kernels, 0, 2);
     tcase_add_test(tests, cka_properties);
     tcase_add_test(tests, cka_threads_and_reports);
     tcase_add_test(tests, cka_errors);

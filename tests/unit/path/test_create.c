@@ -114,6 +114,31 @@ START_TEST(starts)
 }
 END_TEST
 
+/* One object of options serves several families. */
+START_TEST(settings_not_read)
+{
+    static const struct {
+        const char *read, *more;
+    } rows[] = {
+        {"family=linear", "family=linear,degree=4,bends=3,start=random,seed=5"},
+        {"family=bezier,degree=3", "family=bezier,degree=3,bends=5,seed=5"},
+        {"family=chain,bends=2", "family=chain,bends=2,degree=7"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        int64_t n = 0, same = 0;
+        modeconn_path *plain = path_of(rows[i].read), *other = path_of(rows[i].more);
+        OK(modeconn_path_size(plain, &n));
+        OK(modeconn_path_size(other, &same));
+        ck_assert_int_eq(n, same);
+        for (int64_t k = 0; k < n; k++) {
+            ck_assert(small_equal(plain->points[k], other->points[k]));
+        }
+        modeconn_path_destroy(other);
+        modeconn_path_destroy(plain);
+    }
+}
+END_TEST
+
 /* A parabola from (0,0) over (1/2,c) to (1,0) in the first two coordinates. */
 START_TEST(lengths)
 {
@@ -191,6 +216,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, weights);
     tcase_add_loop_test(tests, ends, 0, 6);
     tcase_add_test(tests, starts);
+    tcase_add_test(tests, settings_not_read);
     tcase_add_test(tests, lengths);
     tcase_add_test(tests, errors);
 }
