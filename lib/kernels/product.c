@@ -412,6 +412,16 @@ outer_block(const outer_place *q, const int block, const int vectors, const oute
     const float *const *xs = p->x + q->first, *const *ds = p->d + q->first;
     int64_t x_offset = p->x_offset + q->k, d_offset = p->d_offset + q->j, last = q->rows - 1;
     touching soon = touch_from(p->ahead);
+    if (q->add) {
+        /* As in product_block(). */
+        MC_UNROLL
+        for (int i = 0; i < block; i++) {
+            MC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                __builtin_prefetch(p->w + (q->k + i) * p->w_stride + q->j + v * LANES);
+            }
+        }
+    }
     for (int64_t r = 0; r < q->count; r++) {
         touch(&soon, r);
         const float *x = kind == OUTER_PACKED ? q->packed + r * ROWS : xs[r] + x_offset;
