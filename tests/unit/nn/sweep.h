@@ -15,7 +15,7 @@
 #define SWEEP_IMAGE_WORK 1500000.0
 #define SWEEP_BATCH_WORK 3000000.0
 
-enum { SWEEP_STREAM = 1004, SWEEP_TEXT = 900, SWEEP_FAMILIES = 8 };
+enum { SWEEP_STREAM = 1004, SWEEP_TEXT = 900, SWEEP_FAMILIES = 9 };
 
 typedef struct sweep_draw {
     uint64_t seed, index;
@@ -318,6 +318,24 @@ static inline int32_t sweep_web(sweep *s)
     return node;
 }
 
+/* Stride 2 on maps and channels that are just enough for few products: after a norm that it reads
+ * through, or not, and before one whose sums it takes, or not. */
+enum { SWEEP_STRIDED = 8 };
+static inline int32_t sweep_strided(sweep *s)
+{
+    static const int64_t channels[] = {16, 32, 48, 64};
+    int32_t node = sweep_conv_of(s, 0, SWEEP_PICK(s, channels), 1, 1, 0, sweep_below(s, 2) == 1);
+    if (sweep_below(s, 3) > 0) {
+        node = sweep_norm(s, node);
+        node = sweep_below(s, 2) == 0 ? node : sweep_relu(s, node);
+    }
+    mc_shape in = sweep_shape(s, node);
+    int64_t tiles = ((in.h + 1) / 2 + 3) / 4 * (((in.w + 1) / 2 + 3) / 4);
+    int64_t o = 8192 / (tiles * in.c) + 1 + sweep_below(s, 8);
+    node = sweep_conv_of(s, node, o < 8 ? 8 : o, 3, 2, 1, sweep_below(s, 2) == 1);
+    return sweep_below(s, 2) == 0 ? node : sweep_relu(s, sweep_norm(s, node));
+}
+
 /* 512 channels, where sums are longest: cases from SWEEP_WIDE on, one for each of the windows and
  * maps that algorithms tell apart. */
 enum { SWEEP_WIDE = 1 << 30, SWEEP_WIDES = 7 };
@@ -373,19 +391,22 @@ static inline modeconn_model *sweep_model(modeconn_context *context, uint64_t se
                                           sweep *s)
 {
     static int32_t (*const families[SWEEP_FAMILIES])(sweep * s) = {
-        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg,     sweep_residual,
-        sweep_mlp,      sweep_mixture,        sweep_grouped, sweep_web};
+        sweep_one_conv, sweep_conv_pool_conv, sweep_vgg, sweep_residual, sweep_mlp,
+        sweep_mixture,  sweep_grouped,        sweep_web, sweep_strided};
     static const mc_shape extents[] = {{0, 1, 1},   {0, 2, 2},   {0, 4, 2},   {0, 2, 4},
                                        {0, 3, 3},   {0, 5, 7},   {0, 9, 4},   {0, 8, 8},
                                        {0, 13, 11}, {0, 28, 28}, {0, 64, 32}, {0, 16, 16},
                                        {0, 4, 4},   {0, 1, 6},   {0, 7, 1},   {0, 17, 2}};
+    static const mc_shape strided[] = {{0, 16, 16}, {0, 15, 16}, {0, 64, 32},
+                                       {0, 31, 33}, {0, 16, 47}, {0, 31, 16}};
     static const int64_t channels[] = {1, 3, 17, 8, 16, 33, 64, 2};
     static const int64_t batches[] = {1, 2, 3, 5, 8, 15, 16, 17, 24, 31, 32, 33, 40};
     modeconn_model *model;
 
     const bool is_wide = index >= SWEEP_WIDE;
     *s = (sweep){.draw = {seed, index, 0}, .exact = true};
-    mc_shape in = SWEEP_PICK(s, extents);
+    mc_shape in =
+        index % SWEEP_FAMILIES == SWEEP_STRIDED ? SWEEP_PICK(s, strided) : SWEEP_PICK(s, extents);
     in.c = SWEEP_PICK(s, channels);
     while (in.c > 3 && in.c * in.h * in.w > 16384) {
         in.c /= 2;
