@@ -340,24 +340,31 @@ static modeconn_model *joined_model(int first, int second, bool swapped, int rea
     return model;
 }
 
+/* Takes the model over. */
+static void check_gradient_of(modeconn_model *model, int64_t n, uint64_t seed)
+{
+    twin t;
+    mc_plain *plain;
+    double loss;
+    twin_init(&t, model, n, seed);
+    double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
+    OK(mc_plain_create(t.model->graph, t.n, &plain));
+    mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
+    loss64(&t, mc_plain_logits(plain), d);
+    mc_plain_backward(plain, d, NULL, t.grad64);
+    OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
+    check_gradient(&t, 1e-4);
+    free(d);
+    mc_plain_free(plain);
+    twin_free(&t);
+}
+
 START_TEST(test_sums)
 {
     for (int which = 0; which < BRANCHES * 2 * (SIDES + 1); which++) {
-        twin t;
-        mc_plain *plain;
-        double loss;
         int read_beside = which / BRANCHES / 2 - 1;
-        twin_init(&t, joined_model(_i, which % BRANCHES, which / BRANCHES % 2, read_beside), 9, 31);
-        double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
-        OK(mc_plain_create(t.model->graph, t.n, &plain));
-        mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
-        loss64(&t, mc_plain_logits(plain), d);
-        mc_plain_backward(plain, d, NULL, t.grad64);
-        OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
-        check_gradient(&t, 1e-4);
-        free(d);
-        mc_plain_free(plain);
-        twin_free(&t);
+        check_gradient_of(joined_model(_i, which % BRANCHES, which / BRANCHES % 2, read_beside), 9,
+                          31);
     }
 }
 END_TEST
@@ -393,21 +400,8 @@ START_TEST(test_residual)
     /* Few tiles; blocks of tiles that end inside of an image. */
     static const int64_t batches[] = {2, 61};
     for (int which = 0; which < 2 * 2 * 2 * 2; which++) {
-        twin t;
-        mc_plain *plain;
-        double loss;
-        twin_init(&t, residual_model(which & 1, which & 2, which & 4, which & 8 ? 16 : 6),
-                  batches[_i], 37);
-        double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
-        OK(mc_plain_create(t.model->graph, t.n, &plain));
-        mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
-        loss64(&t, mc_plain_logits(plain), d);
-        mc_plain_backward(plain, d, NULL, t.grad64);
-        OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
-        check_gradient(&t, 1e-4);
-        free(d);
-        mc_plain_free(plain);
-        twin_free(&t);
+        check_gradient_of(residual_model(which & 1, which & 2, which & 4, which & 8 ? 16 : 6),
+                          batches[_i], 37);
     }
 }
 END_TEST
