@@ -74,6 +74,14 @@ static void check_model(modeconn_model *model, int64_t n, double forward, double
     mc_plain_forward(plain, t.theta64, NULL, MC_NORM_BATCH, t.x64);
     double distance = twin_distance(representation, mc_plain_representation(plain), outputs);
     ck_assert_msg(distance < forward, "outputs differ by %g", distance);
+    /* Without gradients kernels are prepared once, all of them. */
+    mc_session *prepared;
+    OK(model->ops->session_create(model, n, 1, false, &prepared));
+    OK(model->ops->bind(prepared, model->theta, NULL));
+    OK(model->ops->outputs(prepared, MC_NORM_BATCH, &batch, NULL, representation));
+    distance = twin_distance(representation, mc_plain_representation(plain), outputs);
+    ck_assert_msg(distance < forward, "outputs of prepared kernels differ by %g", distance);
+    model->ops->session_destroy(prepared);
     for (int64_t i = 0; i < n * model->classes; i++) {
         const double *z = mc_plain_logits(plain) + i / model->classes * model->classes;
         double sum = 0.0;
