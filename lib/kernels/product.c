@@ -53,7 +53,7 @@ static inline touching touch_from(const mc_ahead *ahead)
 /* A line every fourth step: more of them at a time would keep the loop's own loads waiting. */
 static inline void touch(touching *t, int64_t step)
 {
-    if (t->step != 0 && step % 4 == 0) {
+    if (t->step != 0 && step % 2 == 0) {
         __builtin_prefetch(t->at);
         t->at += t->step;
     }
