@@ -120,6 +120,18 @@ static inline mc_mask mc_first(int64_t n)
 }
 #endif
 
+/* The mask, or no lane; without a branch, which would often go the other way. */
+static inline mc_mask mc_if(bool on, mc_mask mask)
+{
+#if defined(__AVX512F__)
+    return (mc_mask)(mask & -(int)on);
+#elif defined(__AVX2__)
+    return _mm256_and_si256(mask, _mm256_set1_epi32(-(int)on));
+#else
+    return mask & -(int64_t)on;
+#endif
+}
+
 /* Lanes that are there from memory, zeros for the others; memory of those is not touched. */
 static inline mc_vec mc_load_masked(const float *p, mc_mask mask)
 {

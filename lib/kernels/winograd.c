@@ -101,38 +101,42 @@ static inline __attribute__((always_inline)) int64_t line_at(int row, int column
     return line.freq * planes->plane + line.phase * planes->phase;
 }
 
-/* The channels i .. i + n - 1 of a window, at most a group of vectors, to `to` in the planes. */
-static inline __attribute__((always_inline)) void spread(mc_tile_kind tile_y, mc_tile_kind tile_x,
-                                                         bool through, mc_transform_1d along,
-                                                         mc_extents extents, const window *at,
-                                                         const mc_map *map, int64_t i, int64_t n,
-                                                         float *to, const mc_planes *planes)
+/* Up to a group of vectors of a window's channels, from channel i on, to `to` in the planes; of
+ * each vector the lanes `there`. */
+static inline __attribute__((always_inline)) void
+spread(const int64_t vectors, mc_mask there, mc_tile_kind tile_y, mc_tile_kind tile_x, bool through,
+       mc_transform_1d along, mc_extents extents, const window *at, const mc_map *map, int64_t i,
+       float *to, const mc_planes *planes)
 {
     const int in_y = extents.in[tile_y], in_x = extents.in[tile_x];
     const int out_y = extents.out[tile_y], out_x = extents.out[tile_x];
     MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
     mc_vec x[MC_SIDE], y[MC_SIDE], floor = (mc_vec){0.0f} + (map->relu ? 0.0f : -INFINITY);
-    const float *from = at->origin + i;
-    int64_t vectors = (n + LANES - 1) / LANES;
+    mc_vec scale = {0.0f}, offset = {0.0f};
+    mc_mask mask[MC_SIDE];
+    /* Copies, as what is written might be any of these numbers. */
+    const mc_planes to_planes = *planes;
+    const window from = *at;
+    const float *pixel = from.origin + i, *scales = map->scale + i, *offsets = map->offset + i;
 
+    MC_UNROLL
+    for (int k = 0; k < in_x; k++) {
+        mask[k] = mc_if((k >= from.left) & (k < from.right), there);
+    }
     /* All of the group's channels before the next row: memory in its own order, which the processor
      * fetches ahead. */
     MC_ROLLED
-    for (int r = 0; r < in_y; r++, from += at->row) {
+    for (int r = 0; r < in_y; r++, pixel += from.row) {
         mc_vec *row = half + r * out_x;
+        bool inside = r >= from.top && r < from.bottom;
+        MC_ROLLED
         for (int64_t g = 0; g < vectors; g++, row += in_y * out_x) {
-            if (r >= at->top && r < at->bottom) {
-                mc_mask there = mc_first(n - g * LANES), mask[MC_SIDE];
-                mc_vec scale = {0.0f}, offset = {0.0f};
-                MC_UNROLL
-                for (int k = 0; k < in_x; k++) {
-                    mask[k] = k >= at->left && k < at->right ? there : mc_first(0);
-                }
+            if (inside) {
                 if (through) {
-                    scale = mc_load_masked(map->scale + i + g * LANES, there);
-                    offset = mc_load_masked(map->offset + i + g * LANES, there);
+                    scale = mc_load_masked(scales + g * LANES, there);
+                    offset = mc_load_masked(offsets + g * LANES, there);
                 }
-                read_row(from + g * LANES, at->column, mask, in_x, through, scale, offset, floor,
+                read_row(pixel + g * LANES, from.column, mask, in_x, through, scale, offset, floor,
                          x);
                 along(tile_x, x, y);
             } else {
@@ -149,25 +153,69 @@ static inline __attribute__((always_inline)) void spread(mc_tile_kind tile_y, mc
     }
     MC_ROLLED
     for (int k = 0; k < out_x; k++) {
-        for (int64_t g = 0; g < vectors; g++) {
-            float *there = to + g * LANES;
-            mc_mask mask = mc_first(n - g * LANES);
+        const mc_vec *column = half + k;
+        MC_ROLLED
+        for (int64_t g = 0; g < vectors; g++, column += in_y * out_x) {
             MC_UNROLL
             for (int r = 0; r < in_y; r++) {
-                x[r] = half[(g * in_y + r) * out_x + k];
+                x[r] = column[r * out_x];
             }
             along(tile_y, x, y);
             MC_UNROLL
             for (int r = 0; r < out_y; r++) {
-                mc_store_masked(there + line_at(r, k, out_x, planes), mask, y[r]);
+                mc_store_masked(to + g * LANES + line_at(r, k, out_x, &to_planes), there, y[r]);
             }
         }
     }
 }
 
-static inline int64_t group_at(int64_t c, int64_t i)
+/* Calls fn(vectors, ...) with a constant number of vectors, or any. */
+#define BY_VECTORS(vectors, fn, ...)                                                               \
+    do {                                                                                           \
+        if ((vectors) == 1) {                                                                      \
+            fn(1, __VA_ARGS__);                                                                    \
+        } else if ((vectors) == 2) {                                                               \
+            fn(2, __VA_ARGS__);                                                                    \
+        } else if ((vectors) == MC_GROUP) {                                                        \
+            fn(MC_GROUP, __VA_ARGS__);                                                             \
+        } else {                                                                                   \
+            fn(vectors, __VA_ARGS__);                                                              \
+        }                                                                                          \
+    } while (0)
+
+#define SPREAD(name, tile_y, tile_x, through, along, extents)                                      \
+    static __attribute__((noinline)) void name(int64_t vectors, mc_mask there, const window *at,   \
+                                               const mc_map *map, int64_t i, float *to,            \
+                                               const mc_planes *planes)                            \
+    {                                                                                              \
+        BY_VECTORS(vectors, spread, there, tile_y, tile_x, through, along, extents, at, map, i,    \
+                   to, planes);                                                                    \
+    }
+#define PLAIN(name, tile_y, tile_x)                                                                \
+    SPREAD(plain_##name, tile_y, tile_x, false, input_1d, input_extents)
+#define MAPPED(name, tile_y, tile_x)                                                               \
+    SPREAD(mapped_##name, tile_y, tile_x, true, input_1d, input_extents)
+#define COTANGENT(name, tile_y, tile_x)                                                            \
+    SPREAD(cotangent_##name, tile_y, tile_x, false, cotangent_1d, cotangent_extents)
+MC_TILES(PLAIN)
+MC_TILES(MAPPED)
+MC_TILES_FORWARD(COTANGENT)
+
+/* Channels from i on that are transformed together: a group of whole vectors, or fewer, or what is
+ * left of one. */
+typedef struct together {
+    int64_t vectors, step;
+    mc_mask there;
+} together;
+
+static inline together together_at(int64_t c, int64_t i)
 {
-    return c - i < MC_GROUP * LANES ? c - i : MC_GROUP * LANES;
+    int64_t whole = (c - i) / LANES;
+    if (whole == 0) {
+        return (together){1, LANES, mc_first(c - i)};
+    }
+    int64_t vectors = whole < MC_GROUP ? whole : MC_GROUP;
+    return (together){vectors, vectors * LANES, mc_first(LANES)};
 }
 
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
@@ -176,13 +224,14 @@ void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t 
     place p = place_of(w, first);
     for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
         window at = input_window(w, p, x->x, x->c);
-        for (int64_t i = 0; i < x->c; i += MC_GROUP * LANES) {
-            int64_t n = group_at(x->c, i);
+        together n;
+        for (int64_t i = 0; i < x->c; i += n.step) {
             float *to = v.data + t * v.row + i;
+            n = together_at(x->c, i);
             if (x->scale != NULL) {
-                MC_BY_TILE(w, spread, true, input_1d, input_extents, &at, x, i, n, to, &v);
+                MC_BY_TILE(w, mapped, n.vectors, n.there, &at, x, i, to, &v);
             } else {
-                MC_BY_TILE(w, spread, false, input_1d, input_extents, &at, x, i, n, to, &v);
+                MC_BY_TILE(w, plain, n.vectors, n.there, &at, x, i, to, &v);
             }
         }
     }
@@ -196,16 +245,11 @@ void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int6
     place p = place_of(w, first);
     for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
         window at = output_window(w, p, dy, c);
-        for (int64_t i = 0; i < count; i += MC_GROUP * LANES) {
-            int64_t n = group_at(count, i);
-            float *to = d.data + t * d.row + i;
-            if (w->y.tile == MC_TILE_DOWN) {
-                spread(MC_TILE_DOWN, MC_TILE_DOWN, false, cotangent_1d, cotangent_extents, &at,
-                       &map, i, n, to, &d);
-            } else {
-                MC_BY_STRIDE_1(w, spread, false, cotangent_1d, cotangent_extents, &at, &map, i, n,
-                               to, &d);
-            }
+        together n;
+        for (int64_t i = 0; i < count; i += n.step) {
+            n = together_at(count, i);
+            MC_BY_TILE_FORWARD(w, cotangent, n.vectors, n.there, &at, &map, i,
+                               d.data + t * d.row + i, &d);
         }
     }
 }
@@ -218,58 +262,77 @@ typedef struct result {
     bool accumulate, relu;
 } result;
 
-/* n channels of a tile, at most a group of vectors, from the planes to the part of y that is
- * inside; bias belongs to the first of them. */
-static inline __attribute__((always_inline)) void
-gather(mc_tile_kind tile_y, mc_tile_kind tile_x, const float *from, const mc_planes *planes,
-       int64_t n, const window *at, const result *q, const float *bias, float *to)
+/* Up to a group of vectors of a tile's channels from the planes to the part of y that is inside;
+ * bias belongs to the first of them. */
+static inline __attribute__((always_inline)) void gather(const int64_t vectors, mc_mask there,
+                                                         mc_tile_kind tile_y, mc_tile_kind tile_x,
+                                                         const float *from, const mc_planes *planes,
+                                                         const window *at, const result *q,
+                                                         const float *bias, float *to)
 {
     const int in_y = output_extents.in[tile_y], in_x = output_extents.in[tile_x];
     const int out_y = output_extents.out[tile_y], out_x = output_extents.out[tile_x];
     MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
     mc_vec x[MC_SIDE], y[MC_SIDE], floor = (mc_vec){0.0f} + (q->relu ? 0.0f : -INFINITY);
-    int64_t vectors = (n + LANES - 1) / LANES;
+    mc_mask mask[MC_SIDE];
 
+    MC_UNROLL
+    for (int k = 0; k < out_x; k++) {
+        mask[k] = mc_if(k < at->right, there);
+    }
+    MC_ROLLED
     for (int k = 0; k < in_x; k++) {
-        for (int64_t g = 0; g < vectors; g++) {
-            const float *there = from + g * LANES;
-            mc_mask mask = mc_first(n - g * LANES);
+        mc_vec *column = half + k;
+        MC_ROLLED
+        for (int64_t g = 0; g < vectors; g++, column += out_y * in_x) {
             MC_UNROLL
             for (int r = 0; r < in_y; r++) {
-                x[r] = mc_load_masked(there + line_at(r, k, in_x, planes), mask);
+                x[r] = mc_load_masked(from + g * LANES + line_at(r, k, in_x, planes), there);
             }
             output_1d(tile_y, x, y);
             MC_UNROLL
             for (int r = 0; r < out_y; r++) {
-                half[(g * out_y + r) * in_x + k] = y[r];
+                column[r * in_x] = y[r];
             }
         }
     }
-    for (int r = 0; r < out_y && r < at->bottom; r++, to += at->row) {
-        for (int64_t g = 0; g < vectors; g++) {
-            mc_mask there = mc_first(n - g * LANES);
+    const int64_t pixel = at->column, line = at->row; /* not to be read after every store */
+    const int rows = out_y < at->bottom ? out_y : at->bottom;
+    MC_ROLLED
+    for (int r = 0; r < rows; r++, to += line) {
+        const mc_vec *row = half + r * in_x;
+        MC_ROLLED
+        for (int64_t g = 0; g < vectors; g++, row += out_y * in_x) {
             mc_vec shift = {0.0f};
             if (bias != NULL) {
                 shift = mc_load_masked(bias + g * LANES, there);
             }
             MC_UNROLL
             for (int k = 0; k < in_x; k++) {
-                x[k] = half[(g * out_y + r) * in_x + k];
+                x[k] = row[k];
             }
             output_1d(tile_x, x, y);
             MC_UNROLL
             for (int k = 0; k < out_x; k++) {
-                float *pixel = to + k * at->column + g * LANES;
-                mc_mask mask = k < at->right ? there : mc_first(0);
+                float *there_y = to + k * pixel + g * LANES;
                 mc_vec value = y[k] + shift;
                 if (q->accumulate) {
-                    value += mc_load_masked(pixel, mask);
+                    value += mc_load_masked(there_y, mask[k]);
                 }
-                mc_store_masked(pixel, mask, mc_max(floor, value));
+                mc_store_masked(there_y, mask[k], mc_max(floor, value));
             }
         }
     }
 }
+
+#define GATHER(name, tile_y, tile_x)                                                               \
+    static __attribute__((noinline)) void gather_##name(                                           \
+        int64_t vectors, mc_mask there, const float *from, const mc_planes *planes,                \
+        const window *at, const result *q, const float *bias, float *to)                           \
+    {                                                                                              \
+        BY_VECTORS(vectors, gather, there, tile_y, tile_x, from, planes, at, q, bias, to);         \
+    }
+MC_TILES(GATHER)
 
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
                                   int64_t first, int64_t tiles, const float *bias, bool accumulate,
@@ -280,8 +343,10 @@ void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, 
     for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
         window at = output_window(w, p, y, c);
         float *to = y + ((p.image * w->y.to + p.y * w->y.out) * w->x.to + p.x * w->x.out) * c;
-        for (int64_t i = 0; i < count; i += MC_GROUP * LANES) {
-            MC_BY_TILE(w, gather, m.data + t * m.row + i, &m, group_at(count, i), &at, &q,
+        together n;
+        for (int64_t i = 0; i < count; i += n.step) {
+            n = together_at(count, i);
+            MC_BY_TILE(w, gather, n.vectors, n.there, m.data + t * m.row + i, &m, &at, &q,
                        bias != NULL ? bias + i : NULL, to + i);
         }
     }

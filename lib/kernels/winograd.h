@@ -72,7 +72,7 @@ static inline __attribute__((always_inline)) void input_1d(mc_tile_kind tile, co
     if (tile >= MC_TILE_DOWN) {
         const int step = tile == MC_TILE_DOWN ? 2 : 1;
         phase_input(x, step, y);
-        y[4] = C2D2 * x[0] - C2_D2 * x[2 * step] + x[4 * step];
+        y[4] = C2D2 * x[0] + (x[4 * step] - C2_D2 * x[2 * step]);
         if (tile == MC_TILE_DOWN) {
             phase_input(x + 1, step, y + MC_PHASED);
         }
@@ -86,12 +86,12 @@ static inline __attribute__((always_inline)) void input_1d(mc_tile_kind tile, co
     }
     mc_vec even_a = x[4] - B2 * x[2], odd_a = A1 * (x[3] - B2 * x[1]);
     mc_vec even_b = x[4] - A2 * x[2], odd_b = B1 * (x[3] - A2 * x[1]);
-    y[0] = A2B2 * x[0] - A2_B2 * x[2] + x[4];
+    y[0] = A2B2 * x[0] + (x[4] - A2_B2 * x[2]);
     y[1] = even_a + odd_a;
     y[2] = even_a - odd_a;
     y[3] = even_b + odd_b;
     y[4] = even_b - odd_b;
-    y[5] = A2B2 * x[1] - A2_B2 * x[3] + x[5];
+    y[5] = A2B2 * x[1] + (x[5] - A2_B2 * x[3]);
 }
 
 /* A^T at the finite points of a phase, outputs `step` apart. */
@@ -224,29 +224,34 @@ static const mc_extents cotangent_extents = {{4, 2, 4, 0}, {6, 3, 5, 0}};
 static const mc_extents filter_extents = {{3, 3, 3, 3}, {6, 3, 9, 9}};
 static const mc_extents filter_back_extents = {{6, 3, 9, 0}, {3, 3, 3, 0}};
 
-/* Calls `fn` with constants for what kind of tile it is, so that each is compiled apart; at stride
- * 1 or whatever the stride. */
-#define MC_BY_STRIDE_1(w, fn, ...)                                                                 \
+/* The pairs of dimensions, with a name: X makes of each a function of its own. In one function for
+ * all of them the compiler would work out before every tile what any of them may need. */
+#define MC_TILES_FORWARD(X)                                                                        \
+    X(f4, MC_TILE_F4, MC_TILE_F4)                                                                  \
+    X(f4_t2, MC_TILE_F4, MC_TILE_T2)                                                               \
+    X(t2_f4, MC_TILE_T2, MC_TILE_F4)                                                               \
+    X(t2, MC_TILE_T2, MC_TILE_T2)                                                                  \
+    X(down, MC_TILE_DOWN, MC_TILE_DOWN)
+#define MC_TILES(X) MC_TILES_FORWARD(X) X(up, MC_TILE_UP, MC_TILE_UP)
+
+/* Calls that one of the functions fn_<name> which is made for w; with or without one for up. */
+#define MC_BY_TILE_FORWARD(w, fn, ...)                                                             \
     do {                                                                                           \
         bool t2_y = (w)->y.tile == MC_TILE_T2, t2_x = (w)->x.tile == MC_TILE_T2;                   \
-        if (!t2_y && !t2_x) {                                                                      \
-            fn(MC_TILE_F4, MC_TILE_F4, __VA_ARGS__);                                               \
-        } else if (t2_y && t2_x) {                                                                 \
-            fn(MC_TILE_T2, MC_TILE_T2, __VA_ARGS__);                                               \
+        if ((w)->y.tile == MC_TILE_DOWN) {                                                         \
+            fn##_down(__VA_ARGS__);                                                                \
         } else if (t2_y) {                                                                         \
-            fn(MC_TILE_T2, MC_TILE_F4, __VA_ARGS__);                                               \
+            (t2_x ? fn##_t2 : fn##_t2_f4)(__VA_ARGS__);                                            \
         } else {                                                                                   \
-            fn(MC_TILE_F4, MC_TILE_T2, __VA_ARGS__);                                               \
+            (t2_x ? fn##_f4_t2 : fn##_f4)(__VA_ARGS__);                                            \
         }                                                                                          \
     } while (0)
 #define MC_BY_TILE(w, fn, ...)                                                                     \
     do {                                                                                           \
-        if ((w)->y.tile == MC_TILE_DOWN) {                                                         \
-            fn(MC_TILE_DOWN, MC_TILE_DOWN, __VA_ARGS__);                                           \
-        } else if ((w)->y.tile == MC_TILE_UP) {                                                    \
-            fn(MC_TILE_UP, MC_TILE_UP, __VA_ARGS__);                                               \
+        if ((w)->y.tile == MC_TILE_UP) {                                                           \
+            fn##_up(__VA_ARGS__);                                                                  \
         } else {                                                                                   \
-            MC_BY_STRIDE_1(w, fn, __VA_ARGS__);                                                    \
+            MC_BY_TILE_FORWARD(w, fn, __VA_ARGS__);                                                \
         }                                                                                          \
     } while (0)
 

@@ -149,6 +149,15 @@ filter_line(mc_tile_kind tile_y, mc_tile_kind tile_x, kernels_of_group kernels, 
     }
 }
 
+#define FILTER_LINE(name, tile_y, tile_x)                                                          \
+    static __attribute__((noinline)) void filter_line_##name(                                      \
+        kernels_of_group kernels, int64_t row, int64_t vectors, group_places places, int64_t to,   \
+        const mc_planes *u)                                                                        \
+    {                                                                                              \
+        filter_line(tile_y, tile_x, kernels, row, vectors, places, to, u);                         \
+    }
+MC_TILES(FILTER_LINE)
+
 void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u,
                                   int64_t u_row)
 {
@@ -208,6 +217,15 @@ static inline __attribute__((always_inline)) void back(mc_tile_kind tile_y, mc_t
     }
 }
 
+#define BACK(name, tile_y, tile_x)                                                                 \
+    static __attribute__((noinline)) void back_##name(const float *du, const mc_planes *planes,    \
+                                                      int64_t groups, int64_t group_step,          \
+                                                      int64_t left, mc_vec *kernel)                \
+    {                                                                                              \
+        back(tile_y, tile_x, du, planes, groups, group_step, left, kernel);                        \
+    }
+MC_TILES_FORWARD(BACK)
+
 /* A square of numbers to rows of the gradient, `n` of each. */
 static __attribute__((noinline)) void store_square(const mc_vec *square, float *to, int64_t step,
                                                    int64_t used, int64_t n, bool accumulate)
@@ -240,12 +258,7 @@ void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const mc_filter *k,
             int64_t rows = smaller(LANES, k->rows - i);
             for (int64_t r = 0; r < rows; r++) {
                 const float *from = du.data + (i + r) * du.row + j;
-                if (w->y.tile == MC_TILE_DOWN) {
-                    back(MC_TILE_DOWN, MC_TILE_DOWN, from, &du, groups, group_step, left,
-                         kernels[r]);
-                } else {
-                    MC_BY_STRIDE_1(w, back, from, &du, groups, group_step, left, kernels[r]);
-                }
+                MC_BY_TILE_FORWARD(w, back, from, &du, groups, group_step, left, kernels[r]);
             }
             float *to = grad + ((k->column + j) * k->c + k->row + i) * TAPS;
             for (int64_t t = 0; t < rows * TAPS; t += LANES) {
