@@ -65,6 +65,7 @@ typedef struct mc_node {
     int32_t norm; /* the convolution's batch norm, 0: none */
     bool follows; /* the batch norm is such a one */
     bool summed;  /* a batch norm alone reads this node: it takes sums of parts (mc_parts) */
+    bool pulls;   /* a convolution that can pull back the gradient of the batch norm behind it */
     bool lazy; /* a batch norm that one or two convolutions or sums read, and apply while reading */
     /* A sum or batch norm that several read: with gradients its output is given up after the
      * forward pass and made again when backward first reads it. How many in a row that takes, 0:
@@ -239,6 +240,11 @@ static inline bool mc_is_lazy(const mc_pass *pass, const mc_node *node)
 /* batch_norm.c: input `which` of a node, as a map where that is a batch norm that leaves its output
  * to the node; that batch norm, or NULL. */
 const mc_node *mc_lazy_input(const mc_pass *pass, const mc_node *node, int which, mc_map *map);
+/* Whether convolution `node` itself pulls the gradient of the batch norm behind it back, part by
+ * part as it reads it; what it then asks for: rows first .. first + rows - 1 of the gradient of the
+ * batch norm's input, to `to` [rows][c]. */
+bool mc_conv_pulls_back(mc_pass *pass, const mc_node *node);
+void mc_norm_pull_back(mc_pass *pass, const mc_node *norm, int64_t first, int64_t rows, float *to);
 /* The running statistics as scale [c] and offset [c] of the node's slot->saved. */
 void mc_norm_running(mc_pass *pass, const mc_node *node);
 
@@ -267,8 +273,10 @@ static inline int64_t mc_rows(const mc_pass *pass, mc_shape shape)
 /* Rows of a part, most of the time more: what their memory is planned by. */
 enum { MC_PART_ROWS = 96 };
 
-/* Whether a convolution's best algorithm for large batches can read through a batch norm. */
+/* Whether a convolution's best algorithm for large batches can read through a batch norm; whether
+ * for some number of images it can pull back the gradient of the one behind it. */
 bool mc_conv_reads_maps(const mc_node *node);
+bool mc_conv_can_pull(const mc_node *node);
 
 /* plan.c: marks, in a graph that is complete, what nodes do for each other: ReLUs that their
  * input's node does, batch norms that are folded, left to their readers or given sums, outputs that

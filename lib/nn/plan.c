@@ -97,6 +97,7 @@ void mc_graph_fuse(modeconn_graph *graph)
         mc_node *node = &graph->nodes[i];
         node->summed =
             node->n_readers == 1 && graph->nodes[node->last_reader].type == &mc_layer_batch_norm;
+        node->pulls = node->summed && mc_conv_can_pull(node);
         mark_again(graph, i);
     }
 }
@@ -161,7 +162,7 @@ static void plan_activations(plan *p, int64_t max)
         if (p->out_owner[i] == i) {
             *own = (piece){max * mc_shape_size(node->out), 0, i, i};
         }
-        if (p->gradients && mc_reads_output_back(node)) {
+        if (p->gradients && (mc_reads_output_back(node) || node->pulls)) {
             read_back(p, i, backward_time(graph, i));
         }
         for (int32_t k = 0; k < node->n_inputs; k++) {
@@ -188,6 +189,20 @@ static bool gets_cotangent(const modeconn_graph *graph, int32_t node)
     return node == graph->output || node == mc_representation_node(graph);
 }
 
+/* The convolution that may read the gradient of batch norm i's output, 0: none. */
+static int32_t pulled_back_by(const modeconn_graph *graph, int32_t i)
+{
+    int32_t input = graph->nodes[i].inputs[0];
+    return graph->nodes[i].type == &mc_layer_batch_norm && graph->nodes[input].pulls ? input : 0;
+}
+
+/* Who reads the gradient of lazy batch norm i's output last. */
+static int32_t last_to_read(const modeconn_graph *graph, int32_t i)
+{
+    int32_t convolution = pulled_back_by(graph, i);
+    return convolution > 0 ? convolution : i;
+}
+
 /* Whether node i can have the very gradient of the sum that reads it last. A lazy batch norm only
  * reads it; others change it, when the reader before the sum adds to it or when they mask it
  * themselves, so the sum's other input must be a batch norm that has read it by then. */
@@ -201,7 +216,7 @@ static bool shares_with_sum(const modeconn_graph *graph, int32_t i)
     int32_t other = sum->inputs[sum->inputs[0] == i ? 1 : 0];
     bool reads_it = graph->nodes[other].lazy && graph->nodes[other].n_readers == 1;
     int32_t changed = node->n_readers > 1 ? node->reader_before : i;
-    return (node->lazy && node->n_readers == 1) || (reads_it && other > changed);
+    return (node->lazy && node->n_readers == 1) || (reads_it && last_to_read(graph, other) > changed);
 }
 
 static void plan_gradients(plan *p, int64_t max)
@@ -223,6 +238,9 @@ static void plan_gradients(plan *p, int64_t max)
             own->last = own->first;
         }
         extend(own, backward_time(graph, i));
+        if (pulled_back_by(graph, i) > 0) {
+            extend(own, backward_time(graph, pulled_back_by(graph, i)));
+        }
         /* Cotangents of the loss arrive between forward and backward. */
         if (gets_cotangent(graph, i)) {
             extend(own, graph->n_nodes);

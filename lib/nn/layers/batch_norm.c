@@ -270,15 +270,27 @@ static void reduce(mc_pass *pass, norm_job *job)
     }
 }
 
+static void apply(const norm_job *job, int64_t first, int64_t rows, float *to)
+{
+    const float *a = job->coefficients + 2 * job->c;
+    mc_map x = map_at(job, first * job->c);
+    job->pass->kernels->norm_apply(&x, job->dy + first * job->c, rows, a, a + job->c,
+                                   a + 2 * job->c, job->accumulate, to);
+}
+
 static void apply_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const norm_job *job = arg;
-    int64_t at = task * job->chunk * job->c;
-    const float *a = job->coefficients + 2 * job->c;
-    mc_map x = map_at(job, at);
-    job->pass->kernels->norm_apply(&x, job->dy + at, rows_of_task(job, task), a, a + job->c,
-                                   a + 2 * job->c, job->accumulate, job->out + at);
+    int64_t first = task * job->chunk;
+    apply(job, first, rows_of_task(job, task), job->out + first * job->c);
+}
+
+void mc_norm_pull_back(mc_pass *pass, const mc_node *norm, int64_t first, int64_t rows, float *to)
+{
+    norm_job job = job_of(pass, norm);
+    job.dy = mc_slot_of(pass, norm)->d_out;
+    apply(&job, first, rows, to);
 }
 
 static void backward(mc_pass *pass, const mc_node *node)
@@ -308,7 +320,7 @@ static void backward(mc_pass *pass, const mc_node *node)
         p[i] = (float)(-scale * r * product / n);
         q[i] = (float)(-scale * sum / n + scale * r * product / n * mean[i]);
     }
-    if (job.out != NULL) {
+    if (job.out != NULL && !mc_conv_pulls_back(pass, &pass->graph->nodes[node->inputs[0]])) {
         run_chunks(pass, apply_task, &job);
     }
 }

@@ -235,19 +235,55 @@ static void backward_bias(const mc_conv_job *job)
     }
 }
 
+bool mc_conv_can_pull(const mc_node *node)
+{
+    bool can = false;
+    for (int i = 0; i < ALGORITHMS && node->type == &mc_layer_conv2d && node->n_params == 1; i++) {
+        can |= can_take(i, node) && algorithms[i]->joins != NULL && algorithms[i]->joins(node, 0);
+    }
+    return can;
+}
+
+/* Whether both gradients are taken together. */
+static bool is_joint(const mc_conv_job *job)
+{
+    return job->dx != NULL && job->algorithm->joins != NULL &&
+           job->algorithm->joins(job->node, job->pass->n);
+}
+
+bool mc_conv_pulls_back(mc_pass *pass, const mc_node *node)
+{
+    if (!node->pulls) {
+        return false;
+    }
+    mc_conv_job job = job_of(pass, node);
+    return is_joint(&job);
+}
+
 static void backward(mc_pass *pass, const mc_node *node)
 {
     mc_conv_job job = job_of(pass, node);
-    job.algorithm->backward_weight(&job);
+    mc_map map;
+    const mc_node *norm = mc_lazy_input(pass, node, 0, &map);
+    job.in_parts = norm != NULL && pass->graph->nodes[node->inputs[0]].n_readers == 1;
+    if (mc_conv_pulls_back(pass, node)) {
+        job.norm = &pass->graph->nodes[node->last_reader];
+        job.dy = mc_slot_of(pass, job.norm)->d_out;
+    }
+    if (is_joint(&job)) {
+        pass->parts.count = 0;
+        job.algorithm->backward_both(&job);
+    } else {
+        job.algorithm->backward_weight(&job);
+    }
     if (job.bias != NULL) {
         backward_bias(&job);
     }
-    if (job.dx != NULL) {
-        mc_map map;
-        const mc_node *norm = mc_lazy_input(pass, node, 0, &map);
-        job.in_parts = norm != NULL && pass->graph->nodes[node->inputs[0]].n_readers == 1;
+    if (job.dx != NULL && !is_joint(&job)) {
         pass->parts.count = 0;
         job.algorithm->backward_input(&job);
+    }
+    if (job.dx != NULL) {
         pass->parts.of = pass->parts.count > 0 ? (int32_t)(norm - pass->graph->nodes) : 0;
     }
 }

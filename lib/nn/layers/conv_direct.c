@@ -240,8 +240,13 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 const mc_conv_algorithm mc_conv_direct = {
-    "direct",       false,   reads_maps,
-    suits,          scratch, shared,
-    prepared,       forward, mc_conv_direct_weight,
-    backward_input,
+    .name = "direct",
+    .reads_maps = reads_maps,
+    .suits = suits,
+    .scratch = scratch,
+    .shared = shared,
+    .prepared = prepared,
+    .forward = forward,
+    .backward_weight = mc_conv_direct_weight,
+    .backward_input = backward_input,
 };

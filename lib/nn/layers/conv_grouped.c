@@ -343,6 +343,14 @@ static bool suits(const mc_node *node, int64_t n)
 }
 
 const mc_conv_algorithm mc_conv_grouped = {
-    "grouped", true,     reads_maps, suits,           scratch,
-    shared,    prepared, forward,    backward_weight, backward_input,
+    .name = "grouped",
+    .grouped = true,
+    .reads_maps = reads_maps,
+    .suits = suits,
+    .scratch = scratch,
+    .shared = shared,
+    .prepared = prepared,
+    .forward = forward,
+    .backward_weight = backward_weight,
+    .backward_input = backward_input,
 };

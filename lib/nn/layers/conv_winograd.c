@@ -5,29 +5,13 @@
  */
 #include "nn/layers/conv_winograd.h"
 
-typedef struct product_job {
-    const mc_pass *pass;
-    mc_winograd w;
-    mc_map x;
-    const float *weight, *scale, *bias;
-    bool relu;
-    float *y;
-    int64_t c, o; /* the layer's */
-    int64_t tiles, block;
-    bool backward, accumulate; /* backward: x is dy, y is dx */
-    mc_planes u, v;            /* v: of all tiles, by panels */
-    bool kept;                 /* u is there for all panels */
-    bool in_parts;             /* sums of what is written are wanted */
-    const mc_conv_job *conv;
-} product_job;
-
-static int64_t columns_of(const product_job *job)
+static int64_t columns_of(const mc_winograd_product *job)
 {
     return job->backward ? job->c : job->o;
 }
 
 /* Rows row .. row + rows - 1 of the product's kernels, all columns. */
-static mc_filter filter_of(const product_job *job, int64_t row, int64_t rows)
+static mc_filter filter_of(const mc_winograd_product *job, int64_t row, int64_t rows)
 {
     int64_t left = job->x.c - row;
     return (mc_filter){job->weight, job->c,         job->backward, row, left < rows ? left : rows,
@@ -37,13 +21,13 @@ static mc_filter filter_of(const product_job *job, int64_t row, int64_t rows)
 static void filter_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const product_job *job = arg;
+    const mc_winograd_product *job = arg;
     mc_filter filter = filter_of(job, task * MC_FILTER_ROWS, MC_FILTER_ROWS);
     job->pass->kernels->winograd_filter(&job->w, &filter, job->u, filter.row);
 }
 
 /* Tiles first .. first + tiles - 1, whole rows of them, have become part `part` of the result. */
-static void sum_up(const product_job *job, int64_t part, int64_t first, int64_t tiles,
+static void sum_up(const mc_winograd_product *job, int64_t part, int64_t first, int64_t tiles,
                    int64_t column, int64_t columns)
 {
     const mc_winograd *w = &job->w;
@@ -58,7 +42,7 @@ static void sum_up(const product_job *job, int64_t part, int64_t first, int64_t 
 
 /* M of some tiles: V at `v_rows` from input channel `row` on, `rows` of them, by U, whose panels
  * from `column` on give n outputs to `m_rows`. */
-static void multiply(const product_job *job, float *const *v_rows, const mc_planes *v, int64_t row,
+static void multiply(const mc_winograd_product *job, float *const *v_rows, const mc_planes *v, int64_t row,
                      int64_t rows, const mc_planes *u, int64_t column, int64_t tiles,
                      float *const *m_rows, const mc_planes *m, int64_t n, mc_soon *list)
 {
@@ -83,18 +67,35 @@ static void multiply(const product_job *job, float *const *v_rows, const mc_plan
     }
 }
 
-static void product_task(void *arg, int64_t task, int worker)
+void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *block, int64_t part)
 {
-    const product_job *job = arg;
     const mc_kernels *kernels = job->pass->kernels;
     const mc_winograd *w = &job->w;
-    int64_t first = task * job->block, left = job->tiles - first;
-    int64_t tiles = left < job->block ? left : job->block, n = columns_of(job);
-    float *to = job->pass->scratch[worker];
+    int64_t tiles = block->tiles, n = columns_of(job);
+    float *to = block->memory;
     mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), job->x.c);
     mc_planes m = mc_planes_at(to + mc_v_size(w, tiles, job->x.c), tiles, mc_m_phases(w, 0), n);
     float *v_rows[MC_MOST_TILES], *m_rows[MC_MOST_TILES];
+
+    kernels->winograd_input(w, &job->x, block->from, tiles, v);
+    mc_point_at(v, tiles, v_rows);
+    mc_point_at(m, tiles, m_rows);
+    multiply(job, v_rows, &v, 0, job->x.c, &job->u, 0, tiles, m_rows, &m, n, block->soon);
+    kernels->winograd_output(w, m, n, n, block->first, tiles, job->bias, job->accumulate, job->relu,
+                             job->y);
+    if (job->in_parts) {
+        sum_up(job, part, block->first, tiles, 0, n);
+    }
+}
+
+static void product_task(void *arg, int64_t task, int worker)
+{
+    const mc_winograd_product *job = arg;
+    const mc_winograd *w = &job->w;
+    int64_t first = task * job->block, left = job->tiles - first;
+    int64_t tiles = left < job->block ? left : job->block, n = columns_of(job);
     mc_soon list = {.count = 0};
+    mc_winograd_block block = {first, tiles, first, job->pass->scratch[worker], &list};
 
     mc_soon_outputs(&list, w, first, tiles, job->y, n);
     if (job->in_parts && job->backward) {
@@ -103,21 +104,13 @@ static void product_task(void *arg, int64_t task, int worker)
     if (first + tiles < job->tiles) {
         mc_soon_inputs(&list, w, first + tiles, tiles, job->x.x, job->x.c);
     }
-    kernels->winograd_input(w, &job->x, first, tiles, v);
-    mc_point_at(v, tiles, v_rows);
-    mc_point_at(m, tiles, m_rows);
-    multiply(job, v_rows, &v, 0, job->x.c, &job->u, 0, tiles, m_rows, &m, n, &list);
-    kernels->winograd_output(w, m, n, n, first, tiles, job->bias, job->accumulate, job->relu,
-                             job->y);
-    if (job->in_parts) {
-        sum_up(job, task, first, tiles, 0, n);
-    }
+    mc_product_block(job, &block, task);
 }
 
 /* M of one panel, U made or kept slice by slice of input channels, and its outputs. */
 static void panel_task(void *arg, int64_t task, int worker)
 {
-    const product_job *job = arg;
+    const mc_winograd_product *job = arg;
     const mc_kernels *kernels = job->pass->kernels;
     const mc_winograd *w = &job->w;
     int64_t panel = mc_panel_channels(w), columns = columns_of(job), column = task * panel,
@@ -154,9 +147,9 @@ static void panel_task(void *arg, int64_t task, int worker)
     }
 }
 
-/* All of U, by all workers. */
-static void make_u(product_job *job, int64_t k)
+void mc_make_u(mc_winograd_product *job)
 {
+    int64_t k = job->x.c;
     mc_pool_run(job->pass->pool, (k + MC_FILTER_ROWS - 1) / MC_FILTER_ROWS, filter_task, job);
     for (int64_t f = 0; f < mc_winograd_frequencies(&job->w); f++) {
         mc_conv_scale(job->pass->kernels, job->scale, mc_v_phases(&job->w, f) * k, columns_of(job),
@@ -164,26 +157,30 @@ static void make_u(product_job *job, int64_t k)
     }
 }
 
-static void run_product(const mc_conv_job *conv, product_job *job)
+void mc_winograd_product_of(const mc_conv_job *conv, mc_winograd_product *job, float *u)
 {
-    mc_pool *pool = conv->pass->pool;
-    int64_t k = job->x.c, n;
-    bool ready = false;
-    float *u = job->backward ? conv->pass->shared : mc_conv_prepared(conv, &ready);
     job->pass = conv->pass;
     job->conv = conv;
     job->weight = conv->w;
     job->c = conv->node->in.c;
     job->o = conv->node->out.c;
     job->tiles = conv->pass->n * mc_image_tiles(&job->w);
-    n = columns_of(job);
-    job->u = (mc_planes){u, mc_u_plane(&job->w, k, n), k, 0};
+    job->u = (mc_planes){u, mc_u_plane(&job->w, job->x.c, columns_of(job)), job->x.c, 0};
+}
+
+static void run_product(const mc_conv_job *conv, mc_winograd_product *job)
+{
+    mc_pool *pool = conv->pass->pool;
+    bool ready = false;
+    float *u = job->backward ? conv->pass->shared : mc_conv_prepared(conv, &ready);
+    mc_winograd_product_of(conv, job, u);
+    int64_t k = job->x.c, n = columns_of(job);
     bool panels = mc_by_panels(&job->w, job->tiles, k, n);
     /* Gradients are never taken where U is kept: a panel's columns going up would not follow each
      * other in it. */
     job->kept = conv->pass->keeps_prepared || !panels;
     if (job->kept && !ready) {
-        make_u(job, k);
+        mc_make_u(job);
     }
     if (panels) {
         job->v = mc_make_v(conv->pass, &job->w, &job->x, job->tiles);
@@ -200,22 +197,27 @@ static void run_product(const mc_conv_job *conv, product_job *job)
 
 static void forward(const mc_conv_job *conv)
 {
-    product_job job = {.w = mc_winograd_of(&conv->node->window, false),
-                       .x = conv->input,
-                       .scale = conv->scale,
-                       .bias = conv->bias,
-                       .relu = conv->relu,
-                       .y = conv->y};
+    mc_winograd_product job = {.w = mc_winograd_of(&conv->node->window, false),
+                               .x = conv->input,
+                               .scale = conv->scale,
+                               .bias = conv->bias,
+                               .relu = conv->relu,
+                               .y = conv->y};
     run_product(conv, &job);
+}
+
+mc_winograd_product mc_winograd_backward(const mc_conv_job *conv)
+{
+    return (mc_winograd_product){.w = mc_winograd_of(&conv->node->window, true),
+                                 .x = {.x = conv->dy, .c = conv->node->out.c},
+                                 .y = conv->dx,
+                                 .backward = true,
+                                 .accumulate = conv->accumulate};
 }
 
 static void backward_input(const mc_conv_job *conv)
 {
-    product_job job = {.w = mc_winograd_of(&conv->node->window, true),
-                       .x = {.x = conv->dy, .c = conv->node->out.c},
-                       .y = conv->dx,
-                       .backward = true,
-                       .accumulate = conv->accumulate};
+    mc_winograd_product job = mc_winograd_backward(conv);
     run_product(conv, &job);
 }
 
@@ -229,4 +231,6 @@ const mc_conv_algorithm mc_conv_winograd = {
     .forward = forward,
     .backward_weight = mc_conv_winograd_weight,
     .backward_input = backward_input,
+    .joins = mc_conv_winograd_joins,
+    .backward_both = mc_conv_winograd_both,
 };

@@ -104,19 +104,82 @@ typedef struct mc_weight_cut {
 } mc_weight_cut;
 mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles);
 
+/* How both gradients are cut where they are taken together: groups of images, whose weight gradients
+ * are summed apart, and in them blocks of images. */
+typedef struct mc_joint_cut {
+    int64_t groups, group, block; /* images of a group and of a block; the last may have fewer */
+} mc_joint_cut;
+mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n);
+
 /* What mc_conv_algorithm asks of an algorithm. */
 bool mc_conv_winograd_possible(const mc_node *node);
 bool mc_conv_winograd_suits(const mc_node *node, int64_t n);
+bool mc_conv_winograd_joins(const mc_node *node, int64_t n);
 int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients);
 int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients);
 int64_t mc_conv_winograd_prepared(const mc_node *node);
 void mc_conv_winograd_weight(const mc_conv_job *conv);
+void mc_conv_winograd_both(const mc_conv_job *conv);
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* A product, x by U: forward, or the input's gradient. */
+typedef struct mc_winograd_product {
+    const mc_pass *pass;
+    mc_winograd w;
+    mc_map x;
+    const float *weight, *scale, *bias;
+    bool relu;
+    float *y;
+    int64_t c, o; /* the layer's */
+    int64_t tiles, block;
+    bool backward, accumulate; /* backward: x is dy, y is dx */
+    mc_planes u, v;            /* v: of all tiles, by panels */
+    bool kept;                 /* u is there for all panels */
+    bool in_parts;             /* sums of what is written are wanted */
+    const mc_conv_job *conv;
+} mc_winograd_product;
+
+/* Fills in what the layer says; u in memory of its own. */
+void mc_winograd_product_of(const mc_conv_job *conv, mc_winograd_product *job, float *u);
+/* The input's gradient, to be. */
+mc_winograd_product mc_winograd_backward(const mc_conv_job *conv);
+/* All of U, by all workers. */
+void mc_make_u(mc_winograd_product *job);
+
+/* A weight gradient. */
+typedef struct mc_winograd_weight {
+    const mc_conv_job *conv;
+    mc_winograd w;
+    int64_t tiles, block, per_group;
+    mc_weight_cut cut;
+    mc_planes du; /* by blocks: of the first group */
+    mc_planes v;  /* by panels: of all tiles */
+} mc_winograd_weight;
+
+mc_winograd_weight mc_winograd_weight_of(const mc_conv_job *conv);
+/* The groups' sums to the gradient, by all workers. */
+void mc_winograd_sums_back(mc_winograd_weight *job);
+
+/* Some tiles, from number `first` on, whose cotangents or inputs begin at tile `from` of images
+ * that may be elsewhere; a worker's memory; what is to be touched meanwhile. */
+typedef struct mc_winograd_block {
+    int64_t first, tiles, from;
+    float *memory;
+    struct mc_soon *soon;
+} mc_winograd_block;
+
+/* Products of a block, by blocks; the result's part `part`. */
+void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *block, int64_t part);
+/* A block's part of dU, of outputs slab .. slab + count - 1, for cotangents dy. */
+void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block, const float *dy,
+                  int64_t slab, int64_t count, bool accumulate, float *du);
 
 /* ---- memory wanted soon ---------------------------------------------------------------------- */
 
 /* What a block reads or writes of images besides its planes, and what the next block reads:
  * products are given it to touch meanwhile, in this order. */
-enum { MC_RANGES = 3 };
+enum { MC_RANGES = 4 };
 typedef struct mc_soon {
     mc_ahead range[MC_RANGES];
     int count, next;

@@ -191,6 +191,46 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
 
+/* Both gradients go together where their kernels and sums leave room in the second cache, and an
+ * image in a block. */
+enum { BOTH_MOST = 65536 };
+
+/* For some number of images. */
+static bool could_join(const mc_node *node)
+{
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    mc_winograd back = mc_winograd_of(&node->window, true);
+    return mc_conv_winograd_possible(node) &&
+           mc_winograd_lines(&w) * mc_channel_pairs(node) <= BOTH_MOST &&
+           mc_at_least(mc_image_tiles(&w), mc_image_tiles(&back)) <= block_most(node, &w);
+}
+
+bool mc_conv_winograd_joins(const mc_node *node, int64_t n)
+{
+    if (n == 0 || !could_join(node)) {
+        return could_join(node);
+    }
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    mc_winograd back = mc_winograd_of(&node->window, true);
+    return !mc_by_panels(&w, n * mc_image_tiles(&w), node->in.c, node->out.c) &&
+           !mc_by_panels(&back, n * mc_image_tiles(&back), node->out.c, node->in.c);
+}
+
+/* Images of a block: most, of any group. */
+static int64_t joint_block(const mc_node *node, const mc_winograd *w, const mc_winograd *back)
+{
+    return block_most(node, w) / mc_at_least(mc_image_tiles(w), mc_image_tiles(back));
+}
+
+mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n)
+{
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    mc_winograd back = mc_winograd_of(&node->window, true);
+    int64_t groups = n < MOST_GROUPS ? n : MOST_GROUPS, group = (n + groups - 1) / groups;
+    int64_t most = joint_block(node, &w, &back), blocks = (group + most - 1) / most;
+    return (mc_joint_cut){(n + group - 1) / group, group, (group + blocks - 1) / blocks};
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* What a product of up to `tiles` tiles, of k by n channels, needs of each worker's memory and of
@@ -219,8 +259,19 @@ int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients)
     mc_winograd back = mc_winograd_of(&node->window, true);
     int64_t c = node->in.c, o = node->out.c;
     int64_t need = product_scratch(node, &w, n * mc_image_tiles(&w), c, o);
-    int64_t back_need = product_scratch(node, &back, n * mc_image_tiles(&back), o, c);
-    return gradients ? mc_at_least(need, back_need) : need;
+    if (gradients) {
+        need = mc_at_least(need, product_scratch(node, &back, n * mc_image_tiles(&back), o, c));
+        if (could_join(node)) {
+            int64_t images = joint_block(node, &w, &back);
+            int64_t sum = mc_v_size(&w, images * mc_image_tiles(&w), c) +
+                          mc_m_size(&w, images * mc_image_tiles(&w), o);
+            int64_t product = mc_v_size(&back, images * mc_image_tiles(&back), o) +
+                              mc_m_size(&back, images * mc_image_tiles(&back), c);
+            need = mc_at_least(need, images * node->out.h * node->out.w * o +
+                                         mc_at_least(sum, product));
+        }
+    }
+    return need;
 }
 
 int64_t mc_conv_winograd_prepared(const mc_node *node)
@@ -243,6 +294,9 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
         if (!mc_by_panels(&w, tiles, c, o)) {
             int64_t groups = mc_weight_cut_of(node, &w, tiles).groups;
             need = mc_at_least(need, groups * mc_sums_size(&w, node));
+        }
+        if (could_join(node)) {
+            need = mc_at_least(need, MOST_GROUPS * mc_sums_size(&w, node) + mc_u_size(&back, o, c));
         }
     }
     return need;

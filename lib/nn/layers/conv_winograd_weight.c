@@ -4,65 +4,67 @@
  */
 #include "nn/layers/conv_winograd.h"
 
-typedef struct weight_job {
-    const mc_conv_job *conv;
-    mc_winograd w;
-    int64_t tiles, block, per_group;
-    mc_weight_cut cut;
-    mc_planes du; /* by blocks: of the first group */
-    mc_planes v;  /* by panels: of all tiles */
-} weight_job;
+void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block, const float *dy,
+                  int64_t slab, int64_t count, bool accumulate, float *du)
+{
+    const mc_conv_job *conv = job->conv;
+    const mc_kernels *kernels = conv->pass->kernels;
+    const mc_winograd *w = &job->w;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, tiles = block->tiles;
+    float *to = block->memory;
+    float *v_rows[MC_MOST_TILES], *d_rows[MC_MOST_TILES];
+    mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), c);
+    mc_planes d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, count);
+
+    kernels->winograd_input(w, &conv->input, block->first, tiles, v);
+    kernels->winograd_cotangent(w, dy + slab, o, count, block->from, tiles, d);
+    mc_point_at(v, tiles, v_rows);
+    mc_point_at(d, tiles, d_rows);
+    for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
+        mc_outer outer = {.count = tiles,
+                          .k = mc_v_phases(w, f) * c,
+                          .n = count,
+                          .x = (const float *const *)v_rows,
+                          .d = (const float *const *)d_rows,
+                          .x_offset = f * v.plane,
+                          .d_offset = f * d.plane,
+                          .w = du + f * job->du.plane + slab,
+                          .w_stride = o,
+                          .accumulate = accumulate,
+                          .ahead = mc_soon_next(block->soon)};
+        kernels->outer(&outer);
+    }
+}
 
 /* Sums a slab of dU [F][phases][c][o] over the tiles of one group. */
 static void sum_task(void *arg, int64_t task, int worker)
 {
-    const weight_job *job = arg;
+    const mc_winograd_weight *job = arg;
     const mc_conv_job *conv = job->conv;
-    const mc_kernels *kernels = conv->pass->kernels;
     const mc_winograd *w = &job->w;
     int64_t c = conv->node->in.c, o = conv->node->out.c;
     int64_t group = task / job->cut.slabs, slab = task % job->cut.slabs * job->cut.slab;
     int64_t count = o - slab < job->cut.slab ? o - slab : job->cut.slab;
     int64_t begin = group * job->per_group, end = begin + job->per_group;
-    float *to = conv->pass->scratch[worker];
-    float *du = job->du.data + group * mc_sums_size(w, conv->node) + slab;
-    float *v_rows[MC_MOST_TILES], *d_rows[MC_MOST_TILES];
+    float *du = job->du.data + group * mc_sums_size(w, conv->node);
 
     end = end < job->tiles ? end : job->tiles;
     for (int64_t first = begin; first < end; first += job->block) {
         int64_t tiles = end - first < job->block ? end - first : job->block;
-        mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), c);
-        mc_planes d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, count);
-        kernels->winograd_input(w, &conv->input, first, tiles, v);
-        kernels->winograd_cotangent(w, conv->dy + slab, o, count, first, tiles, d);
-        mc_point_at(v, tiles, v_rows);
-        mc_point_at(d, tiles, d_rows);
         mc_soon list = {.count = 0};
+        mc_winograd_block block = {first, tiles, first, conv->pass->scratch[worker], &list};
         if (first + tiles < end) {
             mc_soon_inputs(&list, w, first + tiles, tiles, conv->input.x, c);
             mc_soon_outputs(&list, w, first + tiles, tiles, conv->dy, o);
         }
-        for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
-            mc_outer outer = {.count = tiles,
-                              .k = mc_v_phases(w, f) * c,
-                              .n = count,
-                              .x = (const float *const *)v_rows,
-                              .d = (const float *const *)d_rows,
-                              .x_offset = f * v.plane,
-                              .d_offset = f * d.plane,
-                              .w = du + f * job->du.plane,
-                              .w_stride = o,
-                              .accumulate = first > begin,
-                              .ahead = mc_soon_next(&list)};
-            kernels->outer(&outer);
-        }
+        mc_sum_block(job, &block, conv->dy, slab, count, first > begin, du);
     }
 }
 
 static void filter_back_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
-    const weight_job *job = arg;
+    const mc_winograd_weight *job = arg;
     const mc_conv_job *conv = job->conv;
     int64_t c = conv->node->in.c, o = conv->node->out.c, first = task * MC_FILTER_ROWS;
     int64_t left = c - first;
@@ -77,7 +79,7 @@ static void filter_back_task(void *arg, int64_t task, int worker)
 /* D of one panel, dU slice by slice of input channels, and the gradients of its kernels. */
 static void weight_panel_task(void *arg, int64_t task, int worker)
 {
-    const weight_job *job = arg;
+    const mc_winograd_weight *job = arg;
     const mc_conv_job *conv = job->conv;
     const mc_kernels *kernels = conv->pass->kernels;
     const mc_winograd *w = &job->w;
@@ -112,25 +114,38 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
     }
 }
 
+mc_winograd_weight mc_winograd_weight_of(const mc_conv_job *conv)
+{
+    mc_winograd_weight job = {.conv = conv, .w = mc_winograd_of(&conv->node->window, false)};
+    int64_t pairs = mc_channel_pairs(conv->node);
+    job.tiles = conv->pass->n * mc_image_tiles(&job.w);
+    job.du = (mc_planes){conv->pass->shared, mc_winograd_most_phases(&job.w) * pairs,
+                         conv->node->out.c, pairs};
+    return job;
+}
+
+void mc_winograd_sums_back(mc_winograd_weight *job)
+{
+    mc_pool_run(job->conv->pass->pool,
+                (job->conv->node->in.c + MC_FILTER_ROWS - 1) / MC_FILTER_ROWS, filter_back_task,
+                job);
+}
+
 void mc_conv_winograd_weight(const mc_conv_job *conv)
 {
-    weight_job job = {.conv = conv, .w = mc_winograd_of(&conv->node->window, false)};
+    mc_winograd_weight job = mc_winograd_weight_of(conv);
     mc_pool *pool = conv->pass->pool;
     int64_t c = conv->node->in.c, o = conv->node->out.c;
-    job.tiles = conv->pass->n * mc_image_tiles(&job.w);
     if (mc_by_panels(&job.w, job.tiles, c, o)) {
         job.v = mc_make_v(conv->pass, &job.w, &conv->input, job.tiles);
         mc_pool_run(pool, (o + MC_PANEL - 1) / MC_PANEL, weight_panel_task, &job);
         return;
     }
-    int64_t phases = mc_winograd_most_phases(&job.w);
-    job.du = (mc_planes){conv->pass->shared, phases * mc_channel_pairs(conv->node), o,
-                         mc_channel_pairs(conv->node)};
     job.block = mc_block_tiles(conv->node, &job.w, job.tiles);
     job.cut = mc_weight_cut_of(conv->node, &job.w, job.tiles);
     job.per_group = (job.tiles + job.cut.groups - 1) / job.cut.groups;
     /* Rounding up can leave the last group without a tile. */
     job.cut.groups = (job.tiles + job.per_group - 1) / job.per_group;
     mc_pool_run(pool, job.cut.groups * job.cut.slabs, sum_task, &job);
-    mc_pool_run(pool, (c + MC_FILTER_ROWS - 1) / MC_FILTER_ROWS, filter_back_task, &job);
+    mc_winograd_sums_back(&job);
 }
