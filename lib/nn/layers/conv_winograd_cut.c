@@ -18,7 +18,7 @@ bool mc_conv_winograd_possible(const mc_node *node)
  * transform, tiles enough to share a kernel's, and little of the tiles outside the image. At stride
  * 2 fewer are saved: there has to be more to do of an image, and where it is a single tile, the 81
  * kernels of a channel pair are worth reading for wide layers only. */
-enum { STRIDED_PAIRS = 8192, WIDE_PAIRS = 65536 };
+enum { STRIDED_PAIRS = 4096, WIDE_PAIRS = 65536 };
 
 bool mc_conv_winograd_suits(const mc_node *node, int64_t n)
 {
