@@ -142,7 +142,7 @@ static void read_back(plan *p, int32_t node, int32_t time)
 {
     int32_t owner = p->out_owner[node];
     piece *own = piece_of(p, owner, OUT), *again = piece_of(p, owner, AGAIN);
-    if (!p->graph->nodes[owner].again) {
+    if (!p->graph->nodes[owner].again || own->size < 4194304) {
         extend(own, time);
     } else if (again->size == 0) {
         *again = (piece){own->size, 0, time, time};
