@@ -130,7 +130,7 @@ int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
 /* By panels of MC_PANEL columns, output channels of all phases, and slices of whole vectors of
  * input channels whose U is about a megabyte. All of V must not be large: more tiles would be
  * better off by blocks. */
-enum { SLICE = 262144, V_MOST = 4194304, FEW_TILES = 192 };
+enum { SLICE = 262144, V_MOST = 4194304, FEW_TILES = 64 };
 
 int64_t mc_panel_channels(const mc_winograd *w)
 {
