@@ -410,7 +410,7 @@ outer_block(const outer_place *q, const int block, const int vectors, const oute
         }
     }
     const float *const *xs = p->x + q->first, *const *ds = p->d + q->first;
-    int64_t x_offset = p->x_offset + q->k, d_offset = p->d_offset + q->j, last = q->rows - 1;
+    int64_t x_offset = p->x_offset + q->k, d_offset = p->d_offset + q->j;
     touching soon = touch_from(p->ahead);
     if (q->add) {
         /* As in product_block(). */
@@ -434,7 +434,7 @@ outer_block(const outer_place *q, const int block, const int vectors, const oute
         }
         MC_UNROLL
         for (int i = 0; i < block; i++) {
-            float value = x[kind <= OUTER_PACKED || i <= last ? i : last];
+            float value = x[i];
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
                 sum[i][v] += value * line[v];
