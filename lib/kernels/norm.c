@@ -68,18 +68,42 @@ void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, int64_t step,
     }
 }
 
+/* The channels of some rows: up to a group of vectors, `width` channels from the pointers' on. */
+static inline __attribute__((always_inline)) void affine_block(const float *x, int64_t rows,
+                                                               int64_t c, const int vectors,
+                                                               int64_t width, const float *scale,
+                                                               const float *offset, mc_vec floor,
+                                                               float *y)
+{
+    mc_vec factor[GROUP], shift[GROUP];
+    mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        mc_mask mask = v < vectors - 1 ? whole : last;
+        factor[v] = mc_load_masked(scale + v * LANES, mask);
+        shift[v] = mc_load_masked(offset + v * LANES, mask);
+    }
+    for (int64_t r = 0; r < rows; r++, x += c, y += c) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            mc_mask mask = v < vectors - 1 ? whole : last;
+            mc_vec value = mc_load_masked(x + v * LANES, mask) * factor[v] + shift[v];
+            mc_store_masked(y + v * LANES, mask, mc_max(floor, value)); /* NaN stays NaN */
+        }
+    }
+}
+
 void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *scale,
                          const float *offset, bool relu, float *y)
 {
     /* y may be x: each element is read before it is written. */
     const mc_vec floor = (mc_vec){0.0f} - (relu ? 0.0f : INFINITY);
-    for (int64_t r = 0; r < rows; r++, x += c, y += c) {
-        for (int64_t i = 0; i < c; i += LANES) {
-            mc_mask mask = mc_first(c - i);
-            mc_vec v = mc_load_masked(x + i, mask) * mc_load_masked(scale + i, mask) +
-                       mc_load_masked(offset + i, mask);
-            mc_store_masked(y + i, mask, mc_max(floor, v)); /* NaN stays NaN */
-        }
+    int64_t i = 0;
+    for (; c - i >= GROUP * LANES; i += GROUP * LANES) {
+        affine_block(x + i, rows, c, GROUP, GROUP * LANES, scale + i, offset + i, floor, y + i);
+    }
+    for (; i < c; i += LANES) {
+        affine_block(x + i, rows, c, 1, c - i, scale + i, offset + i, floor, y + i);
     }
 }
 
@@ -155,39 +179,70 @@ void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, in
     }
 }
 
+/* What a channel's gradient becomes: g a + x p + q. */
+typedef struct pulled {
+    const float *a, *p, *q;
+} pulled;
+
+/* As affine_block(), of channels i on. */
+static inline __attribute__((always_inline)) void
+apply_block(const mc_map *map, const float *dy, int64_t rows, int64_t i, const int vectors,
+            int64_t width, bool relu, const pulled *by, bool accumulate, float *dx)
+{
+    mc_vec scale[GROUP], offset[GROUP], a[GROUP], p[GROUP], q[GROUP];
+    mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
+    const float *x = map->x;
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        mc_mask mask = v < vectors - 1 ? whole : last;
+        int64_t at = i + v * LANES;
+        scale[v] = offset[v] = (mc_vec){0.0f};
+        if (relu) {
+            scale[v] = mc_load_masked(map->scale + at, mask);
+            offset[v] = mc_load_masked(map->offset + at, mask);
+        }
+        a[v] = mc_load_masked(by->a + at, mask);
+        p[v] = mc_load_masked(by->p + at, mask);
+        q[v] = mc_load_masked(by->q + at, mask);
+    }
+    for (int64_t at = i; at < rows * map->c; at += map->c) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            mc_mask mask = v < vectors - 1 ? whole : last;
+            int64_t here = at + v * LANES;
+            mc_vec value = mc_load_masked(x + here, mask);
+            mc_vec g = masked(relu, value, scale[v], offset[v], mc_load_masked(dy + here, mask));
+            mc_vec d = g * a[v] + value * p[v] + q[v];
+            if (accumulate) {
+                d += mc_load_masked(dx + here, mask);
+            }
+            mc_store_masked(dx + here, mask, d);
+        }
+    }
+}
+
 static inline __attribute__((always_inline)) void apply(const mc_map *map, const float *dy,
-                                                        int64_t rows, bool relu, const float *a,
-                                                        const float *p, const float *q,
+                                                        int64_t rows, bool relu, const pulled *by,
                                                         bool accumulate, float *dx)
 {
-    int64_t c = map->c;
+    int64_t c = map->c, i = 0;
     /* dx may be dy: each element is read before it is written. */
-    for (int64_t at = 0; at < rows * c; at += c) {
-        for (int64_t i = 0; i < c; i += LANES) {
-            mc_mask mask = mc_first(c - i);
-            mc_vec x = mc_load_masked(map->x + at + i, mask), scale = x, offset = x;
-            if (relu) {
-                scale = mc_load_masked(map->scale + i, mask);
-                offset = mc_load_masked(map->offset + i, mask);
-            }
-            mc_vec g = masked(relu, x, scale, offset, mc_load_masked(dy + at + i, mask));
-            mc_vec d = g * mc_load_masked(a + i, mask) + x * mc_load_masked(p + i, mask) +
-                       mc_load_masked(q + i, mask);
-            if (accumulate) {
-                d += mc_load_masked(dx + at + i, mask);
-            }
-            mc_store_masked(dx + at + i, mask, d);
-        }
+    for (; c - i >= GROUP * LANES; i += GROUP * LANES) {
+        apply_block(map, dy, rows, i, GROUP, GROUP * LANES, relu, by, accumulate, dx);
+    }
+    for (; i < c; i += LANES) {
+        apply_block(map, dy, rows, i, 1, c - i, relu, by, accumulate, dx);
     }
 }
 
 void MC_ISA_NAME(norm_apply)(const mc_map *map, const float *dy, int64_t rows, const float *a,
                              const float *p, const float *q, bool accumulate, float *dx)
 {
+    pulled by = {a, p, q};
     if (map->relu) {
-        apply(map, dy, rows, true, a, p, q, accumulate, dx);
+        apply(map, dy, rows, true, &by, accumulate, dx);
     } else {
-        apply(map, dy, rows, false, a, p, q, accumulate, dx);
+        apply(map, dy, rows, false, &by, accumulate, dx);
     }
 }
 
