@@ -66,7 +66,9 @@ typedef struct mc_product {
     mc_ahead *ahead; /* or NULL */
 } mc_product;
 
-/* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d. */
+/* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d. Behind the
+ * k numbers of a row of x as many as MC_ROW_SLACK more are read, in vain: a whole block of them. */
+enum { MC_ROW_SLACK = 16 };
 typedef struct mc_outer {
     int64_t count, k, n;
     const float *const *x, *const *d; /* row r at x[r] + x_offset, d[r] + d_offset */

@@ -69,11 +69,9 @@ void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, int64_t step,
 }
 
 /* The channels of some rows: up to a group of vectors, `width` channels from the pointers' on. */
-static inline __attribute__((always_inline)) void affine_block(const float *x, int64_t rows,
-                                                               int64_t c, const int vectors,
-                                                               int64_t width, const float *scale,
-                                                               const float *offset, mc_vec floor,
-                                                               float *y)
+static inline __attribute__((always_inline)) void
+affine_block(const float *x, int64_t rows, int64_t c, const int vectors, int64_t width,
+             const float *scale, const float *offset, mc_vec floor, float *y)
 {
     mc_vec factor[GROUP], shift[GROUP];
     mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);

@@ -50,7 +50,7 @@ static inline touching touch_from(const mc_ahead *ahead)
     return (touching){any ? ahead->at : NULL, any ? MC_LINE : 0};
 }
 
-/* A line every fourth step: more of them at a time would keep the loop's own loads waiting. */
+/* A line every second step: more of them at a time would keep the loop's own loads waiting. */
 static inline void touch(touching *t, int64_t step)
 {
     if (t->step != 0 && step % 2 == 0) {
@@ -393,8 +393,8 @@ static __attribute__((noinline)) void finish_outer(const outer_place *q, const m
     }
 }
 
-/* What a block is: all of it real, so that rows of x lie at known distances; read from packed
- * columns; of fewer rows; or with columns of less than a vector. */
+/* What a block is: all of it real; read from packed columns; of fewer rows, whose sums alone are
+ * kept; or with columns of less than a vector. */
 typedef enum outer_kind { OUTER_FULL, OUTER_PACKED, OUTER_PART, OUTER_REST } outer_kind;
 
 static inline __attribute__((always_inline)) void

@@ -8,6 +8,7 @@
  * An activation lives from its own forward to its last reader; a gradient from the first
  * consumer that writes it (the last in order) to its own node's backward. What is made again
  * (mark_again()) has two lives: up to its last reader forward, and from its first reader backward.
+ * Small outputs are not: they cost less memory than time.
  */
 #include "nn/graph.h"
 #include <stdlib.h>
@@ -137,12 +138,15 @@ static piece *piece_of(const plan *p, int32_t node, int which)
     return &p->pieces[PIECES * node + which];
 }
 
+/* Floats up to which an output is kept, though it could be made again. */
+enum { KEPT_MOST = 2097152 };
+
 /* The activation of `node` is read at a time of the backward pass. */
 static void read_back(plan *p, int32_t node, int32_t time)
 {
     int32_t owner = p->out_owner[node];
     piece *own = piece_of(p, owner, OUT), *again = piece_of(p, owner, AGAIN);
-    if (!p->graph->nodes[owner].again || own->size < 4194304) {
+    if (!p->graph->nodes[owner].again || own->size <= KEPT_MOST) {
         extend(own, time);
     } else if (again->size == 0) {
         *again = (piece){own->size, 0, time, time};
@@ -216,7 +220,8 @@ static bool shares_with_sum(const modeconn_graph *graph, int32_t i)
     int32_t other = sum->inputs[sum->inputs[0] == i ? 1 : 0];
     bool reads_it = graph->nodes[other].lazy && graph->nodes[other].n_readers == 1;
     int32_t changed = node->n_readers > 1 ? node->reader_before : i;
-    return (node->lazy && node->n_readers == 1) || (reads_it && last_to_read(graph, other) > changed);
+    return (node->lazy && node->n_readers == 1) ||
+           (reads_it && last_to_read(graph, other) > changed);
 }
 
 static void plan_gradients(plan *p, int64_t max)
@@ -251,7 +256,7 @@ static void plan_gradients(plan *p, int64_t max)
 /* ---- placing ------------------------------------------------------------------------------- */
 
 /* Sizes are rounded to 64 bytes; buffers that are read together should not lie at equal
- * addresses modulo a page, so each gets one more line. */
+ * addresses modulo a page, so each gets one more line, which is MC_ROW_SLACK too. */
 static int64_t padded(int64_t size)
 {
     return (size + 15) / 16 * 16 + 16;

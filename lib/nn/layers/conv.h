@@ -22,10 +22,10 @@ typedef struct mc_conv_job {
     const mc_conv_algorithm *algorithm;
     int64_t rows;    /* of the output: n * oh * ow */
     bool accumulate; /* dx is added to */
-    /* The batch norm behind, which has left it to the layer to pull its gradient back: dy is that of
-     * its output, mc_norm_pull_back() makes the layer's of it. NULL: dy is the layer's. */
+    /* The batch norm behind, which has left it to the layer to pull its gradient back: dy is that
+     * of its output, mc_norm_pull_back() makes the layer's of it. NULL: dy is the layer's. */
     const mc_node *norm;
-    bool in_parts;   /* somebody wants sums of what is written (mc_conv_parts()) */
+    bool in_parts; /* somebody wants sums of what is written (mc_conv_parts()) */
 } mc_conv_job;
 
 struct mc_conv_algorithm {

@@ -44,7 +44,7 @@ static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
         need = mc_at_least(need, frame_size(node, true));
         need = mc_at_least(need, mc_conv_direct_weight_scratch(node));
     }
-    return MC_ROWS_SIZE + need;
+    return MC_ROWS_SIZE + need + MC_ROW_SLACK;
 }
 
 static int64_t prepared(const mc_node *node)

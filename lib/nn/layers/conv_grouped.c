@@ -50,7 +50,8 @@ static int64_t scratch(const mc_node *node, int64_t n, bool gradients)
 {
     (void)n;
     int64_t need = frame_size(node, false);
-    return MC_ROWS_SIZE + (gradients ? mc_at_least(need, frame_size(node, true)) : need);
+    need = gradients ? mc_at_least(need, frame_size(node, true)) : need;
+    return MC_ROWS_SIZE + need + MC_ROW_SLACK;
 }
 
 /* Floats of a cut's weight: [taps][from] by `to`, in panels unless depthwise. */

@@ -42,8 +42,8 @@ static void sum_up(const mc_winograd_product *job, int64_t part, int64_t first, 
 
 /* M of some tiles: V at `v_rows` from input channel `row` on, `rows` of them, by U, whose panels
  * from `column` on give n outputs to `m_rows`. */
-static void multiply(const mc_winograd_product *job, float *const *v_rows, const mc_planes *v, int64_t row,
-                     int64_t rows, const mc_planes *u, int64_t column, int64_t tiles,
+static void multiply(const mc_winograd_product *job, float *const *v_rows, const mc_planes *v,
+                     int64_t row, int64_t rows, const mc_planes *u, int64_t column, int64_t tiles,
                      float *const *m_rows, const mc_planes *m, int64_t n, mc_soon *list)
 {
     const int64_t v_at[] = {row, row + v->phase, row + 2 * v->phase, row + 3 * v->phase};

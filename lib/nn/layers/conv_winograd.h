@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * What the parts of the convolution in the Winograd domain share: its products (conv_winograd.c),
- * its weight gradient (conv_winograd_weight.c), and how both are cut (conv_winograd_cut.c).
+ * its weight gradient (conv_winograd_weight.c), both gradients at once (conv_winograd_both.c), and
+ * how all are cut (conv_winograd_cut.c).
  *
  * A 3x3 convolution at stride 1 or 2 by the bilinear algorithms of lib/kernels/winograd.c. With F
  * frequencies (36; 18 or 9 where a dimension has 2 pixels; 25 at stride 2) and tiles t of the
@@ -26,6 +27,8 @@
  * by panels, where kernels are many for few tiles: V is made first, by all; then each panel of
  * output channels is one worker's, who makes the U that it needs, a slice of input channels at a
  * time, in the cache (or sums a slice of dU there), so that neither is ever written to memory.
+ *
+ * By blocks, both gradients of a narrow layer are taken together (conv_winograd_both.c).
  */
 #ifndef MC_CONV_WINOGRAD_H
 #define MC_CONV_WINOGRAD_H
@@ -104,8 +107,8 @@ typedef struct mc_weight_cut {
 } mc_weight_cut;
 mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles);
 
-/* How both gradients are cut where they are taken together: groups of images, whose weight gradients
- * are summed apart, and in them blocks of images. */
+/* How both gradients are cut where they are taken together: groups of images, whose weight
+ * gradients are summed apart, and in them blocks of images. */
 typedef struct mc_joint_cut {
     int64_t groups, group, block; /* images of a group and of a block; the last may have fewer */
 } mc_joint_cut;
@@ -120,6 +123,25 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients);
 int64_t mc_conv_winograd_prepared(const mc_node *node);
 void mc_conv_winograd_weight(const mc_conv_job *conv);
 void mc_conv_winograd_both(const mc_conv_job *conv);
+
+/* ---- memory wanted soon ---------------------------------------------------------------------- */
+
+/* What a block reads or writes of images besides its planes, and what the next block reads:
+ * products are given it to touch meanwhile, in this order. */
+enum { MC_RANGES = 4 };
+typedef struct mc_soon {
+    mc_ahead range[MC_RANGES];
+    int count, next;
+} mc_soon;
+
+/* The rows of the input's or the output's images that tiles first .. first + tiles - 1 take; where
+ * there are fewer tiles, what lies behind the images is touched in vain. */
+void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                    const float *x, int64_t c);
+void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
+                     const float *y, int64_t c);
+/* The range that is not yet touched, NULL if all are. */
+mc_ahead *mc_soon_next(mc_soon *list);
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
@@ -166,7 +188,7 @@ void mc_winograd_sums_back(mc_winograd_weight *job);
 typedef struct mc_winograd_block {
     int64_t first, tiles, from;
     float *memory;
-    struct mc_soon *soon;
+    mc_soon *soon;
 } mc_winograd_block;
 
 /* Products of a block, by blocks; the result's part `part`. */
@@ -174,24 +196,5 @@ void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *b
 /* A block's part of dU, of outputs slab .. slab + count - 1, for cotangents dy. */
 void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block, const float *dy,
                   int64_t slab, int64_t count, bool accumulate, float *du);
-
-/* ---- memory wanted soon ---------------------------------------------------------------------- */
-
-/* What a block reads or writes of images besides its planes, and what the next block reads:
- * products are given it to touch meanwhile, in this order. */
-enum { MC_RANGES = 4 };
-typedef struct mc_soon {
-    mc_ahead range[MC_RANGES];
-    int count, next;
-} mc_soon;
-
-/* The rows of the input's or the output's images that tiles first .. first + tiles - 1 take; where
- * there are fewer tiles, what lies behind the images is touched in vain. */
-void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
-                    const float *x, int64_t c);
-void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
-                     const float *y, int64_t c);
-/* The range that is not yet touched, NULL if all are. */
-mc_ahead *mc_soon_next(mc_soon *list);
 
 #endif

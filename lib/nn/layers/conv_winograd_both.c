@@ -75,8 +75,8 @@ static void both_task(void *arg, int64_t group, int worker)
         mc_winograd_product product = job->product;
         mc_soon list = soon_of(job, image, images, image + images == end);
         mc_winograd_block sum = {image * s.tiles, images * s.tiles, image * s.tiles, memory, &list};
-        mc_winograd_block back = {image * s.back_tiles, images * s.back_tiles,
-                                  image * s.back_tiles, memory, &list};
+        mc_winograd_block back = {image * s.back_tiles, images * s.back_tiles, image * s.back_tiles,
+                                  memory, &list};
         if (pulled != NULL) {
             mc_norm_pull_back(conv->pass, conv->norm, image * s.out_rows, images * s.out_rows,
                               pulled);
@@ -96,8 +96,7 @@ void mc_conv_winograd_both(const mc_conv_job *conv)
                     .cut = mc_joint_cut_of(conv->node, pass->n)};
     job.weight.cut = (mc_weight_cut){job.cut.groups, 1, conv->node->out.c};
     mc_winograd_product_of(conv, &job.product,
-                           pass->shared +
-                               job.cut.groups * mc_sums_size(&job.weight.w, conv->node));
+                           pass->shared + job.cut.groups * mc_sums_size(&job.weight.w, conv->node));
     job.blocks = (job.cut.group + job.cut.block - 1) / job.cut.block;
     int64_t rest = pass->n - (job.cut.groups - 1) * job.cut.group;
     int64_t parts = (job.cut.groups - 1) * job.blocks + (rest + job.cut.block - 1) / job.cut.block;

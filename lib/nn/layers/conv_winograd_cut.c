@@ -267,8 +267,8 @@ int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients)
                           mc_m_size(&w, images * mc_image_tiles(&w), o);
             int64_t product = mc_v_size(&back, images * mc_image_tiles(&back), o) +
                               mc_m_size(&back, images * mc_image_tiles(&back), c);
-            need = mc_at_least(need, images * node->out.h * node->out.w * o +
-                                         mc_at_least(sum, product));
+            need = mc_at_least(need,
+                               images * node->out.h * node->out.w * o + mc_at_least(sum, product));
         }
     }
     return need;

@@ -129,7 +129,8 @@ START_TEST(test_outer)
         return;
     }
     for (int accumulate = 0; accumulate < 2; accumulate++) {
-        float *x = values(count * (rows + GAP) + 1, 1), *d = values(count * (n + GAP) + 1, 2);
+        float *x = values(count * (rows + GAP) + 1 + MC_ROW_SLACK, 1),
+              *d = values(count * (n + GAP) + 1, 2);
         float *w = values(rows * (n + GAP), 3), *before = values(rows * (n + GAP), 3);
         const float **xs = malloc((size_t)count * sizeof *xs);
         const float **ds = malloc((size_t)count * sizeof *ds);
