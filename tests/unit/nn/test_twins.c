@@ -406,6 +406,114 @@ START_TEST(test_residual)
 }
 END_TEST
 
+static int32_t normed(modeconn_graph *graph, const char *name, const char *norm, int64_t c,
+                      int32_t from)
+{
+    char settings[64];
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)c);
+    return layer(graph, "batch_norm", norm, NULL, layer(graph, "conv2d", name, settings, from));
+}
+
+/* Narrow convolutions that pull the gradient of the batch norm behind them back, in a chain before
+ * a sum, where two gradients that are read late have to be kept. */
+static modeconn_model *pulling_model(int64_t c, int64_t o, int64_t h, bool relu, bool two)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    int32_t both[2];
+    OK(modeconn_graph_create(ctx, 3, h, h, &graph));
+    char settings[64];
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)o);
+    int32_t stem = layer(graph, "conv2d", "stem", settings, 0);
+    both[0] = normed(graph, "a", "a_norm", c, stem);
+    both[0] = relu ? layer(graph, "relu", NULL, NULL, both[0]) : both[0];
+    both[0] = normed(graph, "b", "b_norm", o, both[0]);
+    both[1] = two ? normed(graph, "c", "c_norm", o, stem) : stem;
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
+    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", both[0]),
+                                 0, &model));
+    int32_t pulling = 0;
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        pulling += model->graph->nodes[i].pulls;
+    }
+    ck_assert_int_eq(pulling, two ? 3 : 2);
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
+START_TEST(test_pulling)
+{
+    /* Several images a block and several blocks a group, of equal size and not. */
+    static const int64_t batches[] = {25, 61, 30}, sides[] = {32, 9, 16}, channels[] = {16, 24, 8},
+                         outputs[] = {8, 8, 16};
+    for (int which = 0; which < 4; which++) {
+        check_gradient_of(pulling_model(channels[_i], outputs[_i], sides[_i], which & 1, which & 2),
+                          batches[_i], 41);
+    }
+}
+END_TEST
+
+/* A convolution whose batch norm shares the gradient of a sum with the sum's other input, which a
+ * convolution in between also reads: that one changes the gradient before the first has read it,
+ * unless each has its own. */
+START_TEST(test_pulling_late)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    OK(modeconn_graph_create(ctx, 3, 12, 12, &graph));
+    int32_t stem = layer(graph, "conv2d", "stem", "out_channels=8,kernel=3,padding=1", 0);
+    int32_t a = layer(graph, "conv2d", "a", "out_channels=8,kernel=3,padding=1", stem);
+    int32_t between = layer(graph, "conv2d", "b", "out_channels=8,kernel=3,padding=1", stem);
+    int32_t both[2] = {layer(graph, "batch_norm", "a_norm", NULL, a), stem};
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
+    both[1] = between;
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
+    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", both[0]),
+                                 0, &model));
+    ck_assert(model->graph->nodes[a].pulls);
+    modeconn_graph_destroy(graph);
+    check_gradient_of(model, 20, 43);
+}
+END_TEST
+
+/* [begin, begin + size) of `a` and `b` have nothing in common. */
+static bool apart(const float *a, int64_t a_size, const float *b, int64_t b_size)
+{
+    return a + a_size <= b || b + b_size <= a;
+}
+
+/* What a convolution that pulls back reads, the gradient and the input of the batch norm, must not
+ * lie where it writes: by chance it would seldom show. */
+START_TEST(test_pulling_memory)
+{
+    static const char *const archs[] = {"vgg13", "resnet18", "resnet56", "resnet18_bottleneck"};
+    modeconn_model *model;
+    modeconn_options *options;
+    mc_pass pass;
+    int32_t pulling = 0;
+    OK(modeconn_options_create(ctx, "model", &options));
+    OK(modeconn_options_parse(options,
+                              "channels=3,height=32,width_pixels=32,classes=10,width=0.25"));
+    OK(modeconn_model_create(ctx, archs[_i], NULL, options, &model));
+    modeconn_options_destroy(options);
+    const modeconn_graph *graph = model->graph;
+    OK(mc_pass_create(ctx, graph, 32, true, &pass));
+    for (int32_t i = 1; i < graph->n_nodes; i++) {
+        const mc_node *node = &graph->nodes[i];
+        const float *dx = pass.slots[node->inputs[0]].d_out;
+        if (node->pulls && dx != NULL) {
+            int64_t in = 32 * mc_shape_size(node->in), out = 32 * mc_shape_size(node->out);
+            ck_assert_msg(apart(dx, in, pass.slots[node->last_reader].d_out, out), "node %d", i);
+            ck_assert_msg(apart(dx, in, pass.slots[i].out, out), "node %d", i);
+            pulling++;
+        }
+    }
+    ck_assert_int_gt(pulling, 0);
+    mc_pass_free(&pass);
+    modeconn_model_destroy(model);
+}
+END_TEST
+
 /* The value that test_finite_differences differentiates: loss + <c, representation>. */
 static double objective(const twin *t, mc_plain *plain, const double *theta, const double *c)
 {
@@ -530,6 +638,9 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_backward, 0, CASES);
     tcase_add_loop_test(tests, test_sums, 0, BRANCHES);
     tcase_add_loop_test(tests, test_residual, 0, 2);
+    tcase_add_loop_test(tests, test_pulling, 0, 3);
+    tcase_add_test(tests, test_pulling_late);
+    tcase_add_loop_test(tests, test_pulling_memory, 0, 4);
     tcase_add_loop_test(tests, test_finite_differences, 0, DEEP);
     tcase_add_loop_test(tests, test_pair, 0, 7);
 }
