@@ -398,13 +398,14 @@ static bool is_variance(const mc_block *block)
 
 static int32_t check_block(const mc_block *block, const float *values)
 {
+    bool variances = is_variance(block);
     for (int64_t i = 0; i < block->size; i++) {
         double value = (double)values[block->offset + i];
         if (!isfinite(value)) {
             return mc_fail(MODECONN_ERROR_NUMERIC, "value %lld of %s is %s", (long long)i,
                            block->name, mc_not_finite(value));
         }
-        if (value < 0.0 && is_variance(block)) {
+        if (variances && value < 0.0) {
             return mc_fail(MODECONN_ERROR_NUMERIC, "variance %lld of %s is %g, less than zero",
                            (long long)i, block->name, value);
         }
