@@ -358,6 +358,9 @@ struct mc_plain {
     double *grad;          /* [n_theta], added to by backward; NULL: forward only */
     double **out, **d_out; /* per node [n][c][h][w] */
     double **moment;       /* per node: batch mean [c], biased variance [c] */
+    /* Called after each node's forward with its output, to be moved as rounding would; NULL: no. */
+    void (*visit)(void *user, int32_t node, double *values, int64_t count);
+    void *visit_user;
 };
 int32_t mc_plain_create(const modeconn_graph *graph, int64_t n, mc_plain **out);
 void mc_plain_free(mc_plain *plain);

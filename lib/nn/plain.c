@@ -69,6 +69,9 @@ void mc_plain_forward(mc_plain *plain, const double *theta, const double *statis
     memcpy(plain->out[0], x, (size_t)node_size(plain, 0) * sizeof *x);
     for (int32_t i = 1; i < plain->graph->n_nodes; i++) {
         plain->graph->nodes[i].type->plain_forward(plain, &plain->graph->nodes[i]);
+        if (plain->visit != NULL) {
+            plain->visit(plain->visit_user, i, plain->out[i], node_size(plain, i));
+        }
     }
 }
 
