@@ -444,7 +444,7 @@ static modeconn_model *pulling_model(int64_t c, int64_t o, int64_t h, bool relu,
 START_TEST(test_pulling)
 {
     /* Several images a block and several blocks a group, of equal size and not. */
-    static const int64_t batches[] = {25, 61, 30}, sides[] = {32, 9, 16}, channels[] = {16, 24, 8},
+    static const int64_t batches[] = {17, 61, 30}, sides[] = {32, 9, 16}, channels[] = {16, 24, 8},
                          outputs[] = {8, 8, 16};
     for (int which = 0; which < 4; which++) {
         check_gradient_of(pulling_model(channels[_i], outputs[_i], sides[_i], which & 1, which & 2),
