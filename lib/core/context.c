@@ -56,6 +56,7 @@ int32_t modeconn_context_create_with_allocator(const modeconn_options *options,
     context->release = release;
     context->alloc_user = user;
     context->seed = (uint64_t)mc_option_i64(options, &mc_kind_context, "seed");
+    context->kept_most = MC_KEPT_MOST;
     status = mc_kernels_select(mc_option_str(options, &mc_kind_context, "isa"), &context->kernels);
     if (status == MODECONN_OK) {
         int threads = (int)mc_option_i64(options, &mc_kind_context, "threads");

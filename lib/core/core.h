@@ -73,7 +73,9 @@ struct modeconn_context {
     uint64_t seed;
     mc_pool *pool;
     const mc_kernels *kernels;
+    int64_t kept_most; /* floats up to which a pass keeps what it could make again (nn/plan.c) */
 };
+enum { MC_KEPT_MOST = 2097152 };
 
 modeconn_context *mc_context_take(modeconn_context *context);
 void mc_context_drop(modeconn_context *context);

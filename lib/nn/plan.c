@@ -117,6 +117,7 @@ enum { OUT, GRADIENT, AGAIN, PIECES };
 typedef struct plan {
     const modeconn_graph *graph;
     bool gradients;
+    int64_t kept_most; /* floats up to which outputs are not made again */
     piece *pieces;
     int32_t *out_owner, *grad_owner; /* per node: node whose piece it uses */
     bool *held;                      /* per node: others read its gradient after it: a sum's */
@@ -138,15 +139,12 @@ static piece *piece_of(const plan *p, int32_t node, int which)
     return &p->pieces[PIECES * node + which];
 }
 
-/* Floats up to which an output is kept, though it could be made again. */
-enum { KEPT_MOST = 2097152 };
-
 /* The activation of `node` is read at a time of the backward pass. */
 static void read_back(plan *p, int32_t node, int32_t time)
 {
     int32_t owner = p->out_owner[node];
     piece *own = piece_of(p, owner, OUT), *again = piece_of(p, owner, AGAIN);
-    if (!p->graph->nodes[owner].again || own->size <= KEPT_MOST) {
+    if (!p->graph->nodes[owner].again || own->size <= p->kept_most) {
         extend(own, time);
     } else if (again->size == 0) {
         *again = (piece){own->size, 0, time, time};
@@ -435,7 +433,7 @@ int32_t mc_pass_create(modeconn_context *context, const modeconn_graph *graph, i
                        bool gradients, mc_pass *pass)
 {
     int64_t n = graph->n_nodes;
-    plan p = {.graph = graph, .gradients = gradients};
+    plan p = {.graph = graph, .gradients = gradients, .kept_most = context->kept_most};
     piece **order = mc_alloc(context, PIECES * n, sizeof *order);
     int32_t status = MODECONN_ERROR_MEMORY;
 

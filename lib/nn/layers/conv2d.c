@@ -266,12 +266,13 @@ static void backward(mc_pass *pass, const mc_node *node)
     mc_map map;
     const mc_node *norm = mc_lazy_input(pass, node, 0, &map);
     job.in_parts = norm != NULL && pass->graph->nodes[node->inputs[0]].n_readers == 1;
-    if (mc_conv_pulls_back(pass, node)) {
+    bool joint = is_joint(&job);
+    if (joint && node->pulls) {
         job.norm = &pass->graph->nodes[node->last_reader];
         job.dy = mc_slot_of(pass, job.norm)->d_out;
     }
-    if (is_joint(&job)) {
-        pass->parts.count = 0;
+    pass->parts.count = 0;
+    if (joint) {
         job.algorithm->backward_both(&job);
     } else {
         job.algorithm->backward_weight(&job);
@@ -279,8 +280,7 @@ static void backward(mc_pass *pass, const mc_node *node)
     if (job.bias != NULL) {
         backward_bias(&job);
     }
-    if (job.dx != NULL && !is_joint(&job)) {
-        pass->parts.count = 0;
+    if (job.dx != NULL && !joint) {
         job.algorithm->backward_input(&job);
     }
     if (job.dx != NULL) {

@@ -193,7 +193,7 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
 
 /* Both gradients go together where their kernels and sums leave room in the second cache, and an
  * image in a block. */
-enum { BOTH_MOST = 65536 };
+enum { BOTH_MOST = 65536, BOTH_GROUPS = 16 };
 
 /* For some number of images. */
 static bool could_join(const mc_node *node)
@@ -226,7 +226,7 @@ mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n)
 {
     mc_winograd w = mc_winograd_of(&node->window, false);
     mc_winograd back = mc_winograd_of(&node->window, true);
-    int64_t groups = n < MOST_GROUPS ? n : MOST_GROUPS, group = (n + groups - 1) / groups;
+    int64_t groups = n < BOTH_GROUPS ? n : BOTH_GROUPS, group = (n + groups - 1) / groups;
     int64_t most = joint_block(node, &w, &back), blocks = (group + most - 1) / most;
     return (mc_joint_cut){(n + group - 1) / group, group, (group + blocks - 1) / blocks};
 }
@@ -296,7 +296,7 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
             need = mc_at_least(need, groups * mc_sums_size(&w, node));
         }
         if (could_join(node)) {
-            need = mc_at_least(need, MOST_GROUPS * mc_sums_size(&w, node) + mc_u_size(&back, o, c));
+            need = mc_at_least(need, BOTH_GROUPS * mc_sums_size(&w, node) + mc_u_size(&back, o, c));
         }
     }
     return need;
