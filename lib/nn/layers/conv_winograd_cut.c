@@ -193,7 +193,7 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
 
 /* Both gradients go together where their kernels and sums leave room in the second cache, and an
  * image in a block. */
-enum { BOTH_MOST = 65536, BOTH_GROUPS = 16 };
+enum { BOTH_MOST = 65536, BOTH_GROUPS = 8 };
 
 /* For some number of images. */
 static bool could_join(const mc_node *node)
