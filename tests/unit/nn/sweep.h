@@ -331,7 +331,7 @@ static inline int32_t sweep_strided(sweep *s)
     }
     mc_shape in = sweep_shape(s, node);
     int64_t tiles = ((in.h + 1) / 2 + 3) / 4 * (((in.w + 1) / 2 + 3) / 4);
-    int64_t o = 8192 / (tiles * in.c) + 1 + sweep_below(s, 8);
+    int64_t o = 4096 / (tiles * in.c) + 1 + sweep_below(s, 8);
     node = sweep_conv_of(s, node, o < 8 ? 8 : o, 3, 2, 1, sweep_below(s, 2) == 1);
     return sweep_below(s, 2) == 0 ? node : sweep_relu(s, sweep_norm(s, node));
 }
