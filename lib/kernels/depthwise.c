@@ -13,14 +13,15 @@
 /* Rows of y, and shares of the rows of x and d, that are summed at the same time. */
 enum { TOGETHER = 4 };
 
-/* Channels j and on of rows `row` and on, of which `rows` are real (the others repeat the last). */
-static void sum_rows_of(const mc_product *p, int64_t row, int64_t rows, int64_t j)
+/* Channels j and on of rows x and y, of which `rows` are real. */
+static void sum_rows_of(const mc_product *p, const float *const *x_rows, float *const *y_rows,
+                        int64_t rows, int64_t j)
 {
     mc_mask mask = mc_first(p->n - j);
     const float *x[TOGETHER];
     mc_vec sum[TOGETHER];
     for (int i = 0; i < TOGETHER; i++) {
-        x[i] = p->x[row + (i < rows ? i : rows - 1)] + p->x_offset + j;
+        x[i] = x_rows[i] + p->x_offset + j;
         sum[i] = p->bias != NULL ? mc_load_masked(p->bias + j, mask) : (mc_vec){0.0f};
     }
     for (int64_t t = 0; t < p->taps; t++) {
@@ -34,7 +35,7 @@ static void sum_rows_of(const mc_product *p, int64_t row, int64_t rows, int64_t 
         }
     }
     for (int i = 0; i < rows; i++) {
-        float *y = p->y[row + i] + p->y_offset + j;
+        float *y = y_rows[i] + p->y_offset + j;
         if (p->accumulate) {
             sum[i] += mc_load_masked(y, mask);
         }
@@ -47,10 +48,20 @@ static void sum_rows_of(const mc_product *p, int64_t row, int64_t rows, int64_t 
 
 void MC_ISA_NAME(depthwise)(const mc_product *p)
 {
-    for (int64_t row = 0; row < p->rows; row += TOGETHER) {
-        int64_t left = p->rows - row;
+    int64_t stretch = 0, row = 0;
+    for (int64_t left = p->rows; left > 0; left -= TOGETHER) {
+        const float *x[TOGETHER];
+        float *y[TOGETHER];
+        for (int i = 0; i < TOGETHER; i++) { /* the last again where there are fewer */
+            x[i] = p->x[stretch] + row * p->x_step;
+            y[i] = p->y[stretch] + row * p->y_step;
+            if (i + 1 < left && ++row == p->each) {
+                row = 0;
+                stretch++;
+            }
+        }
         for (int64_t j = 0; j < p->n; j += MC_LANES) {
-            sum_rows_of(p, row, left < TOGETHER ? left : TOGETHER, j);
+            sum_rows_of(p, x, y, left < TOGETHER ? left : TOGETHER, j);
         }
     }
 }
@@ -63,12 +74,15 @@ void MC_ISA_NAME(depthwise_outer)(const mc_outer *p)
             int64_t x_offset = p->x_offset + k * p->n + j, d_offset = p->d_offset + j;
             float *w = p->w + k * p->w_stride + j;
             mc_vec sum[TOGETHER] = {{0.0f}};
-            for (int64_t r = 0; r < p->count; r += TOGETHER) {
-                MC_UNROLL
-                for (int i = 0; i < TOGETHER; i++) {
-                    if (r + i < p->count) {
-                        sum[i] += mc_load_masked(p->x[r + i] + x_offset, mask) *
-                                  mc_load_masked(p->d[r + i] + d_offset, mask);
+            for (int64_t left = p->count, stretch = 0, rows; left > 0; left -= rows, stretch++) {
+                const float *x = p->x[stretch] + x_offset, *d = p->d[stretch] + d_offset;
+                rows = p->each < left ? p->each : left;
+                for (int64_t r = 0; r < rows; r += TOGETHER) {
+                    MC_UNROLL
+                    for (int i = 0; i < TOGETHER; i++, x += p->x_step, d += p->d_step) {
+                        if (r + i < rows) {
+                            sum[i] += mc_load_masked(x, mask) * mc_load_masked(d, mask);
+                        }
                     }
                 }
             }

@@ -19,24 +19,32 @@
 #endif
 
 /* A vector register of floats, loaded and stored at any address. What a product keeps in registers
- * (product.c) are the sums of MC_ROWS rows by up to two vectors of columns, or of half as many rows
- * by four where MC_VECTORS is 4, or of twice as many by one: 24 of 32 or 12 of 16 registers. */
+ * (product.c, outer.c) are the sums of MC_ROWS rows by MC_VECTORS vectors of columns, MC_ROWS_2 by
+ * two or MC_ROWS_1 by one: at most 24 of 32 registers, or 12 of 16. */
 #if defined(__AVX512F__)
 #    define MC_LANES 16
-#    define MC_ROWS 12
 #    define MC_VECTORS 4
+#    define MC_ROWS 6
+#    define MC_ROWS_2 8
+#    define MC_ROWS_1 16
 #elif defined(__AVX2__)
 #    define MC_LANES 8
-#    define MC_ROWS 6
 #    define MC_VECTORS 2
+#    define MC_ROWS 6
+#    define MC_ROWS_2 6
+#    define MC_ROWS_1 12
 #elif defined(__aarch64__)
 #    define MC_LANES 4
-#    define MC_ROWS 12
 #    define MC_VECTORS 4
+#    define MC_ROWS 6
+#    define MC_ROWS_2 8
+#    define MC_ROWS_1 16
 #else
 #    define MC_LANES 4
-#    define MC_ROWS 4
 #    define MC_VECTORS 2
+#    define MC_ROWS 4
+#    define MC_ROWS_2 4
+#    define MC_ROWS_1 8
 #endif
 typedef float mc_vec __attribute__((vector_size(MC_LANES * sizeof(float)), aligned(4), may_alias));
 
@@ -53,6 +61,9 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
     return (mc_vec)((greater & (mask)a) | (~greater & (mask)b));
 #endif
 }
+
+/* Forgets what is known of where a pointer comes from. */
+#define MC_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
 /* Before a loop of few iterations that has to vanish. */
 #define MC_UNROLL _Pragma("GCC unroll 24")

@@ -38,7 +38,8 @@ void mc_gemm_plain(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, fl
 void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b,
                       float beta, float *c, int64_t ldc);
 
-/* ---- products of the engine (product.c) ---------------------------------------------------- */
+/* ---- products of the engine (product.c, outer.c)
+ * ---------------------------------------------------- */
 
 /* Memory that will be wanted soon, `lines` cache lines of it from `at` on. A product that is given
  * some touches it on its way, or a little more, and says how far it came: what it computes with
@@ -49,30 +50,35 @@ typedef struct mc_ahead {
 } mc_ahead;
 enum { MC_LINE = 64 }; /* bytes */
 
-/* Rows against a matrix in panels, see product.c. Term t of the sum takes `run` numbers of every
- * row, from x_at[t] on, and as many rows of the panels, from panel_at[t] on. */
+/* Rows against a matrix in panels, see product.c. Rows of x lie in stretches of `each`, the first
+ * of stretch s at x[s], the others x_step floats apart; so do those of y. Term t of the sum takes
+ * `run` numbers of every row, from x_at[t] on, and as many rows of the panels, from panel_at[t] on.
+ */
 typedef struct mc_product {
     int64_t rows, taps, run, n; /* y [rows][n], a sum of `taps` terms */
-    const float *const *x;      /* row i of term t at x[i] + x_offset + x_at[t] */
-    int64_t x_offset;
+    int64_t each;
+    const float *const *x; /* row i of term t x_offset + x_at[t] behind its place */
+    int64_t x_step, x_offset;
     const int64_t *x_at, *panel_at; /* NULL: all 0; NULL: t * run */
     const float *panels;            /* as pack_panels() leaves them */
     int64_t panel_rows;             /* of a panel: column j's begins j * panel_rows floats on */
     const float *bias;              /* [n], or NULL */
     bool relu;                      /* negative results become 0 */
     bool accumulate;                /* y is added to */
-    float *const *y;                /* row i at y[i] + y_offset */
-    int64_t y_offset;
+    float *const *y;                /* a row y_offset behind its place */
+    int64_t y_step, y_offset;
     mc_ahead *ahead; /* or NULL */
 } mc_product;
 
-/* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d. Behind the
- * k numbers of a row of x as many as MC_ROW_SLACK more are read, in vain: a whole block of them. */
+/* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d, see
+ * outer.c. Rows lie in stretches as a product's do. Behind the k numbers of a row of x as many as
+ * MC_ROW_SLACK more are read, in vain: a whole block of them. */
 enum { MC_ROW_SLACK = 16 };
 typedef struct mc_outer {
     int64_t count, k, n;
-    const float *const *x, *const *d; /* row r at x[r] + x_offset, d[r] + d_offset */
-    int64_t x_offset, d_offset;
+    int64_t each;
+    const float *const *x, *const *d;
+    int64_t x_step, d_step, x_offset, d_offset;
     float *w;
     int64_t w_stride;
     bool accumulate;

@@ -132,7 +132,7 @@ static void tile_task(void *arg, int64_t task, int worker)
     mc_row_table rows = mc_row_table_in(pass->scratch[worker]);
     mc_tile tile = mc_tile_at(&job->tiling, r, pass->n, task / job->columns);
     mc_view view = mc_view_of(r, pass->kernels, &tile, rows.frame);
-    mc_product product = {.x = rows.x, .y = rows.y};
+    mc_product product = {.rows = 0};
     int64_t had_height = 0, had_width = 0;
 
     for (int64_t class = 0; class < r->y.classes * r->x.classes; class ++) {
@@ -144,8 +144,8 @@ static void tile_task(void *arg, int64_t task, int worker)
             continue;
         }
         if (height != had_height || width != had_width) {
-            product.rows = mc_tile_rows(&tile, &view, height, width, rows.x);
-            mc_tile_results(r, &tile, height, width, job->y, job->c, rows.y);
+            mc_tile_rows(r, &tile, &view, height, width, job->y, job->c, &rows);
+            product = mc_product_of(&rows);
             had_height = height;
             had_width = width;
         }
@@ -169,10 +169,9 @@ static void pixel_task(void *arg, int64_t task, int worker)
     mc_view view = {.at = r->source.x + image * r->y.from * pitch, .image = r->y.from * pitch};
     mc_reach y = mc_axis_pixel(&r->y, pixel / r->x.to), x = mc_axis_pixel(&r->x, pixel % r->x.to);
     mc_row_table rows = mc_row_table_in(pass->scratch[worker]);
-    mc_product product = {.x = rows.x, .y = rows.y};
 
-    product.rows = mc_tile_rows(&tile, &view, 1, 1, rows.x);
-    mc_tile_results(r, &tile, 1, 1, job->y, job->c, rows.y);
+    mc_tile_rows(r, &tile, &view, 1, 1, job->y, job->c, &rows);
+    mc_product product = mc_product_of(&rows);
     multiply(job, &y, &x, y.from * pitch + x.from * r->c, pitch, task % job->columns, &product);
 }
 

@@ -87,20 +87,16 @@ static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, 
     int64_t kernel = r->y.kernel, o = job->conv->node->out.c;
     mc_tile tile = mc_tile_at(&job->tiling, r, pass->n, which);
     mc_view view = mc_view_of(r, pass->kernels, &tile, rows->frame);
-    int64_t count = mc_tile_rows(&tile, &view, tile.rows, tile.columns, rows->x);
     /* Where the tile's results lie are its cotangents, which are not written to. */
-    mc_tile_results(r, &tile, tile.rows, tile.columns, (float *)(uintptr_t)job->conv->dy, o,
-                    rows->y);
+    mc_tile_rows(r, &tile, &view, tile.rows, tile.columns, (float *)(uintptr_t)job->conv->dy, o,
+                 rows);
+    mc_outer outer = mc_outer_of(rows);
+    outer.k = kernel * r->c;
+    outer.n = outer.w_stride = o;
+    outer.accumulate = accumulate;
     for (int64_t t = 0; t < kernel; t++) {
-        mc_outer outer = {.count = count,
-                          .k = kernel * r->c,
-                          .n = o,
-                          .x = rows->x,
-                          .d = (const float *const *)rows->y,
-                          .x_offset = t * view.pitch,
-                          .w = sums + t * kernel * r->c * o,
-                          .w_stride = o,
-                          .accumulate = accumulate};
+        outer.x_offset = t * view.pitch;
+        outer.w = sums + t * kernel * r->c * o;
         pass->kernels->outer(&outer);
     }
 }
@@ -108,42 +104,38 @@ static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, 
 /* Adds output pixel (y, x) of some images: the taps inside the image, which lie together if the
  * slab is all channels. */
 static void add_pixel(const weight_job *job, const mc_reading *r, const mc_reach *y,
-                      const mc_reach *x, int64_t count, const mc_row_table *rows, float *sums)
+                      const mc_reach *x, const mc_row_table *rows, float *sums)
 {
     const mc_pass *pass = job->conv->pass;
     int64_t kernel = r->y.kernel, o = job->conv->node->out.c, c = r->source.c;
     int64_t run = r->c == c ? x->taps : 1;
+    mc_outer outer = mc_outer_of(rows);
+    outer.k = run * r->c;
+    outer.n = outer.w_stride = o;
+    outer.d_offset = (y->to * r->x.to + x->to) * o;
+    outer.accumulate = true;
     for (int64_t t = 0; t < y->taps; t++) {
         for (int64_t u = 0; u < x->taps; u += run) {
-            mc_outer outer = {.count = count,
-                              .k = run * r->c,
-                              .n = o,
-                              .x = rows->x,
-                              .d = (const float *const *)rows->y,
-                              .x_offset = ((y->from + t) * r->x.from + x->from + u) * c,
-                              .d_offset = (y->to * r->x.to + x->to) * o,
-                              .w = sums + ((y->place + t) * kernel + x->place + u) * r->c * o,
-                              .w_stride = o,
-                              .accumulate = true};
+            outer.x_offset = ((y->from + t) * r->x.from + x->from + u) * c;
+            outer.w = sums + ((y->place + t) * kernel + x->place + u) * r->c * o;
             pass->kernels->outer(&outer);
         }
     }
 }
 
 static void add_pixels(const weight_job *job, const mc_reading *r, int64_t which,
-                       const mc_row_table *rows, float *sums)
+                       mc_row_table *rows, float *sums)
 {
     int64_t image = which * job->tiling.images, size = r->y.from * r->x.from * r->source.c;
     mc_tile tile = {.image = image,
                     .images = mc_smaller(job->tiling.images, job->conv->pass->n - image)};
     mc_view view = {.at = r->source.x + image * size, .image = size};
-    int64_t count = mc_tile_rows(&tile, &view, 1, 1, rows->x);
-    mc_tile_results(r, &tile, 1, 1, (float *)(uintptr_t)job->conv->dy, job->conv->node->out.c,
-                    rows->y);
+    mc_tile_rows(r, &tile, &view, 1, 1, (float *)(uintptr_t)job->conv->dy, job->conv->node->out.c,
+                 rows);
     for (int64_t pixel = 0; pixel < r->y.to * r->x.to; pixel++) {
         mc_reach y = mc_axis_pixel(&r->y, pixel / r->x.to);
         mc_reach x = mc_axis_pixel(&r->x, pixel % r->x.to);
-        add_pixel(job, r, &y, &x, count, rows, sums);
+        add_pixel(job, r, &y, &x, rows, sums);
     }
 }
 

@@ -176,12 +176,10 @@ static void multiply(const grouped_job *job, int64_t g, const mc_reach *y, const
 }
 
 /* A tile of all classes, of one cut. */
-static void produce_cut(const grouped_job *job, int64_t g, const mc_tile *tile,
-                        const mc_row_table *rows)
+static void produce_cut(const grouped_job *job, int64_t g, const mc_tile *tile, mc_row_table *rows)
 {
     const mc_reading r = reading_of_cut(job, g);
     mc_view view = mc_view_of(&r, job->conv->pass->kernels, tile, rows->frame);
-    mc_product product = {.x = rows->x, .y = rows->y};
 
     for (int64_t class = 0; class < r.y.classes * r.x.classes; class ++) {
         mc_reach y = mc_axis_reach(&r.y, class / r.x.classes);
@@ -191,8 +189,8 @@ static void produce_cut(const grouped_job *job, int64_t g, const mc_tile *tile,
         if (height <= 0 || width <= 0) {
             continue;
         }
-        product.rows = mc_tile_rows(tile, &view, height, width, rows->x);
-        mc_tile_results(&r, tile, height, width, job->y, job->c, rows->y);
+        mc_tile_rows(&r, tile, &view, height, width, job->y, job->c, rows);
+        mc_product product = mc_product_of(rows);
         multiply(job, g, &y, &x, (y.from - r.y.low) * view.pitch + (x.from - r.x.low) * r.c,
                  view.pitch, &product);
     }
@@ -258,24 +256,21 @@ static void backward_input(const mc_conv_job *conv)
 
 /* Adds a tile to a cut's sums [taps][rows][out], a row of the kernel at a time. */
 static void add_tile(const grouped_job *job, int64_t g, int64_t which, bool accumulate,
-                     const mc_row_table *rows, float *sums)
+                     mc_row_table *rows, float *sums)
 {
     const mc_pass *pass = job->conv->pass;
     const mc_reading r = reading_of_cut(job, g);
     int64_t o = job->conv->node->out.c, out = job->cut.out, k = r.y.kernel * job->cut.rows;
     mc_tile tile = mc_tile_at(&job->tiling, &r, pass->n, which);
     mc_view view = mc_view_of(&r, pass->kernels, &tile, rows->frame);
-    mc_outer outer = {.k = k,
-                      .n = out,
-                      .x = rows->x,
-                      .d = (const float *const *)rows->y,
-                      .d_offset = g * out,
-                      .w_stride = out,
-                      .accumulate = accumulate};
-    outer.count = mc_tile_rows(&tile, &view, tile.rows, tile.columns, rows->x);
     /* Where the tile's results lie are its cotangents, which are not written to. */
-    mc_tile_results(&r, &tile, tile.rows, tile.columns, (float *)(uintptr_t)job->conv->dy, o,
-                    rows->y);
+    mc_tile_rows(&r, &tile, &view, tile.rows, tile.columns, (float *)(uintptr_t)job->conv->dy, o,
+                 rows);
+    mc_outer outer = mc_outer_of(rows);
+    outer.k = k;
+    outer.n = outer.w_stride = out;
+    outer.d_offset = g * out;
+    outer.accumulate = accumulate;
     for (int64_t t = 0; t < r.y.kernel; t++) {
         outer.x_offset = t * view.pitch;
         outer.w = sums + t * k * out;

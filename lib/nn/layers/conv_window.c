@@ -252,33 +252,36 @@ mc_view mc_view_of(const mc_reading *r, const mc_kernels *kernels, const mc_tile
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-int64_t mc_tile_rows(const mc_tile *tile, const mc_view *view, int64_t y, int64_t x,
-                     const float **rows)
+void mc_tile_rows(const mc_reading *r, const mc_tile *tile, const mc_view *view, int64_t height,
+                  int64_t width, float *to, int64_t c, mc_row_table *rows)
 {
-    int64_t count = 0;
-    for (int64_t i = 0; i < tile->images; i++) {
-        for (int64_t v = 0; v < y; v++) {
-            const float *at = view->at + i * view->image + v * view->row;
-            for (int64_t u = 0; u < x; u++, at += view->pixel) {
-                rows[count++] = at;
-            }
+    /* Columns, rows, images; a stretch is as many dimensions as are equally spaced together. */
+    const int64_t extent[] = {width, height, tile->images};
+    const int64_t x_step[] = {view->pixel, view->row, view->image};
+    const int64_t y_row = r->y.to_step * r->x.to * c;
+    const int64_t y_step[] = {r->x.to_step * c, y_row, r->y.to * r->x.to * c};
+    int together = 0;
+    rows->each = 1;
+    rows->x_step = rows->y_step = 0;
+    for (; together < 3; together++) {
+        if (rows->each == 1) {
+            rows->x_step = x_step[together];
+            rows->y_step = y_step[together];
+        } else if (x_step[together] != rows->each * rows->x_step ||
+                   y_step[together] != rows->each * rows->y_step) {
+            break;
+        }
+        rows->each *= extent[together];
+    }
+    float *result = to + tile->image * y_step[2] + tile->y * y_row + tile->x * y_step[0];
+    int64_t images = together < 3 ? tile->images : 1, lines = together < 2 ? height : 1, at = 0;
+    for (int64_t i = 0; i < images; i++) {
+        for (int64_t v = 0; v < lines; v++, at++) {
+            rows->x[at] = view->at + i * view->image + v * view->row;
+            rows->y[at] = result + i * y_step[2] + v * y_row;
         }
     }
-    return count;
-}
-
-void mc_tile_results(const mc_reading *r, const mc_tile *tile, int64_t y, int64_t x, float *to,
-                     int64_t c, float **rows)
-{
-    for (int64_t i = 0; i < tile->images; i++) {
-        for (int64_t v = 0; v < y; v++) {
-            int64_t row = (tile->image + i) * r->y.to + (tile->y + v) * r->y.to_step;
-            float *at = to + (row * r->x.to + tile->x * r->x.to_step) * c;
-            for (int64_t u = 0; u < x; u++, at += r->x.to_step * c) {
-                *rows++ = at;
-            }
-        }
-    }
+    rows->count = width * height * tile->images;
 }
 
 /* ---- terms ----------------------------------------------------------------------------------- */

@@ -84,13 +84,6 @@ int64_t mc_frame_size(const mc_reading *reading, const mc_tiling *tiling);
 mc_view mc_view_of(const mc_reading *reading, const mc_kernels *kernels, const mc_tile *tile,
                    float *frame);
 
-/* Where the windows of the tile's first y by x pixels begin, image by image, kernel row and column
- * 0 of the reading; and what they produce in `to` [h][w][c] of a class that begins at pixel 0. */
-int64_t mc_tile_rows(const mc_tile *tile, const mc_view *view, int64_t y, int64_t x,
-                     const float **rows);
-void mc_tile_results(const mc_reading *reading, const mc_tile *tile, int64_t y, int64_t x,
-                     float *to, int64_t c, float **rows);
-
 /* Terms of a product: rows of the kernel (conv2d.c: at most 64). */
 enum { MC_TERMS_MOST = 64 };
 typedef struct mc_terms {
@@ -106,11 +99,13 @@ void mc_take_terms(const mc_reading *reading, const mc_reach *y, const mc_reach 
 
 enum { MC_FLOATS_PER_POINTER = sizeof(int64_t) / sizeof(float) };
 
-/* A worker's pointers to the rows of a tile, and its frame. */
+/* A tile's pixels as the rows of a product (kernels.h): `count` of them in stretches of `each`,
+ * where their windows and their results begin. */
 typedef struct mc_row_table {
     const float **x;
     float **y;
-    float *frame;
+    int64_t count, each, x_step, y_step;
+    float *frame; /* behind the pointers in a worker's memory */
 } mc_row_table;
 
 enum { MC_ROWS_SIZE = 2 * MC_TILE_ROWS * MC_FLOATS_PER_POINTER };
@@ -118,8 +113,35 @@ enum { MC_ROWS_SIZE = 2 * MC_TILE_ROWS * MC_FLOATS_PER_POINTER };
 static inline mc_row_table mc_row_table_in(float *memory)
 {
     float **pointers = (float **)(void *)memory;
-    return (mc_row_table){(const float **)(void *)memory, pointers + MC_TILE_ROWS,
-                          memory + MC_ROWS_SIZE};
+    return (mc_row_table){.x = (const float **)(void *)memory,
+                          .y = pointers + MC_TILE_ROWS,
+                          .frame = memory + MC_ROWS_SIZE};
+}
+
+/* The tile's first height by width pixels: windows from kernel row and column 0 of the reading on,
+ * results in `to` [h][w][c] of a class that begins at pixel 0. */
+void mc_tile_rows(const mc_reading *reading, const mc_tile *tile, const mc_view *view,
+                  int64_t height, int64_t width, float *to, int64_t c, mc_row_table *rows);
+
+static inline mc_product mc_product_of(const mc_row_table *rows)
+{
+    return (mc_product){.rows = rows->count,
+                        .each = rows->each,
+                        .x = rows->x,
+                        .x_step = rows->x_step,
+                        .y = rows->y,
+                        .y_step = rows->y_step};
+}
+
+/* Cotangents in the place of results. */
+static inline mc_outer mc_outer_of(const mc_row_table *rows)
+{
+    return (mc_outer){.count = rows->count,
+                      .each = rows->each,
+                      .x = rows->x,
+                      .x_step = rows->x_step,
+                      .d = (const float *const *)rows->y,
+                      .d_step = rows->y_step};
 }
 
 /* Pixels of a class below which each is a class of its own: many of their taps lie outside. */

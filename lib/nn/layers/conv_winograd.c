@@ -40,27 +40,36 @@ static void sum_up(const mc_winograd_product *job, int64_t part, int64_t first, 
                                                      column, columns);
 }
 
-/* M of some tiles: V at `v_rows` from input channel `row` on, `rows` of them, by U, whose panels
- * from `column` on give n outputs to `m_rows`. */
-static void multiply(const mc_winograd_product *job, float *const *v_rows, const mc_planes *v,
-                     int64_t row, int64_t rows, const mc_planes *u, int64_t column, int64_t tiles,
-                     float *const *m_rows, const mc_planes *m, int64_t n, mc_soon *list)
+/* M of some tiles: V from input channel `row` on, `rows` of them, by U, whose panels from `column`
+ * on give n outputs. */
+static void multiply(const mc_winograd_product *job, const mc_planes *v, int64_t row, int64_t rows,
+                     const mc_planes *u, int64_t column, int64_t tiles, const mc_planes *m,
+                     int64_t n, mc_soon *list)
 {
+    const float *v_data = v->data;
+    float *m_data = m->data;
     const int64_t v_at[] = {row, row + v->phase, row + 2 * v->phase, row + 3 * v->phase};
     const int64_t u_at[] = {0, u->row, 2 * u->row, 3 * u->row};
     mc_product product = {.rows = tiles,
-                          .run = rows,
-                          .x = (const float *const *)v_rows,
+                          .each = tiles,
+                          .x = &v_data,
+                          .x_step = v->row,
                           .x_at = v_at,
                           .panel_at = u_at,
                           .accumulate = row > 0,
-                          .y = m_rows};
+                          .y = &m_data,
+                          .y_step = m->row};
     for (int64_t f = 0; f < mc_winograd_frequencies(&job->w); f++) {
         product.taps = mc_v_phases(&job->w, f);
+        product.run = rows;
+        if (rows == v->phase && rows == u->row) { /* phases follow each other: one long term */
+            product.run = product.taps * rows;
+            product.taps = 1;
+        }
         product.n = mc_m_phases(&job->w, f) * n;
         product.x_offset = f * v->plane;
         product.y_offset = f * m->plane;
-        product.panel_rows = product.taps * u->row;
+        product.panel_rows = mc_v_phases(&job->w, f) * u->row;
         product.panels = u->data + f * u->plane + column * product.panel_rows;
         product.ahead = mc_soon_next(list);
         job->pass->kernels->product(&product);
@@ -75,12 +84,9 @@ void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *b
     float *to = block->memory;
     mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), job->x.c);
     mc_planes m = mc_planes_at(to + mc_v_size(w, tiles, job->x.c), tiles, mc_m_phases(w, 0), n);
-    float *v_rows[MC_MOST_TILES], *m_rows[MC_MOST_TILES];
 
     kernels->winograd_input(w, &job->x, block->from, tiles, v);
-    mc_point_at(v, tiles, v_rows);
-    mc_point_at(m, tiles, m_rows);
-    multiply(job, v_rows, &v, 0, job->x.c, &job->u, 0, tiles, m_rows, &m, n, block->soon);
+    multiply(job, &v, 0, job->x.c, &job->u, 0, tiles, &m, n, block->soon);
     kernels->winograd_output(w, m, n, n, block->first, tiles, job->bias, job->accumulate, job->relu,
                              job->y);
     if (job->in_parts) {
@@ -119,7 +125,6 @@ static void panel_task(void *arg, int64_t task, int worker)
     int64_t slice = job->kept ? k : mc_panel_slice(w, k);
     float *to = job->pass->scratch[worker];
     mc_planes m = mc_planes_at(to, job->tiles, mc_m_phases(w, 0), panel), u = job->u;
-    float *v_rows[MC_MOST_ROWS], *m_rows[MC_MOST_ROWS];
     mc_soon nothing = {.count = 0};
 
     m.phase = n;
@@ -127,8 +132,6 @@ static void panel_task(void *arg, int64_t task, int worker)
         u = (mc_planes){to + mc_m_size(w, job->tiles, panel), mc_u_plane(w, slice, panel), slice,
                         0};
     }
-    mc_point_at(job->v, job->tiles, v_rows);
-    mc_point_at(m, job->tiles, m_rows);
     for (int64_t row = 0; row < k; row += slice) {
         mc_filter filter = filter_of(job, row, slice);
         filter.column = column;
@@ -136,8 +139,8 @@ static void panel_task(void *arg, int64_t task, int worker)
         if (!job->kept) {
             kernels->winograd_filter(w, &filter, u, 0);
         }
-        multiply(job, v_rows, &job->v, row, filter.rows, &u, job->kept ? column : 0, job->tiles,
-                 m_rows, &m, n, &nothing);
+        multiply(job, &job->v, row, filter.rows, &u, job->kept ? column : 0, job->tiles, &m, n,
+                 &nothing);
     }
     kernels->winograd_output(w, m, columns, n, 0, job->tiles,
                              job->bias != NULL ? job->bias + column : NULL, job->accumulate,

@@ -68,26 +68,13 @@ int64_t mc_u_size(const mc_winograd *w, int64_t k, int64_t n);
 int64_t mc_u_plane(const mc_winograd *w, int64_t k, int64_t n);
 int64_t mc_sums_size(const mc_winograd *w, const mc_node *node);
 
-static inline void mc_point_at(mc_planes planes, int64_t tiles, float **rows)
-{
-    for (int64_t t = 0; t < tiles; t++) {
-        rows[t] = planes.data + t * planes.row;
-    }
-}
-
 /* All of V, made by all workers in pass->shared. */
 mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, int64_t tiles);
 
 /* ---- cuts ------------------------------------------------------------------------------------ */
 
-/* Most tiles of a block; columns of a panel, of all phases; more tiles than panels ever take; rows
- * of kernels of a task. */
-enum {
-    MC_MOST_TILES = 512,
-    MC_PANEL = 4 * MC_LANES_MOST,
-    MC_MOST_ROWS = 2912,
-    MC_FILTER_ROWS = 16
-};
+/* Columns of a panel, of all phases; rows of kernels of a task. */
+enum { MC_PANEL = 4 * MC_LANES_MOST, MC_FILTER_ROWS = 16 };
 
 /* Blocks of equal size, of whole rows of tiles where one fits; an even number of them, or one of
  * two threads would often wait for the other's last. */

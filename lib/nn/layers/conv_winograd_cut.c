@@ -107,7 +107,7 @@ mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, 
 
 /* Tiles of a block. Where U leaves room in the second cache, V and M of half a megabyte stay beside
  * it; where it does not, more tiles share each reading of it. */
-enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, SHARE_TILES = 96 };
+enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512, SHARE_TILES = 96 };
 
 static int64_t block_most(const mc_node *node, const mc_winograd *w)
 {
@@ -116,7 +116,7 @@ static int64_t block_most(const mc_node *node, const mc_winograd *w)
         return SHARE_TILES;
     }
     int64_t block = BLOCK_MOST / (lines * node->in.c + freq * node->out.c);
-    return block < LEAST_TILES ? LEAST_TILES : block > MC_MOST_TILES ? MC_MOST_TILES : block;
+    return block < LEAST_TILES ? LEAST_TILES : block > MOST_TILES ? MOST_TILES : block;
 }
 
 int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
@@ -143,9 +143,6 @@ int64_t mc_panel_slice(const mc_winograd *w, int64_t k)
         SLICE / (mc_winograd_lines(w) * mc_panel_channels(w)) / MC_LANES_MOST * MC_LANES_MOST;
     return slice < k ? slice : k;
 }
-
-/* Of 9 frequencies, of more than 160 channels: panel_tiles() gives no more. */
-_Static_assert(MC_MOST_ROWS >= V_MOST / (9 * 160), "rows of all tiles of a panel");
 
 /* Most of up to `tiles` tiles, of k inputs and n outputs, that are worked on by panels. A block
  * reads all of U, k n numbers, a panel all of V: panels pay where tiles / SHARE_TILES * k n exceeds

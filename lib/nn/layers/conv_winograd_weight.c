@@ -12,20 +12,21 @@ void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block,
     const mc_winograd *w = &job->w;
     int64_t c = conv->node->in.c, o = conv->node->out.c, tiles = block->tiles;
     float *to = block->memory;
-    float *v_rows[MC_MOST_TILES], *d_rows[MC_MOST_TILES];
     mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), c);
     mc_planes d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, count);
 
     kernels->winograd_input(w, &conv->input, block->first, tiles, v);
     kernels->winograd_cotangent(w, dy + slab, o, count, block->from, tiles, d);
-    mc_point_at(v, tiles, v_rows);
-    mc_point_at(d, tiles, d_rows);
+    const float *v_data = v.data, *d_data = d.data;
     for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
         mc_outer outer = {.count = tiles,
                           .k = mc_v_phases(w, f) * c,
                           .n = count,
-                          .x = (const float *const *)v_rows,
-                          .d = (const float *const *)d_rows,
+                          .each = tiles,
+                          .x = &v_data,
+                          .d = &d_data,
+                          .x_step = v.row,
+                          .d_step = d.row,
                           .x_offset = f * v.plane,
                           .d_offset = f * d.plane,
                           .w = du + f * job->du.plane + slab,
@@ -89,11 +90,9 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
     mc_planes d = mc_planes_at(to, job->tiles, 1, MC_PANEL);
     mc_planes du = {to + mc_m_size(w, job->tiles, MC_PANEL), mc_u_plane(w, slice, MC_PANEL),
                     MC_PANEL, slice * MC_PANEL};
-    float *v_rows[MC_MOST_ROWS], *d_rows[MC_MOST_ROWS];
+    const float *v_data = job->v.data, *d_data = d.data;
 
     kernels->winograd_cotangent(w, conv->dy + column, o, n, 0, job->tiles, d);
-    mc_point_at(job->v, job->tiles, v_rows);
-    mc_point_at(d, job->tiles, d_rows);
     for (int64_t row = 0; row < c; row += slice) {
         mc_filter filter = {NULL, c, false, row, c - row < slice ? c - row : slice, column, n};
         for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
@@ -101,8 +100,11 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
                 mc_outer outer = {.count = job->tiles,
                                   .k = filter.rows,
                                   .n = n,
-                                  .x = (const float *const *)v_rows,
-                                  .d = (const float *const *)d_rows,
+                                  .each = job->tiles,
+                                  .x = &v_data,
+                                  .d = &d_data,
+                                  .x_step = job->v.row,
+                                  .d_step = d.row,
                                   .x_offset = f * job->v.plane + phase * job->v.phase + row,
                                   .d_offset = f * d.plane,
                                   .w = du.data + f * du.plane + phase * du.phase,

@@ -39,7 +39,7 @@ static int32_t configure(mc_node *node, const modeconn_options *options)
     return MODECONN_OK;
 }
 
-/* ---- memory: pointers to rows of x and y in the shared part, then backward's own ----------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 /* The weight's order is the input's where either has one pixel, or one channel. */
 static int64_t pixels_of(const mc_node *node)
@@ -58,22 +58,16 @@ static int64_t prepared(const mc_node *node)
     return mc_conv_panels(mc_shape_size(node->in), node->out.c);
 }
 
-enum { FLOATS_PER_POINTER = sizeof(int64_t) / sizeof(float) };
-
-static int64_t pointers_size(int64_t n)
-{
-    return (2 * n * FLOATS_PER_POINTER + 15) / 16 * 16;
-}
-
 static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
-    int64_t d = mc_shape_size(node->in), o = node->out.c, work = 0;
-    if (gradients) {
-        work = mc_at_least(mc_conv_panels(o * pixels_of(node), channels_of(node)), 2 * o);
-        work = mc_at_least(work, pixels_of(node) > 1 ? o * d : 0);
-        work = mc_at_least(work, prepared(node));
+    (void)n;
+    int64_t d = mc_shape_size(node->in), o = node->out.c;
+    if (!gradients) {
+        return 0;
     }
-    return pointers_size(n) + work;
+    int64_t work = mc_at_least(mc_conv_panels(o * pixels_of(node), channels_of(node)), 2 * o);
+    work = mc_at_least(work, pixels_of(node) > 1 ? o * d : 0);
+    return mc_at_least(work, prepared(node));
 }
 
 /* ---- passes -------------------------------------------------------------------------------- */
@@ -86,8 +80,9 @@ typedef struct linear_job {
     mc_pass *pass;
     const mc_node *node;
     const mc_slot *slot, *input;
-    const float **x; /* rows of x, or of dy */
-    float **y;       /* rows of what is produced, or of x */
+    const float *x; /* of x, or of dy: n rows, x_row floats apart */
+    float *y;       /* of what is produced, or of x */
+    int64_t x_row, y_row;
     float *work;
     const float *panels;
     int64_t n, d, o, pixels, c;
@@ -109,18 +104,16 @@ static linear_job job_of(mc_pass *pass, const mc_node *node)
     job.pixels = pixels_of(node);
     job.c = channels_of(node);
     job.row_blocks = blocks(job.n, ROWS_BLOCK);
-    job.x = (const float **)(void *)pass->shared;
-    job.y = (float **)(void *)(pass->shared + job.n * FLOATS_PER_POINTER);
-    job.work = pass->shared + pointers_size(job.n);
+    job.work = pass->shared;
     return job;
 }
 
-static void point_at(const linear_job *job, const float *x, int64_t x_row, float *y, int64_t y_row)
+static void point_at(linear_job *job, const float *x, int64_t x_row, float *y, int64_t y_row)
 {
-    for (int64_t i = 0; i < job->n; i++) {
-        job->x[i] = x + i * x_row;
-        job->y[i] = y + i * y_row;
-    }
+    job->x = x;
+    job->x_row = x_row;
+    job->y = y;
+    job->y_row = y_row;
 }
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -133,10 +126,14 @@ static void run_block(const linear_job *job, mc_product *product, int64_t row, i
                       int64_t n)
 {
     int64_t begin = column * COLUMNS_BLOCK;
-    product->rows = smaller(ROWS_BLOCK, job->n - row * ROWS_BLOCK);
+    const float *x = job->x + row * ROWS_BLOCK * job->x_row;
+    float *y = job->y + row * ROWS_BLOCK * job->y_row;
+    product->rows = product->each = smaller(ROWS_BLOCK, job->n - row * ROWS_BLOCK);
     product->n = smaller(COLUMNS_BLOCK, n - begin);
-    product->x = job->x + row * ROWS_BLOCK;
-    product->y = job->y + row * ROWS_BLOCK;
+    product->x = &x;
+    product->x_step = job->x_row;
+    product->y = &y;
+    product->y_step = job->y_row;
     product->y_offset += begin;
     product->panels += begin * product->panel_rows;
     job->pass->kernels->product(product);
@@ -199,11 +196,15 @@ static void weight_task(void *arg, int64_t task, int worker)
     int64_t j = task % job->column_blocks * COLUMNS_BLOCK;
     bool direct = job->pixels == 1;
     float *grad = job->pass->grad + job->node->params[0].offset;
+    const float *y = job->y;
     mc_outer outer = {.count = job->n,
+                      .each = job->n,
                       .k = smaller(ROWS_BLOCK, job->o - k),
                       .n = smaller(COLUMNS_BLOCK, job->d - j),
-                      .x = job->x,
-                      .d = (const float *const *)job->y,
+                      .x = &job->x,
+                      .x_step = job->x_row,
+                      .d = &y,
+                      .d_step = job->y_row,
                       .x_offset = k,
                       .d_offset = j,
                       .w = (direct ? grad : job->work) + k * job->d + j,

@@ -34,7 +34,9 @@ static float *values(int64_t n, uint64_t seed)
     return v;
 }
 
-/* `count` rows of `width` numbers in reverse order, a gap between them. */
+/* `count` rows of `width` numbers in reverse order, a gap between them; a product takes them one by
+ * one or in stretches of THREE, whose step is negative. */
+enum { THREE = 3 };
 static float **rows_of(float *memory, int64_t count, int64_t width)
 {
     float **rows = malloc((size_t)count * sizeof *rows);
@@ -43,6 +45,17 @@ static float **rows_of(float *memory, int64_t count, int64_t width)
         rows[i] = memory + (count - 1 - i) * (width + GAP);
     }
     return rows;
+}
+
+/* The first rows of stretches, in place. */
+static float **stretches_of(float **rows, int64_t count, int64_t each)
+{
+    float **starts = malloc((size_t)count * sizeof *starts);
+    ck_assert_ptr_nonnull(starts);
+    for (int64_t i = 0; i < count; i += each) {
+        starts[i / each] = rows[i];
+    }
+    return starts;
 }
 
 static void near(double a, double b, double terms)
@@ -59,11 +72,13 @@ START_TEST(test_depthwise)
     if (k == NULL) {
         return;
     }
-    for (int variant = 0; variant < 8; variant++) {
-        int64_t width = (taps + 1) * run * n, out = rows * (n + GAP);
+    for (int variant = 0; variant < 16; variant++) {
+        int64_t each = variant & 8 ? THREE : 1, width = (taps + 1) * run * n,
+                out = rows * (n + GAP);
         float *x = values(rows * (width + GAP), 1), *w = values((taps + 1) * run * n, 2);
         float *y = values(out, 3), *before = values(out, 3), *bias = values(n, 4);
         float **xs = rows_of(x, rows, width), **ys = rows_of(y, rows, n);
+        float **x_starts = stretches_of(xs, rows, each), **y_starts = stretches_of(ys, rows, each);
         int64_t x_at[TERMS], panel_at[TERMS];
         for (int64_t t = 0; t < taps; t++) {
             x_at[t] = (taps - 1 - t) * run * n + 1;
@@ -73,7 +88,9 @@ START_TEST(test_depthwise)
                         .taps = taps,
                         .run = run,
                         .n = n,
-                        .x = (const float *const *)xs,
+                        .each = each,
+                        .x = (const float *const *)x_starts,
+                        .x_step = -(width + GAP),
                         .x_offset = 1,
                         .x_at = x_at,
                         .panel_at = panel_at,
@@ -82,7 +99,8 @@ START_TEST(test_depthwise)
                         .bias = variant & 1 ? bias : NULL,
                         .relu = variant & 2,
                         .accumulate = variant & 4,
-                        .y = ys,
+                        .y = y_starts,
+                        .y_step = -(n + GAP),
                         .y_offset = 2};
         k->depthwise(&p);
         for (int64_t i = 0; i < rows; i++) {
@@ -109,6 +127,8 @@ START_TEST(test_depthwise)
         free(bias);
         free(xs);
         free(ys);
+        free(x_starts);
+        free(y_starts);
     }
 }
 END_TEST
@@ -121,16 +141,22 @@ START_TEST(test_depthwise_outer)
     if (k == NULL) {
         return;
     }
-    for (int accumulate = 0; accumulate < 2; accumulate++) {
-        int64_t width = taps * n + 1;
+    for (int variant = 0; variant < 4; variant++) {
+        bool accumulate = variant & 1;
+        int64_t each = variant & 2 ? THREE : 1, width = taps * n + 1;
         float *x = values(count * (width + GAP), 1), *d = values(count * (n + 1 + GAP), 2);
         float *w = values(taps * (n + GAP), 3), *before = values(taps * (n + GAP), 3);
         float **xs = rows_of(x, count, width), **ds = rows_of(d, count, n + 1);
+        float **x_starts = stretches_of(xs, count, each),
+              **d_starts = stretches_of(ds, count, each);
         mc_outer p = {.count = count,
                       .k = taps,
                       .n = n,
-                      .x = (const float *const *)xs,
-                      .d = (const float *const *)ds,
+                      .each = each,
+                      .x = (const float *const *)x_starts,
+                      .d = (const float *const *)d_starts,
+                      .x_step = -(width + GAP),
+                      .d_step = -(n + 1 + GAP),
                       .x_offset = 1,
                       .d_offset = 1,
                       .w = w,
@@ -153,6 +179,8 @@ START_TEST(test_depthwise_outer)
         free(before);
         free(xs);
         free(ds);
+        free(x_starts);
+        free(d_starts);
     }
 }
 END_TEST

@@ -14,8 +14,22 @@ enum { ISAS = 3 };
 static const int64_t shapes[][4] = {
     {1, 1, 1, 1},    {3, 9, 5, 7},     {4, 1, 200, 16}, {5, 2, 64, 17},  {12, 3, 9, 32},
     {13, 4, 7, 33},  {29, 1, 500, 50}, {7, 0, 3, 20},   {24, 9, 64, 64}, {9, 2, 30, 121},
-    {37, 1, 16, 16}, {37, 1, 8, 8},    {19, 1, 4, 4}}; /* squares of one vector */
-enum { SHAPES = 13 };
+    {37, 1, 16, 16}, {37, 1, 8, 8},    {19, 1, 4, 4}, /* squares of one vector */
+    {53, 2, 21, 32}, {41, 1, 33, 16}};
+enum { SHAPES = 15 };
+
+/* Rows of a stretch: each apart, some, all. */
+static int64_t each_of(int which, int64_t rows)
+{
+    return which == 0 ? 1 : which == 1 ? 20 : rows;
+}
+enum { STRETCHES = 3 };
+
+/* Where row i lies, in rows: stretches in reverse order. */
+static int64_t place_of(int64_t i, int64_t rows, int64_t each)
+{
+    return ((rows - 1) / each - i / each) * each + i % each;
+}
 
 static const mc_kernels *kernels_of(int which)
 {
@@ -40,8 +54,8 @@ static void near(double a, double b, double terms)
                   b);
 }
 
-/* Rows in reverse order with a gap between them, their terms in reverse order too; panels of one
- * term more than the product uses, except where terms are left to their own order. */
+/* Rows with a gap between them, in stretches in reverse order, their terms in reverse order too;
+ * panels of one term more than the product uses, except where terms are left to their own order. */
 START_TEST(test_product)
 {
     enum { GAP = 3 };
@@ -51,19 +65,20 @@ START_TEST(test_product)
     if (k == NULL) {
         return;
     }
-    for (int variant = 0; variant < 8; variant++) {
+    for (int variant = 0; variant < 8 * STRETCHES; variant++) {
         bool accumulate = variant & 1, bias = variant & 2, plain = taps <= 1 && (variant & 4);
-        int64_t row = (taps + 1) * run + GAP;
-        float *x = values(rows * row, 1), *b = values(all * n, 2), *w = values(all * n, 2);
-        float *y = values(rows * (n + GAP), 3), *before = values(rows * (n + GAP), 3);
+        int64_t each = each_of(variant / 8, rows), stretches = (rows + each - 1) / each;
+        int64_t row = (taps + 1) * run + GAP, places = stretches * each;
+        float *x = values(places * row, 1), *b = values(all * n, 2), *w = values(all * n, 2);
+        float *y = values(places * (n + GAP), 3), *before = values(places * (n + GAP), 3);
         float *shift = values(n, 4),
               *panels = values((n + k->lanes - 1) / k->lanes * k->lanes * all, 5);
-        const float **xs = malloc((size_t)rows * sizeof *xs);
-        float **ys = malloc((size_t)rows * sizeof *ys);
+        const float **xs = malloc((size_t)stretches * sizeof *xs);
+        float **ys = malloc((size_t)stretches * sizeof *ys);
         int64_t x_at[16], panel_at[16];
-        for (int64_t i = 0; i < rows; i++) {
-            xs[i] = x + (rows - 1 - i) * row;
-            ys[i] = y + (rows - 1 - i) * (n + GAP);
+        for (int64_t s_of = 0; s_of < stretches; s_of++) {
+            xs[s_of] = x + place_of(s_of * each, rows, each) * row;
+            ys[s_of] = y + place_of(s_of * each, rows, each) * (n + GAP);
         }
         for (int64_t t = 0; t < taps; t++) {
             x_at[t] = plain ? 0 : (taps - 1 - t) * run + 1;
@@ -78,7 +93,9 @@ START_TEST(test_product)
                         .taps = taps,
                         .run = run,
                         .n = n,
+                        .each = each,
                         .x = xs,
+                        .x_step = row,
                         .x_offset = 1,
                         .x_at = plain ? NULL : x_at,
                         .panel_at = plain ? NULL : panel_at,
@@ -87,23 +104,25 @@ START_TEST(test_product)
                         .bias = bias ? shift : NULL,
                         .accumulate = accumulate,
                         .y = ys,
+                        .y_step = n + GAP,
                         .y_offset = 2};
         k->product(&p);
         for (int64_t i = 0; i < rows; i++) {
+            int64_t place = place_of(i, rows, each);
+            const float *x_row = x + place * row + 1, *y_row = y + place * (n + GAP);
             for (int64_t j = 0; j < n; j++) {
-                int64_t at = ys[i] + 2 + j - y;
+                int64_t at = y_row + 2 + j - y;
                 double sum = bias ? (double)shift[j] : 0.0;
                 sum += accumulate ? (double)before[at] : 0.0;
                 for (int64_t t = 0; t < taps; t++) {
                     for (int64_t l = 0; l < run; l++) {
-                        sum +=
-                            (double)xs[i][1 + x_at[t] + l] * (double)b[(panel_at[t] + l) * n + j];
+                        sum += (double)x_row[x_at[t] + l] * (double)b[(panel_at[t] + l) * n + j];
                     }
                 }
                 near((double)y[at], sum, (double)(taps * run));
             }
-            ck_assert_mem_eq(ys[i], before + (ys[i] - y), 2 * sizeof *y);
-            ck_assert(ys[i][n + 2] == before[ys[i] - y + n + 2]);
+            ck_assert_mem_eq(y_row, before + (y_row - y), 2 * sizeof *y);
+            ck_assert(y_row[n + 2] == before[y_row - y + n + 2]);
         }
         free(x);
         free(b);
@@ -128,19 +147,24 @@ START_TEST(test_outer)
     if (k == NULL) {
         return;
     }
-    for (int accumulate = 0; accumulate < 2; accumulate++) {
-        float *x = values(count * (rows + GAP) + 1 + MC_ROW_SLACK, 1),
+    for (int variant = 0; variant < 2 * STRETCHES; variant++) {
+        bool accumulate = variant & 1;
+        int64_t each = each_of(variant / 2, count), stretches = (count + each - 1) / each;
+        float *x = values(stretches * each * (rows + GAP) + 1 + MC_ROW_SLACK, 1),
               *d = values(count * (n + GAP) + 1, 2);
         float *w = values(rows * (n + GAP), 3), *before = values(rows * (n + GAP), 3);
-        const float **xs = malloc((size_t)count * sizeof *xs);
-        const float **ds = malloc((size_t)count * sizeof *ds);
-        for (int64_t r = 0; r < count; r++) {
-            xs[r] = x + r * (rows + GAP);
-            ds[r] = d + (count - 1 - r) * (n + GAP);
+        const float **xs = malloc((size_t)stretches * sizeof *xs);
+        const float **ds = malloc((size_t)stretches * sizeof *ds);
+        for (int64_t s_of = 0; s_of < stretches; s_of++) {
+            xs[s_of] = x + place_of(s_of * each, count, each) * (rows + GAP);
+            ds[s_of] = d + s_of * each * (n + GAP);
         }
         mc_outer p = {.count = count,
                       .k = rows,
                       .n = n,
+                      .each = each,
+                      .x_step = rows + GAP,
+                      .d_step = n + GAP,
                       .x = xs,
                       .d = ds,
                       .x_offset = 1,
@@ -153,7 +177,8 @@ START_TEST(test_outer)
             for (int64_t j = 0; j < n; j++) {
                 double sum = accumulate ? (double)before[i * (n + GAP) + j] : 0.0;
                 for (int64_t r = 0; r < count; r++) {
-                    sum += (double)xs[r][1 + i] * (double)ds[r][1 + j];
+                    sum += (double)x[place_of(r, count, each) * (rows + GAP) + 1 + i] *
+                           (double)d[r * (n + GAP) + 1 + j];
                 }
                 near((double)w[i * (n + GAP) + j], sum, (double)count);
             }
@@ -175,7 +200,7 @@ START_TEST(test_empty)
     const mc_kernels *k = kernels_of(_i);
     float w[6] = {1, 2, 3, 4, 5, 6};
     if (k != NULL) {
-        mc_outer p = {.k = 2, .n = 3, .w = w, .w_stride = 3, .accumulate = true};
+        mc_outer p = {.k = 2, .n = 3, .each = 1, .w = w, .w_stride = 3, .accumulate = true};
         k->outer(&p);
         ck_assert(w[0] == 1.0f && w[5] == 6.0f);
         p.accumulate = false;

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Sums of outer products, the other product of the engine (product.c). Compiled per instruction
+ * set.
+ *
+ *     w[k][j] += sum_r x[r][k] d[r][j]
+ *
+ * Rows of x and d lie in stretches of equally spaced ones (mc_outer). A block of w stays in
+ * registers while the sum runs; each step of it broadcasts numbers of a row of x and loads vectors
+ * of d's.
+ */
+#include "kernels/isa.h"
+#include "kernels/touch.h"
+#include <string.h>
+
+/* Rows of a sum; blocks of columns of x that are packed together. */
+enum { LANES = MC_LANES, PANEL = MC_VECTORS * MC_LANES, SUM_MOST = 192, BLOCKS = 16 };
+
+static inline int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A block of w, of which `rows` by `n` numbers are real. */
+typedef struct place {
+    const mc_outer *p;
+    const float *packed;        /* columns of x, or NULL: not packed */
+    int64_t first, count, k, j; /* rows of x and d; where in w */
+    int64_t rows, n;
+    bool add; /* to what w holds */
+} place;
+
+/* MC_ROWS columns of x from column k on, row after row: read once for every panel of d, and rows of
+ * x may lie a power of two apart. */
+static void pack_columns(const place *q, int64_t k, float *to)
+{
+    const mc_outer *p = q->p;
+    int64_t used = smaller(MC_ROWS, p->k - k), stretch = q->first / p->each,
+            row = q->first % p->each;
+    for (int64_t r = 0; r < q->count; r++, to += MC_ROWS) {
+        const float *x = p->x[stretch] + row * p->x_step + p->x_offset + k;
+        if (used == MC_ROWS) {
+            memcpy(to, x, MC_ROWS * sizeof *to);
+        } else {
+            for (int64_t i = 0; i < MC_ROWS; i++) {
+                to[i] = i < used ? x[i] : 0.0f;
+            }
+        }
+        if (++row == p->each) {
+            row = 0;
+            stretch++;
+        }
+    }
+}
+
+/* Sums [rows][vectors] to w: tests for what is real of them. */
+static __attribute__((noinline)) void finish_block(const place *q, const mc_vec *sum, int vectors)
+{
+    for (int64_t i = 0; i < q->rows; i++) {
+        float *w = q->p->w + (q->k + i) * q->p->w_stride + q->j;
+        for (int v = 0; v < vectors; v++, sum++) {
+            int64_t left = q->n - v * LANES;
+            mc_vec value = *sum;
+            if (q->add) {
+                value += mc_load(w + v * LANES, left);
+            }
+            mc_store(w + v * LANES, left, value);
+        }
+    }
+}
+
+/* Whether columns of a block are whole vectors, or less than one. */
+typedef enum columns { WHOLE, REST } columns;
+
+/* One step of the sums: numbers of row x by vectors of row d. */
+static inline __attribute__((always_inline)) void step(const place *q, const float *x,
+                                                       const float *d, mc_vec (*sum)[MC_VECTORS],
+                                                       const int block, const int vectors,
+                                                       const columns kind)
+{
+    mc_vec line[MC_VECTORS];
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        line[v] = kind == WHOLE ? *(const mc_vec *)(d + v * LANES) : mc_load(d, q->n);
+    }
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        float number = x[i];
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            sum[i][v] += number * line[v];
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void outer_block(const place *q, const int block,
+                                                              const int vectors, const columns kind)
+{
+    const mc_outer *p = q->p;
+    mc_vec sum[MC_ROWS_1][MC_VECTORS];
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            sum[i][v] = (mc_vec){0.0f};
+        }
+    }
+    float *w = p->w + q->k * p->w_stride + q->j;
+    if (q->add) {
+        /* What is added to is seldom in a cache, and short sums would wait for it. */
+        MC_UNROLL
+        for (int i = 0; i < block; i++) {
+            MC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                __builtin_prefetch(w + i * p->w_stride + v * LANES);
+            }
+        }
+    }
+    const float *packed = q->packed;
+    const int64_t x_step = packed != NULL ? MC_ROWS : p->x_step, d_step = p->d_step;
+    int64_t stretch = q->first / p->each, row = q->first % p->each;
+    touching soon = touch_from(p->ahead, w);
+    for (int64_t left = q->count, rows; left > 0; left -= rows, row = 0, stretch++) {
+        rows = smaller(p->each - row, left);
+        const float *d = p->d[stretch] + row * d_step + p->d_offset + q->j;
+        const float *x = packed;
+        if (packed != NULL) {
+            packed += rows * x_step;
+        } else {
+            x = p->x[stretch] + row * x_step + p->x_offset + q->k;
+        }
+        for (int64_t r = 1; r < rows; r += 2, x += x_step, d += d_step) {
+            touch(&soon);
+            step(q, x, d, sum, block, vectors, kind);
+            x += x_step;
+            d += d_step;
+            MC_OPAQUE(x); /* or the compiler keeps an offset for every number */
+            step(q, x, d, sum, block, vectors, kind);
+        }
+        if (rows % 2 != 0) {
+            step(q, x, d, sum, block, vectors, kind);
+        }
+    }
+    touched_to(soon, p->ahead);
+    if (kind == WHOLE && q->rows == block) {
+        MC_UNROLL
+        for (int i = 0; i < block; i++, w += p->w_stride) {
+            MC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                mc_vec *to = (mc_vec *)(w + v * LANES);
+                if (q->add) {
+                    sum[i][v] += *to;
+                }
+                *to = sum[i][v];
+            }
+        }
+        return;
+    }
+    MC_ALIGNED mc_vec kept[MC_ROWS_1 * MC_VECTORS];
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            kept[i * vectors + v] = sum[i][v];
+        }
+    }
+    finish_block(q, kept, vectors);
+}
+
+/* The blocks that there are: rows of w by the widest panel, by two vectors, one and less. */
+#define OUTER(name, block, vectors, kind)                                                          \
+    static __attribute__((noinline)) void name(const place *q)                                     \
+    {                                                                                              \
+        outer_block(q, block, vectors, kind);                                                      \
+    }
+enum { QUARTER = MC_ROWS_1 / 4 };
+OUTER(outer_4, MC_ROWS, MC_VECTORS, WHOLE)
+OUTER(outer_2, MC_ROWS_2, 2, WHOLE)
+OUTER(outer_2_half, MC_ROWS_2 / 2, 2, WHOLE)
+OUTER(packed_2, MC_ROWS, 2, WHOLE)
+OUTER(packed_1, MC_ROWS, 1, WHOLE)
+OUTER(packed_rest, MC_ROWS, 1, REST)
+OUTER(outer_1, MC_ROWS_1, 1, WHOLE)
+OUTER(outer_1_most, 3 * QUARTER, 1, WHOLE)
+OUTER(outer_1_half, 2 * QUARTER, 1, WHOLE)
+OUTER(outer_1_less, QUARTER, 1, WHOLE)
+OUTER(outer_rest, MC_ROWS_2, 1, REST)
+
+typedef void (*outer_fn)(const place *q);
+
+/* The smallest block by some vectors that has `left` rows, or the largest, and its rows. */
+static outer_fn block_of(int64_t left, int64_t n, int64_t *rows)
+{
+    if (n < LANES) {
+        *rows = MC_ROWS_2;
+        return outer_rest;
+    }
+    if (n == LANES) {
+        static const outer_fn quarters[] = {outer_1_less, outer_1_half, outer_1_most, outer_1};
+        int64_t count = smaller((left + QUARTER - 1) / QUARTER, 4);
+        *rows = count * QUARTER;
+        return quarters[count - 1];
+    }
+    if (n == PANEL) {
+        *rows = MC_ROWS;
+        return outer_4;
+    }
+    bool half = left <= MC_ROWS_2 / 2;
+    *rows = half ? MC_ROWS_2 / 2 : MC_ROWS_2;
+    return half ? outer_2_half : outer_2;
+}
+
+/* Columns of the next block of `left`. */
+static int64_t width_of(int64_t left)
+{
+    return left >= PANEL ? PANEL : left >= 2 * LANES ? 2 * LANES : left >= LANES ? LANES : left;
+}
+
+/* All of w from the place's rows of x and d, read as they lie. */
+static void sum_rows(place q)
+{
+    for (q.j = 0; q.j < q.p->n; q.j += q.n) {
+        q.n = width_of(q.p->n - q.j);
+        int64_t rows;
+        for (q.k = 0; q.k < q.p->k; q.k += rows) {
+            outer_fn run = block_of(q.p->k - q.k, q.n, &rows);
+            q.rows = smaller(rows, q.p->k - q.k);
+            run(&q);
+        }
+    }
+}
+
+/* The same where there are many columns of d: some blocks of x are packed for all of them. */
+static void sum_packed(place q)
+{
+    MC_ALIGNED float packed[BLOCKS * SUM_MOST * MC_ROWS];
+    for (int64_t k = 0, end; k < q.p->k; k = end) {
+        end = smaller(k + BLOCKS * MC_ROWS, q.p->k);
+        for (int64_t b = 0; k + b * MC_ROWS < end; b++) {
+            pack_columns(&q, k + b * MC_ROWS, packed + b * q.count * MC_ROWS);
+        }
+        for (q.j = 0; q.j < q.p->n; q.j += q.n) {
+            q.n = width_of(q.p->n - q.j);
+            for (int64_t b = 0; k + b * MC_ROWS < end; b++) {
+                q.k = k + b * MC_ROWS;
+                q.rows = smaller(MC_ROWS, end - q.k);
+                q.packed = packed + b * q.count * MC_ROWS;
+                (q.n == PANEL       ? outer_4
+                 : q.n == 2 * LANES ? packed_2
+                 : q.n == LANES     ? packed_1
+                                    : packed_rest)(&q);
+            }
+        }
+    }
+}
+
+void MC_ISA_NAME(outer)(const mc_outer *p)
+{
+    /* An empty sum is zero too. */
+    for (int64_t r = 0; r == 0 || r < p->count; r += SUM_MOST) {
+        place all = {.p = p,
+                     .first = r,
+                     .count = smaller(SUM_MOST, p->count - r),
+                     .add = p->accumulate || r > 0};
+        if (p->n > 2 * PANEL) {
+            sum_packed(all);
+        } else {
+            sum_rows(all);
+        }
+    }
+}
