@@ -278,15 +278,12 @@ static void square_1(const part *q, const float *panel, int64_t j, int64_t block
     }
     x += term_at(q, q->t);
     for (; blocks > 0; blocks--, x += SQUARE_ROWS * step) {
-        const float *at[(SQUARE_ROWS + 2) / 3];
-        MC_UNROLL
-        for (int g = 0; 3 * g < SQUARE_ROWS; g++) {
-            at[g] = x + 3 * g * step;
-            MC_OPAQUE(at[g]);
-        }
+        const float *at[SQUARE_ROWS];
         MC_UNROLL
         for (int i = 0; i < SQUARE_ROWS; i++) {
-            sum[i] = at[i / 3][i % 3 * step] * line[0];
+            at[i] = x + i * step;
+            MC_OPAQUE(at[i]); /* or the compiler keeps a distance for every number */
+            sum[i] = at[i][0] * line[0];
         }
         MC_UNROLL
         for (int k = 1; k < LANES; k++) {
@@ -295,7 +292,7 @@ static void square_1(const part *q, const float *panel, int64_t j, int64_t block
             }
             MC_UNROLL
             for (int i = 0; i < SQUARE_ROWS; i++) {
-                sum[i] += at[i / 3][i % 3 * step + k] * line[k];
+                sum[i] += at[i][k] * line[k];
             }
         }
         MC_UNROLL
