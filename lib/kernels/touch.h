@@ -20,10 +20,11 @@ static inline touching touch_from(const mc_ahead *ahead, const void *else_at)
     return (touching){any ? ahead->at : else_at, any ? MC_LINE : 0};
 }
 
-/* One line, for two steps of a sum: more of them would keep the sum's own loads waiting. */
+/* One line into the second cache, for two steps of a sum: more of them, or into the first, would
+ * keep the sum's own loads waiting. */
 static inline void touch(touching *t)
 {
-    __builtin_prefetch(t->at);
+    __builtin_prefetch(t->at, 0, 2);
     t->at += t->step;
 }
 
