@@ -135,6 +135,9 @@ static inline __attribute__((always_inline)) void outer_block(const place *q, co
             x += x_step;
             d += d_step;
             MC_OPAQUE(x); /* or the compiler keeps an offset for every number */
+            if (vectors == 1) {
+                touch(&soon);
+            }
             step(q, x, d, sum, block, vectors, kind);
         }
         if (rows % 2 != 0) {
