@@ -71,14 +71,17 @@ typedef struct mc_product {
 } mc_product;
 
 /* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d, see
- * outer.c. Rows lie in stretches as a product's do. Behind the k numbers of a row of x as many as
- * MC_ROW_SLACK more are read, in vain: a whole block of them. */
+ * outer.c. Rows lie in stretches as a product's do. The k numbers of a row of x are `terms` runs of
+ * equal length, run t from x_at[t] on; behind a run as many as MC_ROW_SLACK more numbers are read,
+ * in vain: a whole block of them. */
 enum { MC_ROW_SLACK = 16 };
 typedef struct mc_outer {
     int64_t count, k, n;
     int64_t each;
     const float *const *x, *const *d;
     int64_t x_step, d_step, x_offset, d_offset;
+    int64_t terms;
+    const int64_t *x_at; /* NULL: one run */
     float *w;
     int64_t w_stride;
     bool accumulate;

@@ -257,7 +257,82 @@ static void sum_packed(place q)
     }
 }
 
-void MC_ISA_NAME(outer)(const mc_outer *p)
+/* Three runs of few numbers, the windows of images of one channel or of three: all their sums in
+ * registers at a time, so that d is read once. */
+enum { THIN_TERMS = 3, THIN_RUN = MC_ROWS_1 >= 16 ? 9 : 3 };
+
+static inline __attribute__((always_inline)) void thin_block(const place *q, const int run)
+{
+    const mc_outer *p = q->p;
+    mc_vec sum[THIN_TERMS][THIN_RUN];
+    MC_UNROLL
+    for (int i = 0; i < THIN_TERMS * run; i++) {
+        sum[i / run][i % run] = (mc_vec){0.0f};
+    }
+    int64_t stretch = q->first / p->each, row = q->first % p->each;
+    for (int64_t left = q->count, rows; left > 0; left -= rows, row = 0, stretch++) {
+        rows = smaller(p->each - row, left);
+        const float *d = p->d[stretch] + row * p->d_step + p->d_offset + q->j;
+        const float *x[THIN_TERMS];
+        for (int t = 0; t < THIN_TERMS; t++) {
+            x[t] = p->x[stretch] + row * p->x_step + p->x_offset + p->x_at[t];
+        }
+        for (int64_t r = 0; r < rows; r++, d += p->d_step) {
+            mc_vec line = *(const mc_vec *)d;
+            MC_UNROLL
+            for (int t = 0; t < THIN_TERMS; t++) {
+                MC_UNROLL
+                for (int i = 0; i < run; i++) {
+                    sum[t][i] += x[t][i] * line;
+                }
+                x[t] += p->x_step;
+            }
+        }
+    }
+    float *w = p->w + q->j;
+    MC_UNROLL
+    for (int i = 0; i < THIN_TERMS * run; i++, w += p->w_stride) {
+        mc_vec *to = (mc_vec *)w, *value = &sum[i / run][i % run];
+        if (q->add) {
+            *value += *to;
+        }
+        *to = *value;
+    }
+}
+
+#define THIN(run)                                                                                  \
+    static __attribute__((noinline)) void thin_##run(const place *q)                               \
+    {                                                                                              \
+        thin_block(q, run);                                                                        \
+    }
+THIN(3)
+#if MC_ROWS_1 >= 16
+THIN(9)
+#endif
+
+/* The function for such runs, or NULL: p is nothing of the kind. */
+static outer_fn thin_of(const mc_outer *p)
+{
+    if (p->x_at == NULL || p->terms != THIN_TERMS || p->n % LANES != 0 || p->n > 2 * LANES) {
+        return NULL;
+    }
+#if MC_ROWS_1 >= 16
+    if (p->k == THIN_TERMS * 9) {
+        return thin_9;
+    }
+#endif
+    return p->k == THIN_TERMS * 3 ? thin_3 : NULL;
+}
+
+static void sum_thin(place q, outer_fn thin)
+{
+    for (q.j = 0; q.j < q.p->n; q.j += LANES) {
+        thin(&q);
+    }
+}
+
+/* One run, or several by a function for them. */
+static void sum_all(const mc_outer *p, outer_fn thin)
 {
     /* An empty sum is zero too. */
     for (int64_t r = 0; r == 0 || r < p->count; r += SUM_MOST) {
@@ -265,10 +340,27 @@ void MC_ISA_NAME(outer)(const mc_outer *p)
                      .first = r,
                      .count = smaller(SUM_MOST, p->count - r),
                      .add = p->accumulate || r > 0};
-        if (p->n > 2 * PANEL) {
+        if (thin != NULL) {
+            sum_thin(all, thin);
+        } else if (p->n > 2 * PANEL) {
             sum_packed(all);
         } else {
             sum_rows(all);
         }
+    }
+}
+
+void MC_ISA_NAME(outer)(const mc_outer *p)
+{
+    outer_fn thin = thin_of(p);
+    if (p->x_at == NULL || thin != NULL) {
+        sum_all(p, thin);
+        return;
+    }
+    mc_outer term = *p;
+    term.k = p->k / p->terms;
+    for (int64_t t = 0; t < p->terms; t++, term.w += term.k * p->w_stride) {
+        term.x_offset = p->x_offset + p->x_at[t];
+        sum_all(&term, NULL);
     }
 }

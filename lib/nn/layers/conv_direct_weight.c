@@ -90,15 +90,18 @@ static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, 
     /* Where the tile's results lie are its cotangents, which are not written to. */
     mc_tile_rows(r, &tile, &view, tile.rows, tile.columns, (float *)(uintptr_t)job->conv->dy, o,
                  rows);
-    mc_outer outer = mc_outer_of(rows);
-    outer.k = kernel * r->c;
-    outer.n = outer.w_stride = o;
-    outer.accumulate = accumulate;
+    int64_t x_at[MC_TERMS_MOST];
     for (int64_t t = 0; t < kernel; t++) {
-        outer.x_offset = t * view.pitch;
-        outer.w = sums + t * kernel * r->c * o;
-        pass->kernels->outer(&outer);
+        x_at[t] = t * view.pitch;
     }
+    mc_outer outer = mc_outer_of(rows);
+    outer.k = kernel * kernel * r->c;
+    outer.n = outer.w_stride = o;
+    outer.terms = kernel;
+    outer.x_at = x_at;
+    outer.w = sums;
+    outer.accumulate = accumulate;
+    pass->kernels->outer(&outer);
 }
 
 /* Adds output pixel (y, x) of some images: the taps inside the image, which lie together if the

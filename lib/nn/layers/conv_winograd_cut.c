@@ -108,6 +108,8 @@ mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, 
 /* Tiles of a block. Where U leaves room in the second cache, V and M of half a megabyte stay beside
  * it; where it does not, more tiles share each reading of it. */
 enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512, SHARE_TILES = 96 };
+/* Products work on blocks of so many rows, or of divisors of it. */
+enum { TILES_UNIT = 8 };
 
 static int64_t block_most(const mc_node *node, const mc_winograd *w)
 {
@@ -124,6 +126,7 @@ int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
     int64_t most = block_most(node, w), blocks = (tiles + most - 1) / most;
     blocks += tiles >= 2 * LEAST_TILES ? blocks % 2 : 0;
     int64_t block = (tiles + blocks - 1) / blocks, row = w->x.tiles;
+    block -= block >= LEAST_TILES ? block % TILES_UNIT : 0;
     return block < row ? block : block / row * row;
 }
 

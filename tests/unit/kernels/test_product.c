@@ -15,8 +15,8 @@ static const int64_t shapes[][4] = {
     {1, 1, 1, 1},    {3, 9, 5, 7},     {4, 1, 200, 16}, {5, 2, 64, 17},  {12, 3, 9, 32},
     {13, 4, 7, 33},  {29, 1, 500, 50}, {7, 0, 3, 20},   {24, 9, 64, 64}, {9, 2, 30, 121},
     {37, 1, 16, 16}, {37, 1, 8, 8},    {19, 1, 4, 4}, /* squares of one vector */
-    {53, 2, 21, 32}, {41, 1, 33, 16}};
-enum { SHAPES = 15 };
+    {53, 2, 21, 32}, {41, 1, 33, 16},  {5, 2, 27, 16},  {5, 2, 9, 32},   {5, 2, 9, 8}};
+enum { SHAPES = 18 };
 
 /* Rows of a stretch: each apart, some, all. */
 static int64_t each_of(int which, int64_t rows)
@@ -137,7 +137,7 @@ START_TEST(test_product)
 }
 END_TEST
 
-/* `rows` terms, [taps * run] by [n]. */
+/* [rows] by [n], the rows one run of x or three in reverse order. */
 START_TEST(test_outer)
 {
     enum { GAP = 5 };
@@ -147,9 +147,11 @@ START_TEST(test_outer)
     if (k == NULL) {
         return;
     }
-    for (int variant = 0; variant < 2 * STRETCHES; variant++) {
-        bool accumulate = variant & 1;
-        int64_t each = each_of(variant / 2, count), stretches = (count + each - 1) / each;
+    for (int variant = 0; variant < 4 * STRETCHES; variant++) {
+        bool accumulate = variant & 1, apart = (variant & 2) && rows % 3 == 0;
+        int64_t each = each_of(variant / 4, count), run = apart ? rows / 3 : rows,
+                x_at[] = {2 * run, run, 0};
+        int64_t stretches = (count + each - 1) / each;
         float *x = values(stretches * each * (rows + GAP) + 1 + MC_ROW_SLACK, 1),
               *d = values(count * (n + GAP) + 1, 2);
         float *w = values(rows * (n + GAP), 3), *before = values(rows * (n + GAP), 3);
@@ -169,15 +171,18 @@ START_TEST(test_outer)
                       .d = ds,
                       .x_offset = 1,
                       .d_offset = 1,
+                      .terms = 3,
+                      .x_at = apart ? x_at : NULL,
                       .w = w,
                       .w_stride = n + GAP,
                       .accumulate = accumulate};
         k->outer(&p);
         for (int64_t i = 0; i < rows; i++) {
+            int64_t at = apart ? x_at[i / run] + i % run : i;
             for (int64_t j = 0; j < n; j++) {
                 double sum = accumulate ? (double)before[i * (n + GAP) + j] : 0.0;
                 for (int64_t r = 0; r < count; r++) {
-                    sum += (double)x[place_of(r, count, each) * (rows + GAP) + 1 + i] *
+                    sum += (double)x[place_of(r, count, each) * (rows + GAP) + 1 + at] *
                            (double)d[r * (n + GAP) + 1 + j];
                 }
                 near((double)w[i * (n + GAP) + j], sum, (double)count);
