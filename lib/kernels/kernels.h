@@ -2,7 +2,8 @@
  *
  * kernels: the arithmetic of the engine on plain arrays. A table of functions, compiled once per
  * instruction set from the same sources and picked at run time (dispatch.c). The engine's matrix
- * products are among them (product.c); products that nobody packs for go through BLIS (gemm.c).
+ * products are among them (product.c, outer.c); products that nobody packs for go through BLIS
+ * (gemm.c).
  *
  * Layout: an activation is [rows][channels], row = (image * H + y) * W + x, channels innermost
  * (NHWC). It is private to lib/kernels and lib/nn; everything above speaks NCHW.
@@ -38,8 +39,7 @@ void mc_gemm_plain(int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b, fl
 void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix a, mc_matrix b,
                       float beta, float *c, int64_t ldc);
 
-/* ---- products of the engine (product.c, outer.c)
- * ---------------------------------------------------- */
+/* ---- products of the engine (product.c, outer.c) ------------------------------------------- */
 
 /* Memory that will be wanted soon, `lines` cache lines of it from `at` on. A product that is given
  * some touches it on its way, or a little more, and says how far it came: what it computes with
@@ -56,8 +56,8 @@ enum { MC_LINE = 64 }; /* bytes */
  */
 typedef struct mc_product {
     int64_t rows, taps, run, n; /* y [rows][n], a sum of `taps` terms */
-    int64_t each;
-    const float *const *x; /* row i of term t x_offset + x_at[t] behind its place */
+    int64_t each;               /* rows of a stretch, at least 1; the last may have fewer */
+    const float *const *x;      /* term t of a row is x_offset + x_at[t] behind the row's place */
     int64_t x_step, x_offset;
     const int64_t *x_at, *panel_at; /* NULL: all 0; NULL: t * run */
     const float *panels;            /* as pack_panels() leaves them */

@@ -165,7 +165,7 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
     }
 }
 
-/* One step of the sums: a number of every row by a line of the panel. */
+/* One step of the sums: a number of every row i by a line of the panel, at b. */
 #define STEP(block, vectors, number_of_row)                                                        \
     do {                                                                                           \
         mc_vec line[MC_VECTORS];                                                                   \

@@ -20,8 +20,8 @@ static inline touching touch_from(const mc_ahead *ahead, const void *else_at)
     return (touching){any ? ahead->at : else_at, any ? MC_LINE : 0};
 }
 
-/* One line into the second cache, for two steps of a sum: more of them, or into the first, would
- * keep the sum's own loads waiting. */
+/* A line into the second cache, for two steps of a sum by several vectors or one by a single one:
+ * more lines, or into the first cache, would keep the sum's own loads waiting. */
 static inline void touch(touching *t)
 {
     __builtin_prefetch(t->at, 0, 2);
