@@ -43,7 +43,8 @@ void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix 
 
 /* Memory that will be wanted soon, `lines` cache lines of it from `at` on. A product that is given
  * some touches it on its way, or a little more, and says how far it came: what it computes with
- * lies in the caches, and memory would rest meanwhile. */
+ * lies in the caches, and memory would rest meanwhile. One that is given none touches the panels
+ * that it comes to next. */
 typedef struct mc_ahead {
     const char *at;
     int64_t lines;

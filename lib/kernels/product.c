@@ -86,6 +86,7 @@ typedef struct part {
     const mc_product *p;
     int64_t t, taps, k, run;
     bool first, last; /* the others add to y */
+    mc_ahead *ahead;  /* the product's, or else what comes next of the panels */
 } part;
 enum { SUM_MOST = 192 };
 
@@ -201,7 +202,7 @@ static inline __attribute__((always_inline)) void spaced_blocks(const part *q, c
     const mc_product *p = q->p;
     const int64_t step = p->x_step, y_step = p->y_step;
     const bool plain = is_plain(q, j, vectors), add = !q->first || p->accumulate;
-    touching soon = touch_from(p->ahead, panel);
+    touching soon = touch_from(q->ahead, panel);
     for (; blocks > 0; blocks--, x += block * step, y += block * y_step) {
         mc_vec sum[ROWS_MOST][MC_VECTORS];
         if (q->first && add) {
@@ -251,7 +252,7 @@ static inline __attribute__((always_inline)) void spaced_blocks(const part *q, c
             }
         }
     }
-    touched_to(soon, p->ahead);
+    touched_to(soon, q->ahead);
 }
 
 /* The same for a square panel of one vector: it stays in registers whole, and sums of fewer rows
@@ -270,7 +271,7 @@ static void square_1(const part *q, const float *panel, int64_t j, int64_t block
     const mc_product *p = q->p;
     const int64_t step = p->x_step;
     const mc_vec *b = (const mc_vec *)(panel + term_row(q, q->t) * LANES);
-    touching soon = touch_from(p->ahead, panel);
+    touching soon = touch_from(q->ahead, panel);
     mc_vec line[LANES], sum[SQUARE_ROWS];
     MC_UNROLL
     for (int k = 0; k < LANES; k++) {
@@ -300,7 +301,7 @@ static void square_1(const part *q, const float *panel, int64_t j, int64_t block
             *(mc_vec *)y = sum[i];
         }
     }
-    touched_to(soon, p->ahead);
+    touched_to(soon, q->ahead);
 }
 
 /* One block of rows x and y, of which `rows` are real; the others repeat the last. */
@@ -317,7 +318,7 @@ gathered_block(const part *q, const float *panel, int64_t j, int rows, const flo
     }
     const bool plain = is_plain(q, j, vectors) && rows == block;
     const bool add = !q->first || p->accumulate;
-    touching soon = touch_from(p->ahead, panel);
+    touching soon = touch_from(q->ahead, panel);
     if (q->first && add) {
         MC_UNROLL
         for (int i = 0; i < block; i++) {
@@ -337,7 +338,7 @@ gathered_block(const part *q, const float *panel, int64_t j, int rows, const flo
             STEP(block, vectors, from[i][k]);
         }
     }
-    touched_to(soon, p->ahead);
+    touched_to(soon, q->ahead);
     if (plain) {
         MC_UNROLL
         for (int i = 0; i < block; i++) {
@@ -443,16 +444,39 @@ static void product_panel(const part *q, const blocks *by, const float *panel, i
     }
 }
 
-/* All panels. */
-static void product_part(const part *q)
+/* What the part takes of the panel behind column j's, or, behind the last one, the next part of the
+ * first. */
+static mc_ahead panel_after(const part *q, int64_t j)
 {
-    for (int64_t j = 0, vectors; j < q->p->n; j += vectors * LANES) {
-        vectors = panel_vectors(q->p->n, j);
+    const mc_product *p = q->p;
+    int64_t rows = q->taps * q->run, next = j + panel_vectors(p->n, j) * LANES;
+    if (rows == 0 || (next >= p->n && q->last)) {
+        return (mc_ahead){NULL, 0};
+    }
+    int64_t row = term_row(q, q->t);
+    if (next >= p->n) {
+        next = 0;
+        row += rows;
+    }
+    int64_t width = panel_vectors(p->n, next) * LANES;
+    return (mc_ahead){(const char *)(p->panels + next * p->panel_rows + row * width),
+                      rows * width * (int64_t)sizeof *p->panels / MC_LINE};
+}
+
+/* All panels. */
+static void product_part(part *q)
+{
+    const mc_product *p = q->p;
+    for (int64_t j = 0, vectors; j < p->n; j += vectors * LANES) {
+        mc_ahead next = panel_after(q, j);
+        bool wanted = p->ahead != NULL && p->ahead->lines > 0;
+        q->ahead = wanted ? p->ahead : &next;
+        vectors = panel_vectors(p->n, j);
         const blocks *by = vectors == MC_VECTORS ? &by_most
                            : vectors == 2        ? &by_two
                            : is_square(q, j)     ? &by_square
                                                  : &by_one;
-        product_panel(q, by, q->p->panels + j * q->p->panel_rows, j);
+        product_panel(q, by, p->panels + j * p->panel_rows, j);
     }
 }
 

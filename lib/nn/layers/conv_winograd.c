@@ -71,7 +71,13 @@ static void multiply(const mc_winograd_product *job, const mc_planes *v, int64_t
         product.y_offset = f * m->plane;
         product.panel_rows = mc_v_phases(&job->w, f) * u->row;
         product.panels = u->data + f * u->plane + column * product.panel_rows;
+        /* Then the kernels of the next frequency, which may be in the third cache. */
+        mc_ahead kernels = {(const char *)(product.panels + u->plane),
+                            product.panel_rows * product.n * (int64_t)sizeof *u->data / MC_LINE};
         product.ahead = mc_soon_next(list);
+        if (product.ahead == NULL && f + 1 < mc_winograd_frequencies(&job->w)) {
+            product.ahead = &kernels;
+        }
         job->pass->kernels->product(&product);
     }
 }
