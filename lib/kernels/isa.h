@@ -65,6 +65,14 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 /* Forgets what is known of where a pointer comes from. */
 #define MC_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 
+/* After a row's part of a step of a sum that fills the registers: where these are 16, the next
+ * row's number must not be loaded before this one's is done with. */
+#if MC_ROWS_1 >= 16
+#    define MC_ROW_DONE ((void)0)
+#else
+#    define MC_ROW_DONE __asm__ volatile("" ::: "memory")
+#endif
+
 /* Before a loop of few iterations that has to vanish. */
 #define MC_UNROLL _Pragma("GCC unroll 24")
 /* Before one whose body is large enough: unrolled, its addresses would not fit the registers. */

@@ -90,6 +90,7 @@ static inline __attribute__((always_inline)) void step(const place *q, const flo
         for (int v = 0; v < vectors; v++) {
             sum[i][v] += number * line[v];
         }
+        MC_ROW_DONE;
     }
 }
 

@@ -181,6 +181,7 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
             for (int v = 0; v < (vectors); v++) {                                                  \
                 sum[i][v] += number * line[v];                                                     \
             }                                                                                      \
+            MC_ROW_DONE;                                                                           \
         }                                                                                          \
     } while (0)
 
