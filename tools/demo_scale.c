@@ -6,7 +6,8 @@
  * epochs, batch 128, rate 0.1 times 0.1 at 40 % and at 80 % of the epochs. Fine-tuning is the
  * paper's at small scale: 20 epochs, batch 64, cosine, its initial rates 0.1, 0.01 and 0.001, and
  * CBFT. CBFT's rate is 0.03, at which the same statement first met its barrier term (at 0.01 it did
- * not); it was fixed before our own runs. The loss_barrier column of the history shows the term.
+ * not); it was fixed before our own runs. The loss_barrier column of the history shows the term;
+ * docs/reproduction.md has what other seeds and rates give.
  */
 #include "demo.h"
 
