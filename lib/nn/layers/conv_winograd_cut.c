@@ -108,7 +108,8 @@ mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, 
 /* Tiles of a block. Where U leaves room in the second cache, V and M of half a megabyte stay beside
  * it; where it does not, more tiles share each reading of it. */
 enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512, SHARE_TILES = 96 };
-/* Products work on blocks of so many rows, or of divisors of it. */
+/* A multiple of it leaves few rows over: products take 8 at a time by two vectors, 16 by one, and 6
+ * by four, of which 24 and 48 are multiples too (lib/kernels/isa.h). */
 enum { TILES_UNIT = 8 };
 
 static int64_t block_most(const mc_node *node, const mc_winograd *w)
