@@ -241,12 +241,12 @@ void MC_ISA_NAME(product)(const mc_product *p);
 void MC_ISA_NAME(outer)(const mc_outer *p);
 void MC_ISA_NAME(depthwise)(const mc_product *p);
 void MC_ISA_NAME(depthwise_outer)(const mc_outer *p);
-void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
-                                 int64_t tiles, mc_planes v);
+void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, const mc_tiles *tiles,
+                                 mc_planes v);
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
-                                     int64_t count, int64_t first, int64_t tiles, mc_planes d);
+                                     int64_t count, const mc_tiles *tiles, mc_planes d);
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
-                                  int64_t first, int64_t tiles, const float *bias, bool accumulate,
+                                  const mc_tiles *tiles, const float *bias, bool accumulate,
                                   bool relu, float *y);
 void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u,
                                   int64_t u_row);

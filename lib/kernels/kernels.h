@@ -113,11 +113,14 @@ typedef struct mc_window {
 typedef enum mc_tile_kind { MC_TILE_F4, MC_TILE_T2, MC_TILE_DOWN, MC_TILE_UP } mc_tile_kind;
 
 /* A dimension: tile t makes outputs t * out .. + out - 1 from inputs t * step - before .. + in - 1,
- * as far as they are in the image, by products at `freq` frequencies. */
+ * as far as they are in the image, by products at `freq` frequencies; MC_TILE_OUT outputs, of each
+ * phase, or 2. The last tile may have fewer inside: where this saves frequencies it is an end, made
+ * of `last` outputs. */
+enum { MC_TILE_OUT = 4 };
 typedef struct mc_tile_axis {
     mc_tile_kind tile;
     int64_t from, to, tiles; /* extents of the input and the output; tiles of it */
-    int in, out, freq;
+    int in, out, freq, last; /* last: MC_TILE_OUT if it is no end */
     int64_t step, before;
 } mc_tile_axis;
 
@@ -125,6 +128,14 @@ typedef struct mc_tile_axis {
 typedef struct mc_winograd {
     mc_tile_axis y, x;
 } mc_winograd;
+
+/* Tiles first .. first + count - 1, and their rows in planes: those that have the same frequencies
+ * lie together, so that every frequency has its tiles in one run of rows. `row` is where each kind
+ * begins: ends in y, tiles that are no ends, ends in x, ends in both. */
+enum { MC_END_Y, MC_NO_END, MC_END_X, MC_END_BOTH, MC_ENDS };
+typedef struct mc_tiles {
+    int64_t first, count, row[MC_ENDS];
+} mc_tiles;
 
 /* Whether there are tiles for the window: 3x3, at stride 1, or at stride 2 and padding 1. */
 bool mc_winograd_possible(const mc_window *window);
@@ -136,6 +147,14 @@ int64_t mc_winograd_most_phases(const mc_winograd *w);
 int64_t mc_winograd_lines(const mc_winograd *w);
 /* Phases of frequency f: of V at tiles down, of M at tiles up. */
 int64_t mc_winograd_phases(const mc_winograd *w, int64_t f);
+/* Products that an image takes a channel pair. */
+int64_t mc_winograd_image_lines(const mc_winograd *w);
+
+/* Tiles in planes of their own, or as part of `all` in the planes of these. */
+mc_tiles mc_tiles_of(const mc_winograd *w, int64_t first, int64_t count);
+mc_tiles mc_tiles_part(const mc_winograd *w, const mc_tiles *all, int64_t first, int64_t count);
+/* How many of them, in planes of their own, have frequency f, and the first one's row. */
+int64_t mc_tiles_at(const mc_winograd *w, const mc_tiles *tiles, int64_t f, int64_t *row);
 
 /* Transformed tiles [freq][tiles][phases][c]: frequency f at data + f * plane, its rows `row`
  * floats apart, phases of a row `phase`. Or transformed kernels: frequency f's panels, of `row`
@@ -174,16 +193,16 @@ struct mc_kernels {
     void (*depthwise)(const mc_product *p);
     void (*depthwise_outer)(const mc_outer *p);
 
-    /* Transforms of tiles first .. first+tiles-1: inputs x [images][h][w][c], the first `count`
-     * channels of cotangents dy [images][oh][ow][c], and products m to those of y [images][oh][ow]
-     * [c] (plus bias unless NULL; added to y if accumulate; then rectified if relu). */
-    void (*winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first, int64_t tiles,
+    /* Transforms of tiles: inputs x [images][h][w][c], the first `count` channels of cotangents dy
+     * [images][oh][ow][c], and products m to those of y [images][oh][ow][c] (plus bias unless NULL;
+     * added to y if accumulate; then rectified if relu). */
+    void (*winograd_input)(const mc_winograd *w, const mc_map *x, const mc_tiles *tiles,
                            mc_planes v);
     void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t count,
-                               int64_t first, int64_t tiles, mc_planes d);
+                               const mc_tiles *tiles, mc_planes d);
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
-                            int64_t first, int64_t tiles, const float *bias, bool accumulate,
-                            bool relu, float *y);
+                            const mc_tiles *tiles, const float *bias, bool accumulate, bool relu,
+                            float *y);
     /* Kernels to panels u of k->columns columns, from row u_row of each phase on. */
     void (*winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u, int64_t u_row);
     /* Gradients du of k->rows by k->columns kernels, `group_step` floats from group to group and

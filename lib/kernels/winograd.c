@@ -10,70 +10,10 @@
  * transformed along x, row by row, then along y; a group of channel vectors at a time.
  */
 #include "kernels/winograd.h"
+#include "kernels/winograd_walk.h"
 #include <math.h>
 
 enum { LANES = MC_LANES };
-
-static inline int64_t clamp(int64_t value, int64_t low, int64_t high)
-{
-    return value < low ? low : value > high ? high : value;
-}
-
-/* A tile's window of an image: `origin` is its corner, which may lie outside; rows top .. bottom -
- * 1 and columns left .. right - 1 of it are inside, the others read as zeros. */
-typedef struct window {
-    const float *origin;
-    int64_t row, column; /* strides, floats */
-    int top, bottom, left, right;
-} window;
-
-/* Where a tile is. */
-typedef struct place {
-    int64_t image, y, x; /* y, x: tiles from the corner */
-} place;
-
-static inline place place_of(const mc_winograd *w, int64_t number)
-{
-    int64_t per_image = w->y.tiles * w->x.tiles, inside = number % per_image;
-    place p = {number / per_image, inside / w->x.tiles, inside % w->x.tiles};
-    return p;
-}
-
-static inline void next_place(const mc_winograd *w, place *p)
-{
-    if (++p->x == w->x.tiles) {
-        p->x = 0;
-        if (++p->y == w->y.tiles) {
-            p->y = 0;
-            p->image++;
-        }
-    }
-}
-
-/* [rows][columns] at (y, x) of image [h][w][c] number `image`. */
-static inline window window_at(const float *of, int64_t image, int64_t y, int64_t x, int64_t h,
-                               int64_t w, int64_t c, int rows, int columns)
-{
-    window at = {of + ((image * h + y) * w + x) * c, w * c, c, 0, 0, 0, 0};
-    at.top = (int)clamp(-y, 0, rows);
-    at.bottom = (int)clamp(h - y, at.top, rows);
-    at.left = (int)clamp(-x, 0, columns);
-    at.right = (int)clamp(w - x, at.left, columns);
-    return at;
-}
-
-/* A tile's inputs and its outputs, of images with c channels. */
-static inline window input_window(const mc_winograd *w, place p, const float *x, int64_t c)
-{
-    return window_at(x, p.image, p.y * w->y.step - w->y.before, p.x * w->x.step - w->x.before,
-                     w->y.from, w->x.from, c, w->y.in, w->x.in);
-}
-
-static inline window output_window(const mc_winograd *w, place p, const float *y, int64_t c)
-{
-    return window_at(y, p.image, p.y * w->y.out, p.x * w->x.out, w->y.to, w->x.to, c, w->y.out,
-                     w->x.out);
-}
 
 /* ---- images to planes ------------------------------------------------------------------------ */
 
@@ -101,71 +41,114 @@ static inline __attribute__((always_inline)) int64_t line_at(int row, int column
     return line.freq * planes->plane + line.phase * planes->phase;
 }
 
-/* Up to a group of vectors of a window's channels, from channel i on, to `to` in the planes; of
- * each vector the lanes `there`. */
+/* What is transformed: of a run of tiles up to a group of vectors of channels, of each vector the
+ * lanes `there`, read from `at` through scale and offset, to `to` in the planes. */
+typedef struct spreading {
+    int64_t vectors, count, step;
+    int y, x; /* outputs */
+    mc_mask there;
+    bool relu;
+    window at;
+    const float *scale, *offset;
+    float *to;
+    mc_planes planes;
+} spreading;
+
+/* Along x: `rows` of the window, to half [group][whole_in][whole_out], by n outputs; of these
+ * numbers a whole tile has so many. */
 static inline __attribute__((always_inline)) void
-spread(const int64_t vectors, mc_mask there, mc_tile_kind tile_y, mc_tile_kind tile_x, bool through,
-       mc_transform_1d along, mc_extents extents, const window *at, const mc_map *map, int64_t i,
-       float *to, const mc_planes *planes)
+spread_rows(const int64_t vectors, mc_tile_kind tile, const int n, bool through,
+            mc_transform_1d along, const mc_extents *extents, const int rows, const int whole_in,
+            const spreading *s, const float *pixel, mc_vec *half)
 {
-    const int in_y = extents.in[tile_y], in_x = extents.in[tile_x];
-    const int out_y = extents.out[tile_y], out_x = extents.out[tile_x];
-    MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
-    mc_vec x[MC_SIDE], y[MC_SIDE], floor = (mc_vec){0.0f} + (map->relu ? 0.0f : -INFINITY);
+    const int whole_out = extents->out[tile];
+    const int in = extent_of(extents->in[tile], n), out = extent_of(whole_out, n);
+    mc_vec x[MC_SIDE], y[MC_SIDE], floor = (mc_vec){0.0f} + (s->relu ? 0.0f : -INFINITY);
     mc_vec scale = {0.0f}, offset = {0.0f};
     mc_mask mask[MC_SIDE];
-    /* Copies, as what is written might be any of these numbers. */
-    const mc_planes to_planes = *planes;
-    const window from = *at;
-    const float *pixel = from.origin + i, *scales = map->scale + i, *offsets = map->offset + i;
 
     MC_UNROLL
-    for (int k = 0; k < in_x; k++) {
-        mask[k] = mc_if((k >= from.left) & (k < from.right), there);
+    for (int k = 0; k < in; k++) {
+        mask[k] = mc_if((k >= s->at.left) & (k < s->at.right), s->there);
     }
     /* All of the group's channels before the next row: memory in its own order, which the processor
      * fetches ahead. */
     MC_ROLLED
-    for (int r = 0; r < in_y; r++, pixel += from.row) {
-        mc_vec *row = half + r * out_x;
-        bool inside = r >= from.top && r < from.bottom;
+    for (int r = 0; r < rows; r++, pixel += s->at.row) {
+        mc_vec *row = half + r * whole_out;
+        bool inside = r >= s->at.top && r < s->at.bottom;
         MC_ROLLED
-        for (int64_t g = 0; g < vectors; g++, row += in_y * out_x) {
+        for (int64_t g = 0; g < vectors; g++, row += whole_in * whole_out) {
             if (inside) {
                 if (through) {
-                    scale = mc_load_masked(scales + g * LANES, there);
-                    offset = mc_load_masked(offsets + g * LANES, there);
+                    scale = mc_load_masked(s->scale + g * LANES, s->there);
+                    offset = mc_load_masked(s->offset + g * LANES, s->there);
                 }
-                read_row(pixel + g * LANES, from.column, mask, in_x, through, scale, offset, floor,
+                read_row(pixel + g * LANES, s->at.column, mask, in, through, scale, offset, floor,
                          x);
-                along(tile_x, x, y);
+                along(tile, n, x, y);
             } else {
                 MC_UNROLL
-                for (int k = 0; k < out_x; k++) {
-                    y[k] = (mc_vec){0.0f};
+                for (int k = 0; k < out; k++) {
+                    y[number_of(k, whole_out, n)] = (mc_vec){0.0f};
                 }
             }
             MC_UNROLL
-            for (int k = 0; k < out_x; k++) {
-                row[k] = y[k];
+            for (int k = 0; k < out; k++) {
+                row[number_of(k, whole_out, n)] = y[number_of(k, whole_out, n)];
             }
         }
     }
+}
+
+/* Along y: the numbers of a row of n_x outputs, to `to`, by n outputs. */
+static inline __attribute__((always_inline)) void
+spread_columns(const int64_t vectors, mc_tile_kind tile, const int n, mc_transform_1d along,
+               const mc_extents *extents, const int whole_x, const int n_x, const spreading *s,
+               const mc_vec *half, float *to)
+{
+    const int whole_in = extents->in[tile], whole_out = extents->out[tile];
+    const int in = extent_of(whole_in, n), out = extent_of(whole_out, n);
+    mc_vec x[MC_SIDE], y[MC_SIDE];
+
     MC_ROLLED
-    for (int k = 0; k < out_x; k++) {
-        const mc_vec *column = half + k;
+    for (int k = 0; k < extent_of(whole_x, n_x); k++) {
+        const int at = number_of(k, whole_x, n_x);
+        const mc_vec *column = half + at;
         MC_ROLLED
-        for (int64_t g = 0; g < vectors; g++, column += in_y * out_x) {
+        for (int64_t g = 0; g < vectors; g++, column += whole_in * whole_x) {
             MC_UNROLL
-            for (int r = 0; r < in_y; r++) {
-                x[r] = column[r * out_x];
+            for (int r = 0; r < in; r++) {
+                x[r] = column[r * whole_x];
             }
-            along(tile_y, x, y);
+            along(tile, n, x, y);
             MC_UNROLL
-            for (int r = 0; r < out_y; r++) {
-                mc_store_masked(to + g * LANES + line_at(r, k, out_x, &to_planes), there, y[r]);
+            for (int r = 0; r < out; r++) {
+                const int number = number_of(r, whole_out, n);
+                mc_store_masked(to + g * LANES + line_at(number, at, whole_x, &s->planes), s->there,
+                                y[number]);
             }
         }
+    }
+}
+
+/* A run of whole tiles. */
+static inline __attribute__((always_inline)) void
+spread(const int64_t vectors, mc_tile_kind tile_y, mc_tile_kind tile_x, bool through,
+       mc_transform_1d along, const mc_extents *extents, const spreading *job)
+{
+    MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
+    const int in_y = extents->in[tile_y];
+    const spreading s = *job; /* a copy, as what is written might be any of its numbers */
+    const float *pixel = s.at.origin;
+    float *to = s.to;
+
+    MC_ROLLED
+    for (int64_t t = 0; t < s.count; t++, pixel += s.step, to += s.planes.row) {
+        spread_rows(vectors, tile_x, MC_TILE_OUT, through, along, extents, in_y, in_y, &s, pixel,
+                    half);
+        spread_columns(vectors, tile_y, MC_TILE_OUT, along, extents, extents->out[tile_x],
+                       MC_TILE_OUT, &s, half, to);
     }
 }
 
@@ -183,13 +166,40 @@ spread(const int64_t vectors, mc_mask there, mc_tile_kind tile_y, mc_tile_kind t
         }                                                                                          \
     } while (0)
 
+/* Calls fn(vectors, tile, n, ...) with a constant number of outputs. */
+#define BY_OUTPUTS(n, fn, vectors, tile, ...)                                                      \
+    do {                                                                                           \
+        if ((n) == 1) {                                                                            \
+            fn(vectors, tile, 1, __VA_ARGS__);                                                     \
+        } else if ((n) == 2) {                                                                     \
+            fn(vectors, tile, 2, __VA_ARGS__);                                                     \
+        } else if ((n) == 3) {                                                                     \
+            fn(vectors, tile, 3, __VA_ARGS__);                                                     \
+        } else {                                                                                   \
+            fn(vectors, tile, MC_TILE_OUT, __VA_ARGS__);                                           \
+        }                                                                                          \
+    } while (0)
+
 #define SPREAD(name, tile_y, tile_x, through, along, extents)                                      \
-    static __attribute__((noinline)) void name(int64_t vectors, mc_mask there, const window *at,   \
-                                               const mc_map *map, int64_t i, float *to,            \
-                                               const mc_planes *planes)                            \
+    static __attribute__((noinline)) void name(const spreading *s)                                 \
     {                                                                                              \
-        BY_VECTORS(vectors, spread, there, tile_y, tile_x, through, along, extents, at, map, i,    \
-                   to, planes);                                                                    \
+        BY_VECTORS(s->vectors, spread, tile_y, tile_x, through, along, &extents, s);               \
+    }
+/* A run of ends. */
+#define SPREAD_END(name, tile, through, along, extents)                                            \
+    static __attribute__((noinline)) void name(const spreading *job)                               \
+    {                                                                                              \
+        MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];                                      \
+        const int in_y = extents.in[tile], out_x = extents.out[tile];                              \
+        const spreading s = *job;                                                                  \
+        const float *pixel = s.at.origin;                                                          \
+        float *to = s.to;                                                                          \
+        for (int64_t t = 0; t < s.count; t++, pixel += s.step, to += s.planes.row) {               \
+            BY_OUTPUTS(s.x, spread_rows, s.vectors, tile, through, along, &extents,                \
+                       extent_of(in_y, s.y), in_y, &s, pixel, half);                               \
+            BY_OUTPUTS(s.y, spread_columns, s.vectors, tile, along, &extents, out_x, s.x, &s,      \
+                       half, to);                                                                  \
+        }                                                                                          \
     }
 #define PLAIN(name, tile_y, tile_x)                                                                \
     SPREAD(plain_##name, tile_y, tile_x, false, input_1d, input_extents)
@@ -197,9 +207,16 @@ spread(const int64_t vectors, mc_mask there, mc_tile_kind tile_y, mc_tile_kind t
     SPREAD(mapped_##name, tile_y, tile_x, true, input_1d, input_extents)
 #define COTANGENT(name, tile_y, tile_x)                                                            \
     SPREAD(cotangent_##name, tile_y, tile_x, false, cotangent_1d, cotangent_extents)
+#define PLAIN_END(name, tile) SPREAD_END(plain_##name, tile, false, input_1d, input_extents)
+#define MAPPED_END(name, tile) SPREAD_END(mapped_##name, tile, true, input_1d, input_extents)
+#define COTANGENT_END(name, tile)                                                                  \
+    SPREAD_END(cotangent_##name, tile, false, cotangent_1d, cotangent_extents)
 MC_TILES(PLAIN)
 MC_TILES(MAPPED)
 MC_TILES_FORWARD(COTANGENT)
+MC_ENDS_OF(PLAIN_END)
+MC_ENDS_OF(MAPPED_END)
+MC_ENDS_FORWARD(COTANGENT_END)
 
 /* Channels from i on that are transformed together: a group of whole vectors, or fewer, or what is
  * left of one. */
@@ -218,20 +235,53 @@ static inline together together_at(int64_t c, int64_t i)
     return (together){vectors, vectors * LANES, mc_first(LANES)};
 }
 
-void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t first,
-                                 int64_t tiles, mc_planes v)
+/* Where one group has all channels, tiles come in runs; otherwise each tile's pixels would leave
+ * the cache between its groups. */
+static inline bool in_runs(int64_t c)
 {
-    place p = place_of(w, first);
-    for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
-        window at = input_window(w, p, x->x, x->c);
-        together n;
-        for (int64_t i = 0; i < x->c; i += n.step) {
-            float *to = v.data + t * v.row + i;
-            n = together_at(x->c, i);
+    return c <= MC_GROUP * LANES;
+}
+
+/* The run's part of what is said. */
+static inline void enter_run(spreading *s, const run *r)
+{
+    s->count = r->count;
+    s->step = r->step;
+    s->y = r->y;
+    s->x = r->x;
+    s->at = r->at;
+}
+
+/* Channels from i on, of `count`, of it; returns how many. */
+static inline int64_t enter_channels(spreading *s, const run *r, const mc_map *map, int64_t i,
+                                     int64_t count)
+{
+    together n = together_at(count, i);
+    s->vectors = n.vectors;
+    s->there = n.there;
+    s->at.origin = r->at.origin + i;
+    s->to = s->planes.data + r->row * s->planes.row + i;
+    if (map->scale != NULL) {
+        s->scale = map->scale + i;
+        s->offset = map->offset + i;
+    }
+    return n.step;
+}
+
+void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, const mc_tiles *tiles,
+                                 mc_planes v)
+{
+    walk q = walk_of(w, tiles, true, x->x, x->c, in_runs(x->c));
+    spreading s = {.relu = x->relu, .planes = v};
+    while (q.left > 0) {
+        run r = next_run(&q);
+        enter_run(&s, &r);
+        for (int64_t i = 0; i < x->c;) {
+            i += enter_channels(&s, &r, x, i, x->c);
             if (x->scale != NULL) {
-                MC_BY_TILE(w, mapped, n.vectors, n.there, &at, x, i, to, &v);
+                MC_BY_TILE(w, is_end(&r), mapped, &s);
             } else {
-                MC_BY_TILE(w, plain, n.vectors, n.there, &at, x, i, to, &v);
+                MC_BY_TILE(w, is_end(&r), plain, &s);
             }
         }
     }
@@ -239,82 +289,99 @@ void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, int64_t 
 
 /* Tiles going up have no kernels whose gradient is wanted. */
 void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
-                                     int64_t count, int64_t first, int64_t tiles, mc_planes d)
+                                     int64_t count, const mc_tiles *tiles, mc_planes d)
 {
     mc_map map = {.x = dy, .c = c};
-    place p = place_of(w, first);
-    for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
-        window at = output_window(w, p, dy, c);
-        together n;
-        for (int64_t i = 0; i < count; i += n.step) {
-            n = together_at(count, i);
-            MC_BY_TILE_FORWARD(w, cotangent, n.vectors, n.there, &at, &map, i,
-                               d.data + t * d.row + i, &d);
+    walk q = walk_of(w, tiles, false, dy, c, in_runs(count));
+    spreading s = {.planes = d};
+    while (q.left > 0) {
+        run r = next_run(&q);
+        enter_run(&s, &r);
+        for (int64_t i = 0; i < count;) {
+            i += enter_channels(&s, &r, &map, i, count);
+            MC_BY_TILE_FORWARD(w, is_end(&r), cotangent, &s);
         }
     }
 }
 
 /* ---- planes to images ------------------------------------------------------------------------ */
 
-/* What becomes of the results. */
-typedef struct result {
-    const float *bias; /* or NULL */
+/* What is gathered: of a run of tiles up to a group of vectors of channels, of each vector the
+ * lanes `there`, from `from` in the planes to the part of y, at `at`, that is inside. */
+typedef struct gathering {
+    int64_t vectors, count, step;
+    int y, x; /* outputs */
+    mc_mask there;
     bool accumulate, relu;
-} result;
+    const float *from;
+    mc_planes planes;
+    window at;
+    float *to;
+    const float *bias; /* or NULL */
+} gathering;
 
-/* Up to a group of vectors of a tile's channels from the planes to the part of y that is inside;
- * bias belongs to the first of them. */
-static inline __attribute__((always_inline)) void gather(const int64_t vectors, mc_mask there,
-                                                         mc_tile_kind tile_y, mc_tile_kind tile_x,
-                                                         const float *from, const mc_planes *planes,
-                                                         const window *at, const result *q,
-                                                         const float *bias, float *to)
+/* Along y: the numbers of n_x outputs, to half [group][whole_out][whole_x], by n outputs. */
+static inline __attribute__((always_inline)) void
+gather_columns(const int64_t vectors, mc_tile_kind tile, const int n, const int whole_x,
+               const int n_x, const gathering *q, const float *from, mc_vec *half)
 {
-    const int in_y = output_extents.in[tile_y], in_x = output_extents.in[tile_x];
-    const int out_y = output_extents.out[tile_y], out_x = output_extents.out[tile_x];
-    MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
+    const int whole_in = output_extents.in[tile], whole_out = output_extents.out[tile];
+    const int in = extent_of(whole_in, n), out = extent_of(whole_out, n);
+    mc_vec x[MC_SIDE], y[MC_SIDE];
+
+    MC_ROLLED
+    for (int k = 0; k < extent_of(whole_x, n_x); k++) {
+        const int at = number_of(k, whole_x, n_x);
+        mc_vec *column = half + at;
+        MC_ROLLED
+        for (int64_t g = 0; g < vectors; g++, column += whole_out * whole_x) {
+            MC_UNROLL
+            for (int r = 0; r < in; r++) {
+                const int number = number_of(r, whole_in, n);
+                x[number] = mc_load_masked(
+                    from + g * LANES + line_at(number, at, whole_x, &q->planes), q->there);
+            }
+            output_1d(tile, n, x, y);
+            MC_UNROLL
+            for (int r = 0; r < out; r++) {
+                column[r * whole_x] = y[r];
+            }
+        }
+    }
+}
+
+/* Along x: up to `most` rows of outputs, to the image, by n outputs. */
+static inline __attribute__((always_inline)) void
+gather_rows(const int64_t vectors, mc_tile_kind tile, const int n, const int most,
+            const int whole_y, const gathering *q, const mc_vec *half, float *to)
+{
+    const int whole_in = output_extents.in[tile];
+    const int in = extent_of(whole_in, n), out = extent_of(output_extents.out[tile], n);
     mc_vec x[MC_SIDE], y[MC_SIDE], floor = (mc_vec){0.0f} + (q->relu ? 0.0f : -INFINITY);
     mc_mask mask[MC_SIDE];
 
     MC_UNROLL
-    for (int k = 0; k < out_x; k++) {
-        mask[k] = mc_if(k < at->right, there);
+    for (int k = 0; k < out; k++) {
+        mask[k] = mc_if(k < q->at.right, q->there);
     }
+    const int rows = most < q->at.bottom ? most : q->at.bottom;
     MC_ROLLED
-    for (int k = 0; k < in_x; k++) {
-        mc_vec *column = half + k;
+    for (int r = 0; r < rows; r++, to += q->at.row) {
+        const mc_vec *row = half + r * whole_in;
         MC_ROLLED
-        for (int64_t g = 0; g < vectors; g++, column += out_y * in_x) {
-            MC_UNROLL
-            for (int r = 0; r < in_y; r++) {
-                x[r] = mc_load_masked(from + g * LANES + line_at(r, k, in_x, planes), there);
-            }
-            output_1d(tile_y, x, y);
-            MC_UNROLL
-            for (int r = 0; r < out_y; r++) {
-                column[r * in_x] = y[r];
-            }
-        }
-    }
-    const int64_t pixel = at->column, line = at->row; /* not to be read after every store */
-    const int rows = out_y < at->bottom ? out_y : at->bottom;
-    MC_ROLLED
-    for (int r = 0; r < rows; r++, to += line) {
-        const mc_vec *row = half + r * in_x;
-        MC_ROLLED
-        for (int64_t g = 0; g < vectors; g++, row += out_y * in_x) {
+        for (int64_t g = 0; g < vectors; g++, row += whole_y * whole_in) {
             mc_vec shift = {0.0f};
-            if (bias != NULL) {
-                shift = mc_load_masked(bias + g * LANES, there);
+            if (q->bias != NULL) {
+                shift = mc_load_masked(q->bias + g * LANES, q->there);
             }
             MC_UNROLL
-            for (int k = 0; k < in_x; k++) {
-                x[k] = row[k];
+            for (int k = 0; k < in; k++) {
+                x[number_of(k, whole_in, n)] = row[number_of(k, whole_in, n)];
             }
-            output_1d(tile_x, x, y);
+            output_1d(tile, n, x, y);
             MC_UNROLL
-            for (int k = 0; k < out_x; k++) {
-                float *there_y = to + k * pixel + g * LANES;
+            for (int k = 0; k < out; k++) {
+                float *there_y = to + k * q->at.column + g * LANES;
                 mc_vec value = y[k] + shift;
                 if (q->accumulate) {
                     value += mc_load_masked(there_y, mask[k]);
@@ -325,29 +392,69 @@ static inline __attribute__((always_inline)) void gather(const int64_t vectors, 
     }
 }
 
+/* A run of whole tiles. */
+static inline __attribute__((always_inline)) void gather(const int64_t vectors, mc_tile_kind tile_y,
+                                                         mc_tile_kind tile_x, const gathering *job)
+{
+    MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
+    const int out_y = output_extents.out[tile_y];
+    const gathering q = *job; /* a copy, as what is written might be any of its numbers */
+    const float *from = q.from;
+    float *to = q.to;
+
+    MC_ROLLED
+    for (int64_t t = 0; t < q.count; t++, from += q.planes.row, to += q.step) {
+        gather_columns(vectors, tile_y, MC_TILE_OUT, output_extents.in[tile_x], MC_TILE_OUT, &q,
+                       from, half);
+        gather_rows(vectors, tile_x, MC_TILE_OUT, out_y, out_y, &q, half, to);
+    }
+}
+
 #define GATHER(name, tile_y, tile_x)                                                               \
-    static __attribute__((noinline)) void gather_##name(                                           \
-        int64_t vectors, mc_mask there, const float *from, const mc_planes *planes,                \
-        const window *at, const result *q, const float *bias, float *to)                           \
+    static __attribute__((noinline)) void gather_##name(const gathering *q)                        \
     {                                                                                              \
-        BY_VECTORS(vectors, gather, there, tile_y, tile_x, from, planes, at, q, bias, to);         \
+        BY_VECTORS(q->vectors, gather, tile_y, tile_x, q);                                         \
+    }
+/* A run of ends. */
+#define GATHER_END(name, tile)                                                                     \
+    static __attribute__((noinline)) void gather_##name(const gathering *job)                      \
+    {                                                                                              \
+        MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];                                      \
+        const int in_x = output_extents.in[tile], out_y = output_extents.out[tile];                \
+        const gathering q = *job;                                                                  \
+        const float *from = q.from;                                                                \
+        float *to = q.to;                                                                          \
+        for (int64_t t = 0; t < q.count; t++, from += q.planes.row, to += q.step) {                \
+            BY_OUTPUTS(q.y, gather_columns, q.vectors, tile, in_x, q.x, &q, from, half);           \
+            BY_OUTPUTS(q.x, gather_rows, q.vectors, tile, extent_of(out_y, q.y), out_y, &q, half,  \
+                       to);                                                                        \
+        }                                                                                          \
     }
 MC_TILES(GATHER)
+MC_ENDS_OF(GATHER_END)
 
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
-                                  int64_t first, int64_t tiles, const float *bias, bool accumulate,
+                                  const mc_tiles *tiles, const float *bias, bool accumulate,
                                   bool relu, float *y)
 {
-    result q = {bias, accumulate, relu};
-    place p = place_of(w, first);
-    for (int64_t t = 0; t < tiles; t++, next_place(w, &p)) {
-        window at = output_window(w, p, y, c);
-        float *to = y + ((p.image * w->y.to + p.y * w->y.out) * w->x.to + p.x * w->x.out) * c;
+    walk q = walk_of(w, tiles, false, y, c, in_runs(count));
+    gathering part = {.accumulate = accumulate, .relu = relu, .planes = m};
+    while (q.left > 0) {
+        run r = next_run(&q);
+        part.count = r.count;
+        part.step = r.step;
+        part.y = r.y;
+        part.x = r.x;
+        part.at = r.at;
         together n;
         for (int64_t i = 0; i < count; i += n.step) {
             n = together_at(count, i);
-            MC_BY_TILE(w, gather, n.vectors, n.there, m.data + t * m.row + i, &m, &at, &q,
-                       bias != NULL ? bias + i : NULL, to + i);
+            part.vectors = n.vectors;
+            part.there = n.there;
+            part.from = m.data + r.row * m.row + i;
+            part.to = y + (r.at.origin - y) + i;
+            part.bias = bias != NULL ? bias + i : NULL;
+            MC_BY_TILE(w, is_end(&r), gather, &part);
         }
     }
 }

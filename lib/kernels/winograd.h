@@ -24,6 +24,11 @@
  *     takes 144.
  * UP: the input's gradient of it, 8 outputs from 5 inputs by kernels turned by a half: 4 of each
  *     phase, from the same 5 transformed inputs.
+ *
+ * Where a map ends in a tile of which fewer outputs than 4 are inside, this one takes as many
+ * points less: of n outputs the first n + 1 of 0, a, -a, b, -b, or the first n of c, -c, d, -d, and
+ * infinity. Kernels are transformed for all points, once for all tiles; so G stays what it is, and
+ * what N(p) has of the points left out, B^T has here.
  */
 #ifndef MC_WINOGRAD_H
 #define MC_WINOGRAD_H
@@ -51,8 +56,107 @@ static const float ND = (float)(1.0 / (2.0 * 1.5 * (2.25 - 0.25)));
  * dimension takes or gives. */
 enum { MC_PHASED = 5, MC_SIDE = 9 };
 
-/* Each takes vectors x and gives vectors y; a constant tile makes one algorithm of it. */
-typedef void (*mc_transform_1d)(mc_tile_kind tile, const mc_vec *x, mc_vec *y);
+/* Each takes vectors x and gives vectors y, for n outputs (of each phase), MC_TILE_OUT or fewer;
+ * a constant tile and n make one algorithm of it. Numbers of frequencies have the same place for
+ * any n: those of points left out are neither read nor written. */
+typedef void (*mc_transform_1d)(mc_tile_kind tile, int n, const mc_vec *x, mc_vec *y);
+
+/* ---- tiles of fewer outputs -------------------------------------------------------------------
+ */
+
+/* B^T for 1, 2 and 3 outputs: a row a finite point, then infinity's. */
+enum { MC_POINTS = 5 };
+static const float end_input[3][MC_POINTS][MC_POINTS] = {
+    {{A1 * A1 * B1 * B1, -A1 *B1 *B1}, {0, 2 * A1 *(A1 *A1 - B1 * B1)}, {0, -A1, 1}},
+    {{A1 * A1 * B1 * B1, 0, -B1 *B1},
+     {0, A1 *(A1 *A1 - B1 * B1), A1 *A1 - B1 *B1},
+     {0, -A1 *(A1 *A1 - B1 * B1), A1 *A1 - B1 *B1},
+     {0, -A1 *A1, 0, 1}},
+    {{A1 * A1 * B1 * B1, -A1 *A1 *B1, -B1 *B1, B1},
+     {0, -A1 *B1 *(A1 + B1), A1 *A1 - B1 *B1, A1 + B1},
+     {0, A1 *B1 *(B1 - A1), A1 *A1 - B1 *B1, B1 - A1},
+     {0, -A1 *A1 * 2 * B1, 0, 2 * B1},
+     {0, A1 *A1 *B1, -A1 *A1, -B1, 1}}};
+static const float end_phase_input[3][MC_POINTS][MC_POINTS] = {
+    {{2 * C1 * (C1 * C1 - D1 * D1)}, {-C1, 1}},
+    {{C1 * (C1 * C1 - D1 * D1), C1 *C1 - D1 *D1},
+     {C1 * (C1 * C1 - D1 * D1), D1 *D1 - C1 *C1},
+     {-C1 * C1, 0, 1}},
+    {{-C1 * D1 * (C1 + D1), C1 *C1 - D1 *D1, C1 + D1},
+     {-C1 * D1 * (D1 - C1), D1 *D1 - C1 *C1, C1 - D1},
+     {-C1 * C1 * 2 * D1, 0, 2 * D1},
+     {C1 * C1 * D1, -C1 *C1, -D1, 1}}};
+/* A^T at the finite points: their powers. */
+static const float end_output[3][MC_POINTS] = {
+    {1, 1, 1, 1}, {0, A1, -A1, B1}, {0, A1 *A1, A1 *A1, B1 *B1}};
+static const float end_phase_output[3][MC_POINTS] = {
+    {1, 1, 1}, {C1, -C1, D1}, {C1 * C1, C1 *C1, D1 *D1}};
+
+/* Sum of `count` inputs, `step` apart, by constants, of which many are zero. */
+static inline __attribute__((always_inline)) mc_vec weighted(const float *by, int count,
+                                                             const mc_vec *x, int step)
+{
+    mc_vec sum = {0.0f};
+    MC_UNROLL
+    for (int k = 0; k < count; k++) {
+        if (by[k] != 0.0f) {
+            sum += by[k] * x[k * step];
+        }
+    }
+    return sum;
+}
+
+/* B^T of one phase: `finite` points from as many inputs, and infinity, if wanted, from one more. */
+static inline __attribute__((always_inline)) void end_input_1d(const float (*by)[MC_POINTS],
+                                                               int finite, const mc_vec *x,
+                                                               int step, mc_vec *y,
+                                                               mc_vec *infinity)
+{
+    MC_UNROLL
+    for (int p = 0; p < finite; p++) {
+        y[p] = weighted(by[p], finite, x, step);
+    }
+    if (infinity != NULL) {
+        *infinity = weighted(by[finite], finite + 1, x, step);
+    }
+}
+
+/* A^T of one phase: n outputs, `step` apart. */
+static inline __attribute__((always_inline)) void end_output_1d(const float (*by)[MC_POINTS],
+                                                                int finite, int n, const mc_vec *x,
+                                                                const mc_vec *infinity, mc_vec *y,
+                                                                int step)
+{
+    MC_UNROLL
+    for (int k = 0; k < n; k++) {
+        y[k * step] = weighted(by[k], finite, x, 1);
+    }
+    if (infinity != NULL) {
+        y[(n - 1) * step] += *infinity;
+    }
+}
+
+/* A of one phase. */
+static inline __attribute__((always_inline)) void end_cotangent_1d(const float (*by)[MC_POINTS],
+                                                                   int finite, int n,
+                                                                   const mc_vec *x, mc_vec *y,
+                                                                   mc_vec *infinity)
+{
+    MC_UNROLL
+    for (int p = 0; p < finite; p++) {
+        y[p] = (mc_vec){0.0f};
+        MC_UNROLL
+        for (int k = 0; k < n; k++) {
+            if (by[k][p] != 0.0f) {
+                y[p] += by[k][p] * x[k];
+            }
+        }
+    }
+    *infinity = x[n - 1];
+}
+
+/* ---- one dimension ----------------------------------------------------------------------------
+ */
 
 /* B^T at the finite points of a phase, inputs `step` apart. */
 static inline __attribute__((always_inline)) void phase_input(const mc_vec *x, int step, mc_vec *y)
@@ -66,11 +170,19 @@ static inline __attribute__((always_inline)) void phase_input(const mc_vec *x, i
 }
 
 /* B^T */
-static inline __attribute__((always_inline)) void input_1d(mc_tile_kind tile, const mc_vec *x,
-                                                           mc_vec *y)
+static inline __attribute__((always_inline)) void input_1d(mc_tile_kind tile, int n,
+                                                           const mc_vec *x, mc_vec *y)
 {
+    const float(*by)[MC_POINTS] = (tile >= MC_TILE_DOWN ? end_phase_input : end_input)[n - 1];
     if (tile >= MC_TILE_DOWN) {
         const int step = tile == MC_TILE_DOWN ? 2 : 1;
+        if (n < MC_TILE_OUT) {
+            end_input_1d(by, n, x, step, y, &y[4]);
+            if (tile == MC_TILE_DOWN) {
+                end_input_1d(by, n, x + 1, step, y + MC_PHASED, NULL);
+            }
+            return;
+        }
         phase_input(x, step, y);
         y[4] = C2D2 * x[0] + (x[4 * step] - C2_D2 * x[2 * step]);
         if (tile == MC_TILE_DOWN) {
@@ -82,6 +194,10 @@ static inline __attribute__((always_inline)) void input_1d(mc_tile_kind tile, co
         y[0] = x[0] + x[1];
         y[1] = x[1];
         y[2] = x[0];
+        return;
+    }
+    if (n < MC_TILE_OUT) {
+        end_input_1d(by, n + 1, x, 1, y, &y[5]);
         return;
     }
     mc_vec even_a = x[4] - B2 * x[2], odd_a = A1 * (x[3] - B2 * x[1]);
@@ -105,9 +221,17 @@ static inline __attribute__((always_inline)) void phase_output(const mc_vec *x, 
 }
 
 /* A^T */
-static inline __attribute__((always_inline)) void output_1d(mc_tile_kind tile, const mc_vec *x,
-                                                            mc_vec *y)
+static inline __attribute__((always_inline)) void output_1d(mc_tile_kind tile, int n,
+                                                            const mc_vec *x, mc_vec *y)
 {
+    if (n < MC_TILE_OUT && tile >= MC_TILE_DOWN) {
+        const int step = tile == MC_TILE_DOWN ? 1 : 2;
+        end_output_1d(end_phase_output, n, n, x, &x[4], y + step - 1, step);
+        if (tile == MC_TILE_UP) {
+            end_output_1d(end_phase_output, n, n, x + MC_PHASED, NULL, y, step);
+        }
+        return;
+    }
     if (tile == MC_TILE_DOWN) {
         phase_output(x, 1, y);
         y[3] += x[4];
@@ -124,6 +248,10 @@ static inline __attribute__((always_inline)) void output_1d(mc_tile_kind tile, c
         y[1] = x[0] + x[2];
         return;
     }
+    if (n < MC_TILE_OUT) {
+        end_output_1d(end_output, n + 1, n, x, &x[5], y, 1);
+        return;
+    }
     mc_vec sum_a = x[1] + x[2], diff_a = x[1] - x[2], sum_b = x[3] + x[4], diff_b = x[3] - x[4];
     y[0] = x[0] + sum_a + sum_b;
     y[1] = A1 * diff_a + B1 * diff_b;
@@ -132,9 +260,13 @@ static inline __attribute__((always_inline)) void output_1d(mc_tile_kind tile, c
 }
 
 /* A */
-static inline __attribute__((always_inline)) void cotangent_1d(mc_tile_kind tile, const mc_vec *x,
-                                                               mc_vec *y)
+static inline __attribute__((always_inline)) void cotangent_1d(mc_tile_kind tile, int n,
+                                                               const mc_vec *x, mc_vec *y)
 {
+    if (n < MC_TILE_OUT && tile == MC_TILE_DOWN) {
+        end_cotangent_1d(end_phase_output, n, n, x, y, &y[4]);
+        return;
+    }
     if (tile == MC_TILE_DOWN) {
         mc_vec even_c = x[0] + C2 * x[2], odd_c = C1 * x[1] + C3 * x[3];
         mc_vec even_d = x[0] + D2 * x[2], odd_d = D1 * x[1] + D3 * x[3];
@@ -149,6 +281,10 @@ static inline __attribute__((always_inline)) void cotangent_1d(mc_tile_kind tile
         y[0] = x[0] + x[1];
         y[1] = x[0];
         y[2] = x[1];
+        return;
+    }
+    if (n < MC_TILE_OUT) {
+        end_cotangent_1d(end_output, n + 1, n, x, y, &y[5]);
         return;
     }
     mc_vec even_a = x[0] + A2 * x[2], odd_a = A1 * x[1] + A3 * x[3];
@@ -224,6 +360,20 @@ static const mc_extents cotangent_extents = {{4, 2, 4, 0}, {6, 3, 5, 0}};
 static const mc_extents filter_extents = {{3, 3, 3, 3}, {6, 3, 9, 9}};
 static const mc_extents filter_back_extents = {{6, 3, 9, 0}, {3, 3, 3, 0}};
 
+/* How many of those a dimension of n outputs takes or gives, where a whole one has `whole`. */
+static inline __attribute__((always_inline)) int extent_of(int whole, int n)
+{
+    return whole - (MC_TILE_OUT - n) * (whole >= 2 * MC_TILE_OUT ? 2 : 1);
+}
+
+/* Where the k-th number of a transformed dimension of n outputs is among `whole` of them: behind
+ * the finite points is infinity, and then perhaps another phase. */
+static inline __attribute__((always_inline)) int number_of(int k, int whole, int n)
+{
+    const int infinity = whole == 6 ? 5 : MC_PHASED - 1, finite = infinity - (MC_TILE_OUT - n);
+    return k < finite ? k : k - finite + infinity;
+}
+
 /* The pairs of dimensions, with a name: X makes of each a function of its own. In one function for
  * all of them the compiler would work out before every tile what any of them may need. */
 #define MC_TILES_FORWARD(X)                                                                        \
@@ -234,8 +384,12 @@ static const mc_extents filter_back_extents = {{6, 3, 9, 0}, {3, 3, 3, 0}};
     X(down, MC_TILE_DOWN, MC_TILE_DOWN)
 #define MC_TILES(X) MC_TILES_FORWARD(X) X(up, MC_TILE_UP, MC_TILE_UP)
 
+/* The algorithms that have ends, of any two numbers of outputs. */
+#define MC_ENDS_FORWARD(X) X(f4_end, MC_TILE_F4) X(down_end, MC_TILE_DOWN)
+#define MC_ENDS_OF(X) MC_ENDS_FORWARD(X) X(up_end, MC_TILE_UP)
+
 /* Calls that one of the functions fn_<name> which is made for w; with or without one for up. */
-#define MC_BY_TILE_FORWARD(w, fn, ...)                                                             \
+#define MC_BY_WHOLE_TILE_FORWARD(w, fn, ...)                                                       \
     do {                                                                                           \
         bool t2_y = (w)->y.tile == MC_TILE_T2, t2_x = (w)->x.tile == MC_TILE_T2;                   \
         if ((w)->y.tile == MC_TILE_DOWN) {                                                         \
@@ -246,12 +400,32 @@ static const mc_extents filter_back_extents = {{6, 3, 9, 0}, {3, 3, 3, 0}};
             (t2_x ? fn##_f4_t2 : fn##_f4)(__VA_ARGS__);                                            \
         }                                                                                          \
     } while (0)
-#define MC_BY_TILE(w, fn, ...)                                                                     \
+#define MC_BY_WHOLE_TILE(w, fn, ...)                                                               \
     do {                                                                                           \
         if ((w)->y.tile == MC_TILE_UP) {                                                           \
             fn##_up(__VA_ARGS__);                                                                  \
         } else {                                                                                   \
-            MC_BY_TILE_FORWARD(w, fn, __VA_ARGS__);                                                \
+            MC_BY_WHOLE_TILE_FORWARD(w, fn, __VA_ARGS__);                                          \
+        }                                                                                          \
+    } while (0)
+
+/* The same, where the tile may be an end. */
+#define MC_BY_TILE_FORWARD(w, end, fn, ...)                                                        \
+    do {                                                                                           \
+        if (!(end)) {                                                                              \
+            MC_BY_WHOLE_TILE_FORWARD(w, fn, __VA_ARGS__);                                          \
+        } else {                                                                                   \
+            ((w)->y.tile == MC_TILE_DOWN ? fn##_down_end : fn##_f4_end)(__VA_ARGS__);              \
+        }                                                                                          \
+    } while (0)
+#define MC_BY_TILE(w, end, fn, ...)                                                                \
+    do {                                                                                           \
+        if ((end) && (w)->y.tile == MC_TILE_UP) {                                                  \
+            fn##_up_end(__VA_ARGS__);                                                              \
+        } else if ((w)->y.tile == MC_TILE_UP) {                                                    \
+            fn##_up(__VA_ARGS__);                                                                  \
+        } else {                                                                                   \
+            MC_BY_TILE_FORWARD(w, end, fn, __VA_ARGS__);                                           \
         }                                                                                          \
     } while (0)
 

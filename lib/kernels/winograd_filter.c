@@ -171,7 +171,7 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_p
             (k->backward ? load_backward : load_forward)(k, k->row + i, rows, k->column + j, used,
                                                          kernels);
             for (int64_t r = 0; r < rows; r++) {
-                MC_BY_TILE(w, filter_line, kernels, r, vectors, places, u_row + i + r, &u);
+                MC_BY_WHOLE_TILE(w, filter_line, kernels, r, vectors, places, u_row + i + r, &u);
             }
         }
     }
@@ -258,7 +258,7 @@ void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const mc_filter *k,
             int64_t rows = smaller(LANES, k->rows - i);
             for (int64_t r = 0; r < rows; r++) {
                 const float *from = du.data + (i + r) * du.row + j;
-                MC_BY_TILE_FORWARD(w, back, from, &du, groups, group_step, left, kernels[r]);
+                MC_BY_WHOLE_TILE_FORWARD(w, back, from, &du, groups, group_step, left, kernels[r]);
             }
             float *to = grad + ((k->column + j) * k->c + k->row + i) * TAPS;
             for (int64_t t = 0; t < rows * TAPS; t += LANES) {

@@ -43,15 +43,14 @@ static void sum_up(const mc_winograd_product *job, int64_t part, int64_t first, 
 /* M of some tiles: V from input channel `row` on, `rows` of them, by U, whose panels from `column`
  * on give n outputs. */
 static void multiply(const mc_winograd_product *job, const mc_planes *v, int64_t row, int64_t rows,
-                     const mc_planes *u, int64_t column, int64_t tiles, const mc_planes *m,
+                     const mc_planes *u, int64_t column, const mc_tiles *tiles, const mc_planes *m,
                      int64_t n, mc_soon *list)
 {
     const float *v_data = v->data;
     float *m_data = m->data;
     const int64_t v_at[] = {row, row + v->phase, row + 2 * v->phase, row + 3 * v->phase};
     const int64_t u_at[] = {0, u->row, 2 * u->row, 3 * u->row};
-    mc_product product = {.rows = tiles,
-                          .each = tiles,
+    mc_product product = {.each = tiles->count,
                           .x = &v_data,
                           .x_step = v->row,
                           .x_at = v_at,
@@ -60,6 +59,11 @@ static void multiply(const mc_winograd_product *job, const mc_planes *v, int64_t
                           .y = &m_data,
                           .y_step = m->row};
     for (int64_t f = 0; f < mc_winograd_frequencies(&job->w); f++) {
+        int64_t first;
+        product.rows = mc_tiles_at(&job->w, tiles, f, &first);
+        if (product.rows == 0) {
+            continue;
+        }
         product.taps = mc_v_phases(&job->w, f);
         product.run = rows;
         if (rows == v->phase && rows == u->row) { /* phases follow each other: one long term */
@@ -67,8 +71,8 @@ static void multiply(const mc_winograd_product *job, const mc_planes *v, int64_t
             product.taps = 1;
         }
         product.n = mc_m_phases(&job->w, f) * n;
-        product.x_offset = f * v->plane;
-        product.y_offset = f * m->plane;
+        product.x_offset = f * v->plane + first * v->row;
+        product.y_offset = f * m->plane + first * m->row;
         product.panel_rows = mc_v_phases(&job->w, f) * u->row;
         product.panels = u->data + f * u->plane + column * product.panel_rows;
         /* Then the kernels of the next frequency, which may be in the third cache. */
@@ -87,14 +91,14 @@ void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *b
     const mc_kernels *kernels = job->pass->kernels;
     const mc_winograd *w = &job->w;
     int64_t tiles = block->tiles, n = columns_of(job);
+    mc_tiles from = mc_tiles_of(w, block->from, tiles), here = mc_tiles_of(w, block->first, tiles);
     float *to = block->memory;
     mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), job->x.c);
     mc_planes m = mc_planes_at(to + mc_v_size(w, tiles, job->x.c), tiles, mc_m_phases(w, 0), n);
 
-    kernels->winograd_input(w, &job->x, block->from, tiles, v);
-    multiply(job, &v, 0, job->x.c, &job->u, 0, tiles, &m, n, block->soon);
-    kernels->winograd_output(w, m, n, n, block->first, tiles, job->bias, job->accumulate, job->relu,
-                             job->y);
+    kernels->winograd_input(w, &job->x, &from, v);
+    multiply(job, &v, 0, job->x.c, &job->u, 0, &here, &m, n, block->soon);
+    kernels->winograd_output(w, m, n, n, &here, job->bias, job->accumulate, job->relu, job->y);
     if (job->in_parts) {
         sum_up(job, part, block->first, tiles, 0, n);
     }
@@ -131,6 +135,7 @@ static void panel_task(void *arg, int64_t task, int worker)
     int64_t slice = job->kept ? k : mc_panel_slice(w, k);
     float *to = job->pass->scratch[worker];
     mc_planes m = mc_planes_at(to, job->tiles, mc_m_phases(w, 0), panel), u = job->u;
+    mc_tiles tiles = mc_tiles_of(w, 0, job->tiles);
     mc_soon nothing = {.count = 0};
 
     m.phase = n;
@@ -145,10 +150,10 @@ static void panel_task(void *arg, int64_t task, int worker)
         if (!job->kept) {
             kernels->winograd_filter(w, &filter, u, 0);
         }
-        multiply(job, &job->v, row, filter.rows, &u, job->kept ? column : 0, job->tiles, &m, n,
+        multiply(job, &job->v, row, filter.rows, &u, job->kept ? column : 0, &tiles, &m, n,
                  &nothing);
     }
-    kernels->winograd_output(w, m, columns, n, 0, job->tiles,
+    kernels->winograd_output(w, m, columns, n, &tiles,
                              job->bias != NULL ? job->bias + column : NULL, job->accumulate,
                              job->relu, job->y + column);
     if (job->in_parts) {

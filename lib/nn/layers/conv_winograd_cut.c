@@ -26,7 +26,7 @@ bool mc_conv_winograd_suits(const mc_node *node, int64_t n)
         return false;
     }
     mc_winograd w = mc_winograd_of(&node->window, false);
-    int64_t tiles = mc_image_tiles(&w), products = mc_winograd_lines(&w) * tiles;
+    int64_t tiles = mc_image_tiles(&w), products = mc_winograd_image_lines(&w);
     return n * tiles >= 24 && 5 * products <= 3 * 9 * node->out.h * node->out.w &&
            (w.y.tile != MC_TILE_DOWN ||
             tiles * mc_channel_pairs(node) >= (tiles > 1 ? STRIDED_PAIRS : WIDE_PAIRS));
@@ -90,9 +90,9 @@ static void input_task(void *arg, int64_t task, int worker)
     (void)worker;
     const input_job *job = arg;
     int64_t first = task * INPUT_TILES, left = job->tiles - first;
-    mc_planes v = job->v;
-    v.data += first * v.row;
-    job->kernels->winograd_input(job->w, job->x, first, left < INPUT_TILES ? left : INPUT_TILES, v);
+    mc_tiles all = mc_tiles_of(job->w, 0, job->tiles);
+    mc_tiles tiles = mc_tiles_part(job->w, &all, first, left < INPUT_TILES ? left : INPUT_TILES);
+    job->kernels->winograd_input(job->w, job->x, &tiles, job->v);
 }
 
 mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, int64_t tiles)

@@ -14,12 +14,14 @@ void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block,
     float *to = block->memory;
     mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), c);
     mc_planes d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, count);
+    mc_tiles here = mc_tiles_of(w, block->first, tiles), from = mc_tiles_of(w, block->from, tiles);
 
-    kernels->winograd_input(w, &conv->input, block->first, tiles, v);
-    kernels->winograd_cotangent(w, dy + slab, o, count, block->from, tiles, d);
+    kernels->winograd_input(w, &conv->input, &here, v);
+    kernels->winograd_cotangent(w, dy + slab, o, count, &from, d);
     const float *v_data = v.data, *d_data = d.data;
     for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
-        mc_outer outer = {.count = tiles,
+        int64_t first, rows = mc_tiles_at(w, &here, f, &first);
+        mc_outer outer = {.count = rows,
                           .k = mc_v_phases(w, f) * c,
                           .n = count,
                           .each = tiles,
@@ -27,8 +29,8 @@ void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block,
                           .d = &d_data,
                           .x_step = v.row,
                           .d_step = d.row,
-                          .x_offset = f * v.plane,
-                          .d_offset = f * d.plane,
+                          .x_offset = f * v.plane + first * v.row,
+                          .d_offset = f * d.plane + first * d.row,
                           .w = du + f * job->du.plane + slab,
                           .w_stride = o,
                           .accumulate = accumulate,
@@ -88,16 +90,18 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
     int64_t n = o - column < MC_PANEL ? o - column : MC_PANEL, slice = mc_panel_slice(w, c);
     float *to = conv->pass->scratch[worker];
     mc_planes d = mc_planes_at(to, job->tiles, 1, MC_PANEL);
+    mc_tiles tiles = mc_tiles_of(w, 0, job->tiles);
     mc_planes du = {to + mc_m_size(w, job->tiles, MC_PANEL), mc_u_plane(w, slice, MC_PANEL),
                     MC_PANEL, slice * MC_PANEL};
     const float *v_data = job->v.data, *d_data = d.data;
 
-    kernels->winograd_cotangent(w, conv->dy + column, o, n, 0, job->tiles, d);
+    kernels->winograd_cotangent(w, conv->dy + column, o, n, &tiles, d);
     for (int64_t row = 0; row < c; row += slice) {
         mc_filter filter = {NULL, c, false, row, c - row < slice ? c - row : slice, column, n};
         for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
+            int64_t first, rows = mc_tiles_at(w, &tiles, f, &first);
             for (int64_t phase = 0; phase < mc_v_phases(w, f); phase++) {
-                mc_outer outer = {.count = job->tiles,
+                mc_outer outer = {.count = rows,
                                   .k = filter.rows,
                                   .n = n,
                                   .each = job->tiles,
@@ -105,8 +109,9 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
                                   .d = &d_data,
                                   .x_step = job->v.row,
                                   .d_step = d.row,
-                                  .x_offset = f * job->v.plane + phase * job->v.phase + row,
-                                  .d_offset = f * d.plane,
+                                  .x_offset = f * job->v.plane + first * job->v.row +
+                                              phase * job->v.phase + row,
+                                  .d_offset = f * d.plane + first * d.row,
                                   .w = du.data + f * du.plane + phase * du.phase,
                                   .w_stride = du.row};
                 kernels->outer(&outer);

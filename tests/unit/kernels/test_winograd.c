@@ -12,16 +12,19 @@ static const char *const isas[] = {"baseline", "avx2", "avx512"};
 enum { ISAS = 3 };
 
 /* [h][w][stride][padding] */
-static const int64_t shapes[][4] = {{2, 2, 1, 1}, {2, 7, 1, 1}, {9, 2, 1, 1}, {4, 4, 1, 1},
-                                    {7, 5, 1, 1}, {3, 3, 1, 0}, {8, 6, 1, 0}, {5, 4, 1, 2},
-                                    {2, 2, 1, 2}, {8, 8, 2, 1}, {7, 9, 2, 1}, {2, 17, 2, 1}};
-enum { SHAPES = 12, N = 2, C = 19, PHASES = 4 };
+static const int64_t shapes[][4] = {{2, 2, 1, 1},   {2, 7, 1, 1},  {9, 2, 1, 1},   {4, 4, 1, 1},
+                                    {7, 5, 1, 1},   {3, 3, 1, 0},  {8, 6, 1, 0},   {5, 4, 1, 2},
+                                    {2, 2, 1, 2},   {8, 8, 2, 1},  {7, 9, 2, 1},   {2, 17, 2, 1},
+                                    {3, 6, 1, 1},   {6, 9, 1, 1},  {9, 7, 1, 1},   {4, 7, 1, 1},
+                                    {10, 16, 2, 1}, {14, 9, 2, 1}, {11, 12, 2, 1}, {5, 6, 2, 1}};
+enum { SHAPES = 20, N = 2, C = 19, PHASES = 4 };
 
 typedef struct job {
     const mc_kernels *k;
     mc_window window;
     mc_winograd w;
-    int64_t freq, phases, tiles, in, out; /* pixels of the input and the output batch */
+    mc_tiles tiles;
+    int64_t freq, phases, in, out; /* pixels of the input and the output batch */
 } job;
 
 static bool job_of(int which, job *j)
@@ -40,7 +43,7 @@ static bool job_of(int which, job *j)
     j->w = mc_winograd_of(&j->window, false);
     j->freq = mc_winograd_frequencies(&j->w);
     j->phases = mc_winograd_most_phases(&j->w);
-    j->tiles = N * j->w.y.tiles * j->w.x.tiles;
+    j->tiles = mc_tiles_of(&j->w, 0, N * j->w.y.tiles * j->w.x.tiles);
     j->in = N * s[0] * s[1];
     j->out = N * j->window.oh * j->window.ow;
     return status == MODECONN_OK;
@@ -118,8 +121,9 @@ static void multiply(const job *j, int64_t c, const float *v, const float *u, fl
 {
     bool up = j->w.y.tile == MC_TILE_UP;
     for (int64_t f = 0; f < j->freq; f++) {
-        for (int64_t at = 0; at < j->tiles * c; at++) {
-            int64_t row = (f * j->tiles + at / c) * PHASES * c + at % c;
+        int64_t first, rows = mc_tiles_at(&j->w, &j->tiles, f, &first);
+        for (int64_t at = 0; at < rows * c; at++) {
+            int64_t row = (f * j->tiles.count + first + at / c) * PHASES * c + at % c;
             for (int64_t p = 0; p < mc_winograd_phases(&j->w, f); p++) {
                 float product = v[row + (up ? 0 : p * c)] * u[filter_at(j, c, f, p, at % c)];
                 m[row + (up ? p * c : 0)] = product + (up || p == 0 ? 0.0f : m[row]);
@@ -136,19 +140,21 @@ START_TEST(test_convolution)
     }
     float *x = values(j.in * C, 1), *taps = values(9 * C, 2), *y = values(j.out * C, 3);
     float *before = values(j.out * C, 3), *bias = values(C, 4);
-    float *v = values(planes_size(&j, j.tiles, C), 5), *m = values(planes_size(&j, j.tiles, C), 5);
+    float *v = values(planes_size(&j, j.tiles.count, C), 5),
+          *m = values(planes_size(&j, j.tiles.count, C), 5);
     float *u = values(j.freq * FILTER_PLANE, 6);
     float *scale = values(C, 7), *offset = values(C, 8), *raw = values(j.in * C, 1);
     bool turned = _i % 2 == 1, accumulate = _i % 4 < 2, mapped = _i % 5 < 2;
 
     mc_map map = through(x, j.in * C, mapped ? scale : NULL, offset);
     map.x = raw;
-    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles, C));
+    j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, C));
     /* Kernels of 1 x C channels, or of C x 1 seen from behind, are one row of panels either way. */
     mc_filter filter = {taps, turned ? C : 1, turned, 0, 1, 0, C};
     j.k->winograd_filter(&j.w, &filter, filters(u), 0);
     multiply(&j, C, v, u, m);
-    j.k->winograd_output(&j.w, planes(m, j.tiles, C), C, C, 0, j.tiles, bias, accumulate, false, y);
+    j.k->winograd_output(&j.w, planes(m, j.tiles.count, C), C, C, &j.tiles, bias, accumulate, false,
+                         y);
     for (int64_t at = 0; at < j.out * C; at++) {
         double sum = (double)bias[at % C] + (accumulate ? (double)before[at] : 0.0);
         for (int t = 0; t < 9; t++) {
@@ -185,17 +191,18 @@ START_TEST(test_input_gradient)
     bool accumulate = _i % 2 == 0;
     j.w = mc_winograd_of(&j.window, true);
     j.freq = mc_winograd_frequencies(&j.w);
-    j.tiles = N * j.w.y.tiles * j.w.x.tiles;
-    float *v = values(planes_size(&j, j.tiles, WIDE), 4);
-    float *m = values(planes_size(&j, j.tiles, WIDE), 5), *u = values(j.freq * FILTER_PLANE, 6);
+    j.tiles = mc_tiles_of(&j.w, 0, N * j.w.y.tiles * j.w.x.tiles);
+    float *v = values(planes_size(&j, j.tiles.count, WIDE), 4);
+    float *m = values(planes_size(&j, j.tiles.count, WIDE), 5),
+          *u = values(j.freq * FILTER_PLANE, 6);
 
     mc_map map = {.x = dy, .c = WIDE};
     mc_filter filter = {taps, WIDE, true, 0, 1, 0, WIDE};
-    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles, WIDE));
+    j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, WIDE));
     j.k->winograd_filter(&j.w, &filter, filters(u), 0);
     multiply(&j, WIDE, v, u, m);
-    j.k->winograd_output(&j.w, planes(m, j.tiles, WIDE), WIDE, WIDE, 0, j.tiles, NULL, accumulate,
-                         false, dx);
+    j.k->winograd_output(&j.w, planes(m, j.tiles.count, WIDE), WIDE, WIDE, &j.tiles, NULL,
+                         accumulate, false, dx);
     double *sum = calloc((size_t)(j.in * WIDE), sizeof *sum);
     for (int64_t at = 0; at < j.out * WIDE; at++) {
         for (int t = 0; t < 9; t++) {
@@ -227,19 +234,20 @@ START_TEST(test_weight_gradient)
         return;
     }
     float *x = values(j.in * C, 1), *dy = values(j.out * C, 2), *taps = values(9 * C, 3);
-    float *before = values(9 * C, 3), *v = values(planes_size(&j, j.tiles, C), 4);
+    float *before = values(9 * C, 3), *v = values(planes_size(&j, j.tiles.count, C), 4);
     bool accumulate = _i % 2 == 0;
-    float *d = values(planes_size(&j, j.tiles, C), 5);
+    float *d = values(planes_size(&j, j.tiles.count, C), 5);
     int64_t group_size = j.freq * PHASES * C;
     float *du = calloc((size_t)(2 * group_size), sizeof *du);
 
     mc_map map = {.x = x, .c = C};
-    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(v, j.tiles, C));
-    j.k->winograd_cotangent(&j.w, dy, C, C, 0, j.tiles, planes(d, j.tiles, C));
+    j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, C));
+    j.k->winograd_cotangent(&j.w, dy, C, C, &j.tiles, planes(d, j.tiles.count, C));
     for (int64_t f = 0; f < j.freq; f++) {
-        for (int64_t at = 0; at < j.tiles * C; at++) {
-            int64_t group = at / C < j.tiles / 2 ? 0 : 1;
-            int64_t from = (f * j.tiles + at / C) * PHASES * C + at % C;
+        int64_t first, rows = mc_tiles_at(&j.w, &j.tiles, f, &first);
+        for (int64_t at = 0; at < rows * C; at++) {
+            int64_t group = at / C < rows / 2 ? 0 : 1;
+            int64_t from = (f * j.tiles.count + first + at / C) * PHASES * C + at % C;
             for (int64_t p = 0; p < mc_winograd_phases(&j.w, f); p++) {
                 du[group * group_size + (f * PHASES + p) * C + at % C] += v[from + p * C] * d[from];
             }
@@ -266,20 +274,61 @@ START_TEST(test_weight_gradient)
 }
 END_TEST
 
+/* Rows of tiles in planes: a frequency's are a run, which some tile leaves out, of no use to it. */
+START_TEST(test_rows)
+{
+    job j;
+    job_of(_i * ISAS, &j);
+    for (int backward = 0; backward < 2; backward++) {
+        j.w = mc_winograd_of(&j.window, backward != 0);
+        int64_t per_image = j.w.y.tiles * j.w.x.tiles, lines = 0;
+        for (int64_t first = 0; first < N * per_image; first++) {
+            mc_tiles tiles = mc_tiles_of(&j.w, first, N * per_image - first);
+            ck_assert_int_eq(tiles.row[0], 0);
+            for (int kind = 1; kind < MC_ENDS; kind++) {
+                ck_assert_int_ge(tiles.row[kind], tiles.row[kind - 1]);
+            }
+            ck_assert_int_le(tiles.row[MC_ENDS - 1], tiles.count);
+            /* A part begins behind the tiles of each kind before it, and the last part ends there.
+             */
+            for (int64_t at = first; at < first + tiles.count; at++) {
+                mc_tiles before = mc_tiles_of(&j.w, first, at - first);
+                mc_tiles part = mc_tiles_part(&j.w, &tiles, at, 1);
+                for (int kind = 0; kind < MC_ENDS; kind++) {
+                    int64_t end = kind + 1 < MC_ENDS ? before.row[kind + 1] : before.count;
+                    ck_assert_int_eq(part.row[kind], tiles.row[kind] + end - before.row[kind]);
+                }
+            }
+        }
+        mc_tiles image = mc_tiles_of(&j.w, 0, per_image);
+        for (int64_t f = 0; f < mc_winograd_frequencies(&j.w); f++) {
+            int64_t first;
+            lines += mc_winograd_phases(&j.w, f) * mc_tiles_at(&j.w, &image, f, &first);
+        }
+        ck_assert_int_eq(lines, mc_winograd_image_lines(&j.w));
+    }
+}
+END_TEST
+
 /* Part of the tiles and of the kernels at a time gives what all at once gives. */
 START_TEST(test_parts)
 {
     enum { O = 5, PLANE = PHASES * 16 * C };
     job j;
-    if (!job_of(_i, &j) || j.tiles < 3) {
+    if (!job_of(_i, &j) || j.tiles.count < 3) {
         return;
     }
+    int64_t size = planes_size(&j, j.tiles.count, C);
     float *x = values(j.in * C, 1), *taps = values(9 * C * O, 2);
-    float *all = values(planes_size(&j, j.tiles, C), 3), *part = values(planes_size(&j, 2, C), 4);
+    float *all = values(size, 3), *part = values(size, 3);
     float *u = values(j.freq * PLANE, 5), *u_part = values(j.freq * PLANE, 5);
     mc_map map = {.x = x, .c = C};
-    j.k->winograd_input(&j.w, &map, 0, j.tiles, planes(all, j.tiles, C));
-    j.k->winograd_input(&j.w, &map, 1, 2, planes(part, 2, C));
+    j.k->winograd_input(&j.w, &map, &j.tiles, planes(all, j.tiles.count, C));
+    for (int64_t first = 0; first < j.tiles.count; first += 2) {
+        int64_t left = j.tiles.count - first;
+        mc_tiles tiles = mc_tiles_part(&j.w, &j.tiles, first, left < 2 ? left : 2);
+        j.k->winograd_input(&j.w, &map, &tiles, planes(part, j.tiles.count, C));
+    }
     mc_filter whole = {taps, C, false, 0, C, 0, O}, low = whole, high = whole;
     low.rows = 7;
     high.row = 7;
@@ -287,13 +336,7 @@ START_TEST(test_parts)
     j.k->winograd_filter(&j.w, &whole, (mc_planes){u, PLANE, C, 0}, 0);
     j.k->winograd_filter(&j.w, &low, (mc_planes){u_part, PLANE, C, 0}, 0);
     j.k->winograd_filter(&j.w, &high, (mc_planes){u_part, PLANE, C, 0}, 7);
-    for (int64_t f = 0; f < j.freq; f++) {
-        for (int64_t t = 0; t < 2; t++) {
-            ck_assert_mem_eq(part + (f * 2 + t) * PHASES * C,
-                             all + (f * j.tiles + 1 + t) * PHASES * C,
-                             (size_t)(mc_winograd_phases(&j.w, f) * C) * sizeof(float));
-        }
-    }
+    ck_assert_mem_eq(part, all, (size_t)size * sizeof *all);
     ck_assert_mem_eq(u_part, u, (size_t)(j.freq * PLANE) * sizeof *u);
     free(x);
     free(taps);
@@ -309,6 +352,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_convolution, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_input_gradient, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_weight_gradient, 0, SHAPES * ISAS);
+    tcase_add_loop_test(tests, test_rows, 0, SHAPES);
     tcase_add_loop_test(tests, test_parts, 0, SHAPES * ISAS);
 }
 
