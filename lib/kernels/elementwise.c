@@ -88,6 +88,7 @@ const mc_kernels MC_ISA_NAME(kernels) = {
     .moments = MC_ISA_NAME(moments),
     .affine = MC_ISA_NAME(affine),
     .norm_reduce = MC_ISA_NAME(norm_reduce),
+    .mask_reduce = MC_ISA_NAME(mask_reduce),
     .norm_apply = MC_ISA_NAME(norm_apply),
     .add = MC_ISA_NAME(add),
     .pass_back = MC_ISA_NAME(pass_back),

@@ -221,6 +221,9 @@ struct mc_kernels {
      * channels: sum[c] += sum g, product[c] += sum g * (x->x - shift[c]). */
     void (*norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
                         const float *shift, double *sum, double *product);
+    /* First dy = dy masked to y > 0, then likewise; of a map that does not rectify. */
+    void (*mask_reduce)(const mc_map *x, const float *y, float *dy, int64_t rows, int64_t count,
+                        const float *shift, double *sum, double *product);
     /* dx = (accumulate ? dx : 0) + g * a[c] + x->x * p[c] + q[c]; dx may be dy. */
     void (*norm_apply)(const mc_map *x, const float *dy, int64_t rows, const float *a,
                        const float *p, const float *q, bool accumulate, float *dx);

@@ -112,10 +112,14 @@ static inline __attribute__((always_inline)) mc_vec masked(bool relu, mc_vec x, 
     return relu ? mc_where_positive(x * scale + offset, dy) : dy;
 }
 
-/* As moments_block(), of g = dy masked by the map. */
+/* Where gradients are masked: nowhere, where the map is positive, where y is, in place. */
+typedef enum mask_by { BY_NOTHING, BY_MAP, BY_OUTPUT } mask_by;
+
+/* As moments_block(), of g = dy masked; y is read and dy written by BY_OUTPUT only. */
 static inline __attribute__((always_inline)) void
-reduce_block(const mc_map *map, int64_t at, const float *dy, int64_t rows, const int vectors,
-             int64_t width, bool relu, const float *shift, double *sum, double *product)
+reduce_block(const mc_map *map, int64_t at, const float *y, float *dy, int64_t rows,
+             const int vectors, int64_t width, mask_by by, const float *shift, double *sum,
+             double *product)
 {
     mc_vec s[GROUP], p[GROUP], first[GROUP], scale[GROUP], offset[GROUP];
     mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
@@ -125,19 +129,22 @@ reduce_block(const mc_map *map, int64_t at, const float *dy, int64_t rows, const
         mc_mask mask = v < vectors - 1 ? whole : last;
         s[v] = p[v] = scale[v] = offset[v] = (mc_vec){0.0f};
         first[v] = mc_load_masked(shift + v * LANES, mask);
-        if (relu) {
+        if (by == BY_MAP) {
             scale[v] = mc_load_masked(map->scale + at % map->c + v * LANES, mask);
             offset[v] = mc_load_masked(map->offset + at % map->c + v * LANES, mask);
         }
     }
-    dy += at;
-    for (int64_t r = 0; r < rows; r++, x += map->c, dy += map->c) {
+    for (int64_t r = 0; r < rows; r++, x += map->c, at += map->c) {
         MC_UNROLL
         for (int v = 0; v < vectors; v++) {
             mc_mask mask = v < vectors - 1 ? whole : last;
             mc_vec value = mc_load_masked(x + v * LANES, mask);
-            mc_vec g =
-                masked(relu, value, scale[v], offset[v], mc_load_masked(dy + v * LANES, mask));
+            mc_vec g = mc_load_masked(dy + at + v * LANES, mask);
+            g = masked(by == BY_MAP, value, scale[v], offset[v], g);
+            if (by == BY_OUTPUT) {
+                g = mc_where_positive(mc_load_masked(y + at + v * LANES, mask), g);
+                mc_store_masked(dy + at + v * LANES, mask, g);
+            }
             s[v] += g;
             p[v] += g * (value - first[v]);
         }
@@ -149,19 +156,19 @@ reduce_block(const mc_map *map, int64_t at, const float *dy, int64_t rows, const
     }
 }
 
-static inline __attribute__((always_inline)) void reduce(const mc_map *map, const float *dy,
-                                                         int64_t rows, int64_t count, bool relu,
-                                                         const float *shift, double *sum,
-                                                         double *product)
+static inline __attribute__((always_inline)) void reduce(const mc_map *map, const float *y,
+                                                         float *dy, int64_t rows, int64_t count,
+                                                         mask_by by, const float *shift,
+                                                         double *sum, double *product)
 {
     for (int64_t r = 0; r < rows; r += BLOCK) {
         int64_t block = smaller(BLOCK, rows - r), i = 0, at = r * map->c;
         for (; count - i >= GROUP * LANES; i += GROUP * LANES) {
-            reduce_block(map, at + i, dy, block, GROUP, GROUP * LANES, relu, shift + i, sum + i,
+            reduce_block(map, at + i, y, dy, block, GROUP, GROUP * LANES, by, shift + i, sum + i,
                          product + i);
         }
         for (; i < count; i += LANES) {
-            reduce_block(map, at + i, dy, block, 1, count - i, relu, shift + i, sum + i,
+            reduce_block(map, at + i, y, dy, block, 1, count - i, by, shift + i, sum + i,
                          product + i);
         }
     }
@@ -170,11 +177,18 @@ static inline __attribute__((always_inline)) void reduce(const mc_map *map, cons
 void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
                               const float *shift, double *sum, double *product)
 {
+    float *read_only = (float *)(uintptr_t)dy;
     if (x->relu) {
-        reduce(x, dy, rows, count, true, shift, sum, product);
+        reduce(x, NULL, read_only, rows, count, BY_MAP, shift, sum, product);
     } else {
-        reduce(x, dy, rows, count, false, shift, sum, product);
+        reduce(x, NULL, read_only, rows, count, BY_NOTHING, shift, sum, product);
     }
+}
+
+void MC_ISA_NAME(mask_reduce)(const mc_map *x, const float *y, float *dy, int64_t rows,
+                              int64_t count, const float *shift, double *sum, double *product)
+{
+    reduce(x, y, dy, rows, count, BY_OUTPUT, shift, sum, product);
 }
 
 /* What a channel's gradient becomes: g a + x p + q. */

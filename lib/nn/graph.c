@@ -235,6 +235,7 @@ static void append(modeconn_graph *graph, const mc_node *made)
     for (int32_t k = 0; k < made->n_inputs; k++) {
         mc_node *input = &graph->nodes[made->inputs[k]];
         input->n_readers++;
+        input->first_reader = input->first_reader > 0 ? input->first_reader : node;
         if (input->last_reader != node) {
             input->reader_before = input->last_reader;
             input->last_reader = node;

@@ -47,8 +47,9 @@ typedef struct mc_node {
     char *settings;
     int32_t inputs[MC_NODE_INPUTS];
     int32_t n_inputs;
-    /* Inputs of later nodes that this one is; the last of those nodes and the one before, or 0. */
-    int32_t n_readers, last_reader, reader_before;
+    /* Inputs of later nodes that this one is; the last of those nodes, the one before it and the
+     * first, or 0. */
+    int32_t n_readers, last_reader, reader_before, first_reader;
     mc_shape in, out; /* `in` of the first input */
     mc_tensor_spec params[MC_NODE_TENSORS], stats[MC_NODE_TENSORS];
     int32_t n_params, n_stats;
@@ -62,10 +63,12 @@ typedef struct mc_node {
     bool rectify;   /* this node rectifies its output */
     bool forwarded; /* this ReLU's output is its input's */
     /* A batch norm that is the only reader of a convolution without bias can be folded into it. */
-    int32_t norm; /* the convolution's batch norm, 0: none */
-    bool follows; /* the batch norm is such a one */
-    bool summed;  /* a batch norm alone reads this node: it takes sums of parts (mc_parts) */
-    bool pulls;   /* a convolution that can pull back the gradient of the batch norm behind it */
+    int32_t norm;   /* the convolution's batch norm, 0: none */
+    bool follows;   /* the batch norm is such a one */
+    bool summed;    /* a batch norm alone reads this node: it takes sums of parts (mc_parts) */
+    bool pulls;     /* a convolution that can pull back the gradient of the batch norm behind it */
+    bool completes; /* a convolution that is the first to read its input */
+    int32_t sum;    /* the sum that this input is, if it is one */
     bool lazy; /* a batch norm that one or two convolutions or sums read, and apply while reading */
     /* A sum or batch norm that several read: with gradients its output is given up after the
      * forward pass and made again when backward first reads it. How many in a row that takes, 0:
@@ -176,7 +179,8 @@ typedef struct mc_prepared {
  * part, while it wrote them: parts of rows, in order, which a batch norm adds up in place of a pass
  * of its own. */
 typedef struct mc_parts {
-    int32_t of; /* the node whose output or gradient it is; 0: nothing is there */
+    int32_t of;     /* the node whose output or gradient it is; 0: nothing is there */
+    int32_t masked; /* sum whose gradient the convolution has also masked; 0: none */
     int64_t count, capacity, stride; /* stride: doubles of a part */
     double *data;                    /* of each part: its rows, then two numbers a channel */
 } mc_parts;

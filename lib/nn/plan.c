@@ -74,6 +74,18 @@ static void mark_again(modeconn_graph *graph, int32_t i)
     node->again = deepest < AGAIN_MOST ? deepest + 1 : 0;
 }
 
+/* Convolution i is the last to add to its input's gradient if it reads it first. */
+static void mark_completion(modeconn_graph *graph, int32_t i)
+{
+    mc_node *node = &graph->nodes[i];
+    int32_t input = node->inputs[0];
+    node->completes = node->type == &mc_layer_conv2d && graph->nodes[input].first_reader == i;
+    input = graph->nodes[input].forwarded ? graph->nodes[input].inputs[0] : input;
+    if (node->completes && graph->nodes[input].type == &mc_layer_add) {
+        node->sum = input;
+    }
+}
+
 void mc_graph_fuse(modeconn_graph *graph)
 {
     for (int32_t i = 1; i < graph->n_nodes; i++) {
@@ -99,6 +111,7 @@ void mc_graph_fuse(modeconn_graph *graph)
         node->summed =
             node->n_readers == 1 && graph->nodes[node->last_reader].type == &mc_layer_batch_norm;
         node->pulls = node->summed && mc_conv_can_pull(node);
+        mark_completion(graph, i);
         mark_again(graph, i);
     }
 }

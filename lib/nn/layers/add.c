@@ -86,6 +86,8 @@ static void backward(mc_pass *pass, const mc_node *node)
 {
     add_job job = job_of(pass, node);
     const mc_slot *slot = mc_slot_of(pass, node);
+    /* A convolution may have masked what it gave (conv2d.c). */
+    job.relu = job.relu && pass->parts.masked != node - pass->graph->nodes;
     for (int which = 0; which < 2; which++) {
         job.out = mc_input_slot(pass, node, which)->d_out;
         job.accumulate = slot->accumulate[which];

@@ -26,6 +26,10 @@ typedef struct mc_conv_job {
      * of its output, mc_norm_pull_back() makes the layer's of it. NULL: dy is the layer's. */
     const mc_node *norm;
     bool in_parts; /* somebody wants sums of what is written (mc_conv_parts()) */
+    /* Of dx, as the gradient of what `summed` shows. Where it is a sum's gradient, dx is masked to
+     * where `positive`, the sum, is that; NULL: it is not. */
+    mc_map summed;
+    const float *positive;
 } mc_conv_job;
 
 struct mc_conv_algorithm {
@@ -58,7 +62,7 @@ float *mc_conv_prepared(const mc_conv_job *job, bool *ready);
  * sums of each by mc_conv_sum_y() or mc_conv_sum_dx() once it is written. */
 bool mc_conv_parts(const mc_conv_job *job, int64_t count, int64_t channels);
 /* Rows first .. first + rows - 1, channels column .. column + columns - 1: of y mean and squared
- * deviations; of dx, seen as the gradient of job->input, what norm_reduce() sums up. */
+ * deviations; of dx what norm_reduce() sums up, masked before where it is to be. */
 void mc_conv_sum_y(const mc_conv_job *job, int64_t part, int64_t first, int64_t rows,
                    int64_t column, int64_t columns);
 void mc_conv_sum_dx(const mc_conv_job *job, int64_t part, int64_t first, int64_t rows,

@@ -175,12 +175,17 @@ void mc_conv_sum_dx(const mc_conv_job *job, int64_t part, int64_t first, int64_t
     const mc_parts *parts = &job->pass->parts;
     int64_t c = job->node->in.c, at = first * c + column;
     double *of = parts->data + part * parts->stride, *sum = of + 1 + column, *product = sum + c;
-    mc_map map = {job->input.x + at, job->input.scale + column, job->input.offset + column,
-                  job->input.relu, c};
+    const float *shift = job->summed.x + column;
+    mc_map map = {job->summed.x + at, job->summed.scale + column, job->summed.offset + column,
+                  job->summed.relu, c};
     memset(sum, 0, (size_t)columns * sizeof *sum);
     memset(product, 0, (size_t)columns * sizeof *product);
-    job->pass->kernels->norm_reduce(&map, job->dx + at, rows, columns, job->input.x + column, sum,
-                                    product);
+    if (job->positive != NULL) {
+        job->pass->kernels->mask_reduce(&map, job->positive + at, job->dx + at, rows, columns,
+                                        shift, sum, product);
+    } else {
+        job->pass->kernels->norm_reduce(&map, job->dx + at, rows, columns, shift, sum, product);
+    }
     if (column == 0) {
         of[0] = (double)rows;
     }
@@ -221,6 +226,7 @@ static void forward(mc_pass *pass, const mc_node *node)
     pass->parts.count = 0;
     job.algorithm->forward(&job);
     pass->parts.of = pass->parts.count > 0 ? (int32_t)(node - pass->graph->nodes) : 0;
+    pass->parts.masked = 0;
 }
 
 static void backward_bias(const mc_conv_job *job)
@@ -260,12 +266,46 @@ bool mc_conv_pulls_back(mc_pass *pass, const mc_node *node)
     return is_joint(&job);
 }
 
+/* The last lazy batch norm before a sum, whose gradient is the sum's and of nobody else; or NULL.
+ * Whatever else comes before the sum goes back first. */
+static const mc_node *norm_before(const mc_pass *pass, const mc_node *sum, mc_map *map)
+{
+    const mc_node *last = NULL;
+    for (int which = 0; which < sum->n_inputs; which++) {
+        mc_map of;
+        const mc_node *norm = mc_lazy_input(pass, sum, which, &of);
+        const float *gradient = pass->slots[sum - pass->graph->nodes].d_out;
+        if (norm != NULL && !of.relu && norm->n_readers == 1 && norm > last &&
+            pass->slots[norm - pass->graph->nodes].d_out == gradient) {
+            last = norm;
+            *map = of;
+        }
+    }
+    return last;
+}
+
+/* A convolution that completes its input's gradient can do with it what comes next: take the sums
+ * of the batch norm that the input is, or of one before the sum that it is, masking the sum's
+ * gradient before. That batch norm, or NULL. */
+static const mc_node *norm_to_sum(const mc_pass *pass, mc_conv_job *job)
+{
+    const mc_node *node = job->node, *sum = &pass->graph->nodes[node->sum];
+    if (job->dx == NULL || !node->completes) {
+        return NULL;
+    }
+    if (node->sum == 0 || pass->slots[node->sum].d_out != job->dx) {
+        return mc_lazy_input(pass, node, 0, &job->summed);
+    }
+    const mc_node *norm = norm_before(pass, sum, &job->summed);
+    job->positive = norm != NULL && sum->rectify ? job->x : NULL;
+    return norm;
+}
+
 static void backward(mc_pass *pass, const mc_node *node)
 {
     mc_conv_job job = job_of(pass, node);
-    mc_map map;
-    const mc_node *norm = mc_lazy_input(pass, node, 0, &map);
-    job.in_parts = norm != NULL && pass->graph->nodes[node->inputs[0]].n_readers == 1;
+    const mc_node *norm = norm_to_sum(pass, &job);
+    job.in_parts = norm != NULL;
     bool joint = is_joint(&job);
     if (joint && node->pulls) {
         job.norm = &pass->graph->nodes[node->last_reader];
@@ -283,9 +323,8 @@ static void backward(mc_pass *pass, const mc_node *node)
     if (job.dx != NULL && !joint) {
         job.algorithm->backward_input(&job);
     }
-    if (job.dx != NULL) {
-        pass->parts.of = pass->parts.count > 0 ? (int32_t)(norm - pass->graph->nodes) : 0;
-    }
+    pass->parts.of = pass->parts.count > 0 ? (int32_t)(norm - pass->graph->nodes) : 0;
+    pass->parts.masked = pass->parts.count > 0 && job.positive != NULL ? node->sum : 0;
 }
 
 /* ---- in double, straight from the definition ------------------------------------------------- */

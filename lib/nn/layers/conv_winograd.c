@@ -115,7 +115,10 @@ static void product_task(void *arg, int64_t task, int worker)
 
     mc_soon_outputs(&list, w, first, tiles, job->y, n);
     if (job->in_parts && job->backward) {
-        mc_soon_outputs(&list, w, first, tiles, job->conv->input.x, n);
+        mc_soon_outputs(&list, w, first, tiles, job->conv->summed.x, n);
+        if (job->conv->positive != NULL) {
+            mc_soon_outputs(&list, w, first, tiles, job->conv->positive, n);
+        }
     }
     if (first + tiles < job->tiles) {
         mc_soon_inputs(&list, w, first + tiles, tiles, job->x.x, job->x.c);

@@ -115,7 +115,7 @@ void mc_conv_winograd_both(const mc_conv_job *conv);
 
 /* What a block reads or writes of images besides its planes, and what the next block reads:
  * products are given it to touch meanwhile, in this order. */
-enum { MC_RANGES = 4 };
+enum { MC_RANGES = 5 };
 typedef struct mc_soon {
     mc_ahead range[MC_RANGES];
     int count, next;

@@ -44,6 +44,9 @@ static mc_soon soon_of(const both_job *job, int64_t image, int64_t images, bool 
     int64_t next = image + images, dy_size = images * s.out_rows * s.o;
     mc_soon list = {.count = 0};
     add_rows(&list, conv->dx + image * s.in_rows * s.c, images * s.in_rows * s.c);
+    if (job->product.in_parts && conv->summed.x != conv->input.x) {
+        add_rows(&list, conv->summed.x + image * s.in_rows * s.c, images * s.in_rows * s.c);
+    }
     if (!last) {
         add_rows(&list, conv->dy + next * s.out_rows * s.o, dy_size);
         if (conv->norm != NULL) {

@@ -51,6 +51,41 @@ static bool is_positive(const mc_map *map, int64_t at)
     return (double)map->x[at] * (double)map->scale[i] + (double)map->offset[i] > 0.0;
 }
 
+/* The first channels only, masked by another activation in place. */
+START_TEST(test_mask_reduce)
+{
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    int64_t rows = shapes[_i / ISAS][0], c = shapes[_i / ISAS][1], n = rows * c;
+    if (k == NULL) {
+        return;
+    }
+    int64_t count = (c + 1) / 2;
+    float *x = values(n, 1), *y = values(n, 2), *dy = values(n, 3), *before = values(n, 3);
+    float *shift = values(c, 7);
+    double *sum = calloc((size_t)(2 * c), sizeof *sum), *product = sum + c;
+    mc_map map = {.x = x, .c = c};
+
+    k->mask_reduce(&map, y, dy, rows, count, shift, sum, product);
+    for (int64_t i = 0; i < c; i++) {
+        double g = 0.0, gx = 0.0;
+        for (int64_t at = i; at < n; at += c) {
+            float masked = i >= count || y[at] > 0.0f ? before[at] : 0.0f;
+            ck_assert_float_eq(dy[at], masked);
+            g += i < count ? (double)masked : 0.0;
+            gx += i < count ? (double)masked * ((double)x[at] - (double)shift[i]) : 0.0;
+        }
+        near(sum[i], g, (double)rows);
+        near(product[i], gx, (double)rows);
+    }
+    free(x);
+    free(y);
+    free(dy);
+    free(before);
+    free(shift);
+    free(sum);
+}
+END_TEST
+
 START_TEST(test_norm)
 {
     const mc_kernels *k = kernels_of(_i % ISAS);
@@ -209,6 +244,7 @@ END_TEST
 
 static void add(TCase *tests)
 {
+    tcase_add_loop_test(tests, test_mask_reduce, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_norm, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_add, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_elementwise, 0, ISAS);

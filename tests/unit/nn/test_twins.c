@@ -477,6 +477,68 @@ START_TEST(test_pulling_late)
 }
 END_TEST
 
+/* Convolution "next" reads a sum of which norms come before; it is the first to read it, or a
+ * pooling is, and the last or not. Where it is the first it masks the sum's gradient and takes the
+ * sums of the norm that goes back next. */
+enum {
+    RECTIFIED = 1,
+    TWO_NORMS = 2,
+    NORM_FIRST = 4,
+    POOLED_BEFORE = 8,
+    READ_AFTER = 16,
+    VARIANTS = 32
+};
+
+static modeconn_model *summing_model(int variant, int64_t c, int64_t h, const char *next)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    int32_t sums[2];
+    OK(modeconn_graph_create(ctx, 3, h, h, &graph));
+    char settings[64];
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)c);
+    int32_t stem = layer(graph, "conv2d", "stem", settings, 0);
+    int32_t a = normed(graph, "a", "a_norm", c, stem);
+    int32_t b = variant & TWO_NORMS ? normed(graph, "b", "b_norm", c, stem) : stem;
+    int32_t both[2] = {variant & NORM_FIRST ? a : b, variant & NORM_FIRST ? b : a};
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sums[0]));
+    int32_t seen = variant & RECTIFIED ? layer(graph, "relu", NULL, NULL, sums[0]) : sums[0];
+    int32_t pooled = variant & POOLED_BEFORE
+                         ? layer(graph, "max_pool", NULL, "kernel=3,stride=1,padding=1", seen)
+                         : -1;
+    int32_t at = layer(graph, "conv2d", "next", next, seen), conv = at;
+    at = layer(graph, "batch_norm", "next_norm", NULL, at);
+    int32_t more[2] = {at, pooled >= 0 ? pooled : seen};
+    if (pooled >= 0 || variant & READ_AFTER) {
+        OK(modeconn_graph_add(graph, "add", NULL, NULL, more, 2, &at));
+    }
+    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", at), 0,
+                                 &model));
+    ck_assert_int_eq(model->graph->nodes[conv].completes, pooled < 0);
+    ck_assert_int_eq(model->graph->nodes[conv].sum, pooled < 0 ? sums[0] : 0);
+    modeconn_graph_destroy(graph);
+    return model;
+}
+
+/* Both gradients of "next" together; by blocks that end inside of an image or do not; by panels; by
+ * the direct algorithm. */
+START_TEST(test_summing)
+{
+    static const struct {
+        int64_t n, c, h;
+        const char *next;
+        int step; /* through the variants */
+    } layers[] = {{9, 8, 10, "out_channels=8,kernel=3,padding=1", 1},
+                  {7, 48, 8, "out_channels=48,kernel=3,padding=1", 3},
+                  {6, 136, 5, "out_channels=136,kernel=3,padding=1", 7},
+                  {11, 8, 9, "out_channels=8,kernel=1", 1}};
+    for (int variant = 0; variant < VARIANTS; variant += layers[_i].step) {
+        check_gradient_of(summing_model(variant, layers[_i].c, layers[_i].h, layers[_i].next),
+                          layers[_i].n, 47);
+    }
+}
+END_TEST
+
 /* [begin, begin + size) of `a` and `b` have nothing in common. */
 static bool apart(const float *a, int64_t a_size, const float *b, int64_t b_size)
 {
@@ -640,6 +702,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_sums, 0, BRANCHES);
     tcase_add_loop_test(tests, test_residual, 0, 2);
     tcase_add_loop_test(tests, test_pulling, 0, 3);
+    tcase_add_loop_test(tests, test_summing, 0, 4);
     tcase_add_test(tests, test_pulling_late);
     tcase_add_loop_test(tests, test_pulling_memory, 0, 4);
     tcase_add_loop_test(tests, test_finite_differences, 0, DEEP);
