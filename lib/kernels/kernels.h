@@ -206,7 +206,8 @@ struct mc_kernels {
     /* Kernels to panels u of k->columns columns, from row u_row of each phase on. */
     void (*winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u, int64_t u_row);
     /* Gradients du of k->rows by k->columns kernels, `group_step` floats from group to group and
-     * summed over them in order, to their place in grad [o][c][3][3] (added if accumulate). */
+     * summed over them in order, in the first group's place, to theirs in grad [o][c][3][3] (added
+     * if accumulate). */
     void (*winograd_filter_back)(const mc_winograd *w, const mc_filter *k, mc_planes du,
                                  int64_t groups, int64_t group_step, bool accumulate, float *grad);
 

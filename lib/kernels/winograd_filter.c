@@ -179,10 +179,30 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_p
 
 /* ---- gradients of kernels -------------------------------------------------------------------- */
 
-/* Gradients of one row of kernels and up to LANES columns, from the sum over the groups. */
+/* Adds the groups' gradients to the first one's, in order; a frequency's rows lie behind each other
+ * in memory, which comes sooner so than line by line from all frequencies. */
+static void add_groups(const mc_winograd *w, const mc_filter *k, const mc_planes *du,
+                       int64_t groups, int64_t group_step)
+{
+    for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
+        for (int64_t phase = 0; phase < mc_winograd_phases(w, f); phase++) {
+            float *to = du->data + f * du->plane + phase * du->phase;
+            for (int64_t r = 0; r < k->rows; r++, to += du->row) {
+                for (int64_t i = 0; i < k->columns; i += LANES) {
+                    mc_vec sum = mc_load(to + i, k->columns - i);
+                    for (int64_t g = 1; g < groups; g++) {
+                        sum += mc_load(to + i + g * group_step, k->columns - i);
+                    }
+                    mc_store(to + i, k->columns - i, sum);
+                }
+            }
+        }
+    }
+}
+
+/* Gradients of one row of kernels and up to LANES columns. */
 static inline __attribute__((always_inline)) void back(mc_tile_kind tile_y, mc_tile_kind tile_x,
                                                        const float *du, const mc_planes *planes,
-                                                       int64_t groups, int64_t group_step,
                                                        int64_t left, mc_vec *kernel)
 {
     const int in_y = filter_back_extents.in[tile_y], in_x = filter_back_extents.in[tile_x];
@@ -194,9 +214,6 @@ static inline __attribute__((always_inline)) void back(mc_tile_kind tile_y, mc_t
             mc_line line = line_of(r, k, in_x);
             const float *from = du + line.freq * planes->plane + line.phase * planes->phase;
             x[r] = mc_load(from, left);
-            for (int64_t g = 1; g < groups; g++) {
-                x[r] += mc_load(from + g * group_step, left);
-            }
         }
         filter_back_1d(tile_y, x, y);
         MC_UNROLL
@@ -219,10 +236,9 @@ static inline __attribute__((always_inline)) void back(mc_tile_kind tile_y, mc_t
 
 #define BACK(name, tile_y, tile_x)                                                                 \
     static __attribute__((noinline)) void back_##name(const float *du, const mc_planes *planes,    \
-                                                      int64_t groups, int64_t group_step,          \
                                                       int64_t left, mc_vec *kernel)                \
     {                                                                                              \
-        back(tile_y, tile_x, du, planes, groups, group_step, left, kernel);                        \
+        back(tile_y, tile_x, du, planes, left, kernel);                                            \
     }
 MC_TILES_FORWARD(BACK)
 
@@ -252,13 +268,16 @@ void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const mc_filter *k,
                                        float *grad)
 {
     MC_ALIGNED mc_vec kernels[LANES][TAPS];
+    if (groups > 1) {
+        add_groups(w, k, &du, groups, group_step);
+    }
     for (int64_t j = 0; j < k->columns; j += LANES) {
         int64_t left = k->columns - j;
         for (int64_t i = 0; i < k->rows; i += LANES) {
             int64_t rows = smaller(LANES, k->rows - i);
             for (int64_t r = 0; r < rows; r++) {
                 const float *from = du.data + (i + r) * du.row + j;
-                MC_BY_WHOLE_TILE_FORWARD(w, back, from, &du, groups, group_step, left, kernels[r]);
+                MC_BY_WHOLE_TILE_FORWARD(w, back, from, &du, left, kernels[r]);
             }
             float *to = grad + ((k->column + j) * k->c + k->row + i) * TAPS;
             for (int64_t t = 0; t < rows * TAPS; t += LANES) {
