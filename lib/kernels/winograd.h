@@ -37,8 +37,10 @@
 
 #define A1 0.625f
 #define B1 1.5f
-static const float A2 = A1 * A1, A3 = A1 * A1 * A1, B2 = B1 * B1, B3 = B1 * B1 * B1;
-static const float A2B2 = A1 * A1 * B1 * B1, A2_B2 = A1 * A1 + B1 * B1;
+#define A_2 (A1 * A1)
+#define B_2 (B1 * B1)
+static const float A2 = A_2, A3 = A_2 * A1, B2 = B_2, B3 = B_2 * B1;
+static const float A2B2 = A_2 * B_2, A2_B2 = A_2 + B_2;
 /* 1/N of 0, of +-a and of +-b. */
 static const float N0 = (float)(1.0 / (0.390625 * 2.25));
 static const float NA = (float)(1.0 / (2.0 * 0.390625 * (0.390625 - 2.25)));
@@ -46,8 +48,10 @@ static const float NB = (float)(1.0 / (2.0 * 2.25 * (2.25 - 0.390625)));
 
 #define C1 0.5f
 #define D1 1.5f
-static const float C2 = C1 * C1, C3 = C1 * C1 * C1, D2 = D1 * D1, D3 = D1 * D1 * D1;
-static const float C2D2 = C1 * C1 * D1 * D1, C2_D2 = C1 * C1 + D1 * D1;
+#define C_2 (C1 * C1)
+#define D_2 (D1 * D1)
+static const float C2 = C_2, C3 = C_2 * C1, D2 = D_2, D3 = D_2 * D1;
+static const float C2D2 = C_2 * D_2, C2_D2 = C_2 + D_2;
 /* 1/N of c and of d; those of -c and -d are their negatives, whose sign B^T has. */
 static const float NC = (float)(1.0 / (2.0 * 0.5 * (0.25 - 2.25)));
 static const float ND = (float)(1.0 / (2.0 * 1.5 * (2.25 - 0.25)));
@@ -61,36 +65,41 @@ enum { MC_PHASED = 5, MC_SIDE = 9 };
  * any n: those of points left out are neither read nor written. */
 typedef void (*mc_transform_1d)(mc_tile_kind tile, int n, const mc_vec *x, mc_vec *y);
 
-/* ---- tiles of fewer outputs -------------------------------------------------------------------
- */
+/* ---- tiles of fewer outputs ------------------------------------------------------------------ */
 
-/* B^T for 1, 2 and 3 outputs: a row a finite point, then infinity's. */
+/* B^T for 1, 2 and 3 outputs: a row a finite point, the coefficients of M(x) / (x - p) times the
+ * distances of p to the points left out; then infinity's, those of M. Of -c with the sign that G
+ * leaves to B^T. And A^T at the finite points, their powers. */
 enum { MC_POINTS = 5 };
+/* clang-format off */
 static const float end_input[3][MC_POINTS][MC_POINTS] = {
-    {{A1 * A1 * B1 * B1, -A1 *B1 *B1}, {0, 2 * A1 *(A1 *A1 - B1 * B1)}, {0, -A1, 1}},
-    {{A1 * A1 * B1 * B1, 0, -B1 *B1},
-     {0, A1 *(A1 *A1 - B1 * B1), A1 *A1 - B1 *B1},
-     {0, -A1 *(A1 *A1 - B1 * B1), A1 *A1 - B1 *B1},
-     {0, -A1 *A1, 0, 1}},
-    {{A1 * A1 * B1 * B1, -A1 *A1 *B1, -B1 *B1, B1},
-     {0, -A1 *B1 *(A1 + B1), A1 *A1 - B1 *B1, A1 + B1},
-     {0, A1 *B1 *(B1 - A1), A1 *A1 - B1 *B1, B1 - A1},
-     {0, -A1 *A1 * 2 * B1, 0, 2 * B1},
-     {0, A1 *A1 *B1, -A1 *A1, -B1, 1}}};
+    {{A_2 * B_2, -A1 * B_2},
+     {0, 2 * A1 * (A_2 - B_2)},
+     {0, -A1, 1}},
+    {{A_2 * B_2, 0, -B_2},
+     {0, A1 * (A_2 - B_2), A_2 - B_2},
+     {0, -A1 * (A_2 - B_2), A_2 - B_2},
+     {0, -A_2, 0, 1}},
+    {{A_2 * B_2, -A_2 * B1, -B_2, B1},
+     {0, -A1 * B1 * (A1 + B1), A_2 - B_2, A1 + B1},
+     {0, A1 * B1 * (B1 - A1), A_2 - B_2, B1 - A1},
+     {0, -A_2 * 2 * B1, 0, 2 * B1},
+     {0, A_2 * B1, -A_2, -B1, 1}}};
 static const float end_phase_input[3][MC_POINTS][MC_POINTS] = {
-    {{2 * C1 * (C1 * C1 - D1 * D1)}, {-C1, 1}},
-    {{C1 * (C1 * C1 - D1 * D1), C1 *C1 - D1 *D1},
-     {C1 * (C1 * C1 - D1 * D1), D1 *D1 - C1 *C1},
-     {-C1 * C1, 0, 1}},
-    {{-C1 * D1 * (C1 + D1), C1 *C1 - D1 *D1, C1 + D1},
-     {-C1 * D1 * (D1 - C1), D1 *D1 - C1 *C1, C1 - D1},
-     {-C1 * C1 * 2 * D1, 0, 2 * D1},
-     {C1 * C1 * D1, -C1 *C1, -D1, 1}}};
-/* A^T at the finite points: their powers. */
+    {{2 * C1 * (C_2 - D_2)},
+     {-C1, 1}},
+    {{C1 * (C_2 - D_2), C_2 - D_2},
+     {C1 * (C_2 - D_2), D_2 - C_2},
+     {-C_2, 0, 1}},
+    {{-C1 * D1 * (C1 + D1), C_2 - D_2, C1 + D1},
+     {-C1 * D1 * (D1 - C1), D_2 - C_2, C1 - D1},
+     {-C_2 * 2 * D1, 0, 2 * D1},
+     {C_2 * D1, -C_2, -D1, 1}}};
 static const float end_output[3][MC_POINTS] = {
-    {1, 1, 1, 1}, {0, A1, -A1, B1}, {0, A1 *A1, A1 *A1, B1 *B1}};
+    {1, 1, 1, 1}, {0, A1, -A1, B1}, {0, A_2, A_2, B_2}};
 static const float end_phase_output[3][MC_POINTS] = {
-    {1, 1, 1}, {C1, -C1, D1}, {C1 * C1, C1 *C1, D1 *D1}};
+    {1, 1, 1}, {C1, -C1, D1}, {C_2, C_2, D_2}};
+/* clang-format on */
 
 /* Sum of `count` inputs, `step` apart, by constants, of which many are zero. */
 static inline __attribute__((always_inline)) mc_vec weighted(const float *by, int count,
@@ -155,8 +164,7 @@ static inline __attribute__((always_inline)) void end_cotangent_1d(const float (
     *infinity = x[n - 1];
 }
 
-/* ---- one dimension ----------------------------------------------------------------------------
- */
+/* ---- one dimension --------------------------------------------------------------------------- */
 
 /* B^T at the finite points of a phase, inputs `step` apart. */
 static inline __attribute__((always_inline)) void phase_input(const mc_vec *x, int step, mc_vec *y)

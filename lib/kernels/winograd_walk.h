@@ -71,7 +71,7 @@ typedef struct walk {
     const float *images;
     int64_t c, image, tile_y, tile_x; /* of the next tile */
     int64_t left, most;               /* tiles to come, and of a run */
-    int64_t inside;                   /* columns of tiles before this one do not end outside */
+    int64_t inside;                   /* columns of tiles before this one end inside: no ends */
     int64_t row[MC_ENDS];             /* of each kind's next tile */
 } walk;
 
@@ -92,7 +92,7 @@ static inline walk walk_of(const mc_winograd *w, const mc_tiles *tiles, bool inp
               .most = runs ? tiles->count : 1};
     int64_t reach = q.x.extent + q.x.before - q.x.size;
     if (q.x.step > 0 && reach >= 0) {
-        q.inside = clamp(reach / q.x.step + 1, 0, q.x.tiles - (q.x.last < MC_TILE_OUT));
+        q.inside = clamp(reach / q.x.step + 1, 0, q.x.tiles);
     }
     memcpy(q.row, tiles->row, sizeof q.row);
     return q;

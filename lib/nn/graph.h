@@ -180,7 +180,7 @@ typedef struct mc_prepared {
  * of its own. */
 typedef struct mc_parts {
     int32_t of;     /* the node whose output or gradient it is; 0: nothing is there */
-    int32_t masked; /* sum whose gradient the convolution has also masked; 0: none */
+    int32_t masked; /* of a gradient: the sum whose gradient was also masked; 0: none */
     int64_t count, capacity, stride; /* stride: doubles of a part */
     double *data;                    /* of each part: its rows, then two numbers a channel */
 } mc_parts;

@@ -226,7 +226,6 @@ static void forward(mc_pass *pass, const mc_node *node)
     pass->parts.count = 0;
     job.algorithm->forward(&job);
     pass->parts.of = pass->parts.count > 0 ? (int32_t)(node - pass->graph->nodes) : 0;
-    pass->parts.masked = 0;
 }
 
 static void backward_bias(const mc_conv_job *job)

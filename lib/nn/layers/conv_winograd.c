@@ -40,45 +40,52 @@ static void sum_up(const mc_winograd_product *job, int64_t part, int64_t first, 
                                                      column, columns);
 }
 
-/* M of some tiles: V from input channel `row` on, `rows` of them, by U, whose panels from `column`
- * on give n outputs. */
-static void multiply(const mc_winograd_product *job, const mc_planes *v, int64_t row, int64_t rows,
-                     const mc_planes *u, int64_t column, const mc_tiles *tiles, const mc_planes *m,
-                     int64_t n, mc_soon *list)
+/* A product of some tiles, or of some input channels of it: V, `rows` channels from v_row on, by U,
+ * whose panels from `column` on give n outputs. */
+typedef struct factors {
+    const mc_tiles *tiles;
+    mc_planes v, u, m;
+    int64_t v_row, rows, column, n;
+    mc_soon *soon;
+} factors;
+
+/* M, added to behind the first channels. */
+static void multiply(const mc_winograd_product *job, const factors *a)
 {
-    const float *v_data = v->data;
-    float *m_data = m->data;
-    const int64_t v_at[] = {row, row + v->phase, row + 2 * v->phase, row + 3 * v->phase};
-    const int64_t u_at[] = {0, u->row, 2 * u->row, 3 * u->row};
-    mc_product product = {.each = tiles->count,
+    const float *v_data = a->v.data;
+    float *m_data = a->m.data;
+    const int64_t phase = a->v.phase, u_row = a->u.row;
+    const int64_t v_at[] = {a->v_row, a->v_row + phase, a->v_row + 2 * phase, a->v_row + 3 * phase};
+    const int64_t u_at[] = {0, u_row, 2 * u_row, 3 * u_row};
+    mc_product product = {.each = a->tiles->count,
                           .x = &v_data,
-                          .x_step = v->row,
+                          .x_step = a->v.row,
                           .x_at = v_at,
                           .panel_at = u_at,
-                          .accumulate = row > 0,
+                          .accumulate = a->v_row > 0,
                           .y = &m_data,
-                          .y_step = m->row};
+                          .y_step = a->m.row};
     for (int64_t f = 0; f < mc_winograd_frequencies(&job->w); f++) {
         int64_t first;
-        product.rows = mc_tiles_at(&job->w, tiles, f, &first);
+        product.rows = mc_tiles_at(&job->w, a->tiles, f, &first);
         if (product.rows == 0) {
             continue;
         }
         product.taps = mc_v_phases(&job->w, f);
-        product.run = rows;
-        if (rows == v->phase && rows == u->row) { /* phases follow each other: one long term */
-            product.run = product.taps * rows;
+        product.run = a->rows;
+        if (a->rows == phase && a->rows == u_row) { /* phases follow each other: one long term */
+            product.run = product.taps * a->rows;
             product.taps = 1;
         }
-        product.n = mc_m_phases(&job->w, f) * n;
-        product.x_offset = f * v->plane + first * v->row;
-        product.y_offset = f * m->plane + first * m->row;
-        product.panel_rows = mc_v_phases(&job->w, f) * u->row;
-        product.panels = u->data + f * u->plane + column * product.panel_rows;
+        product.n = mc_m_phases(&job->w, f) * a->n;
+        product.x_offset = f * a->v.plane + first * a->v.row;
+        product.y_offset = f * a->m.plane + first * a->m.row;
+        product.panel_rows = mc_v_phases(&job->w, f) * u_row;
+        product.panels = a->u.data + f * a->u.plane + a->column * product.panel_rows;
         /* Then the kernels of the next frequency, which may be in the third cache. */
-        mc_ahead kernels = {(const char *)(product.panels + u->plane),
-                            product.panel_rows * product.n * (int64_t)sizeof *u->data / MC_LINE};
-        product.ahead = mc_soon_next(list);
+        mc_ahead kernels = {(const char *)(product.panels + a->u.plane),
+                            product.panel_rows * product.n * (int64_t)sizeof(float) / MC_LINE};
+        product.ahead = mc_soon_next(a->soon);
         if (product.ahead == NULL && f + 1 < mc_winograd_frequencies(&job->w)) {
             product.ahead = &kernels;
         }
@@ -90,15 +97,20 @@ void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *b
 {
     const mc_kernels *kernels = job->pass->kernels;
     const mc_winograd *w = &job->w;
-    int64_t tiles = block->tiles, n = columns_of(job);
+    int64_t tiles = block->tiles, k = job->x.c, n = columns_of(job);
     mc_tiles from = mc_tiles_of(w, block->from, tiles), here = mc_tiles_of(w, block->first, tiles);
     float *to = block->memory;
-    mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), job->x.c);
-    mc_planes m = mc_planes_at(to + mc_v_size(w, tiles, job->x.c), tiles, mc_m_phases(w, 0), n);
+    factors a = {.tiles = &here,
+                 .v = mc_planes_at(to, tiles, mc_v_phases(w, 0), k),
+                 .u = job->u,
+                 .m = mc_planes_at(to + mc_v_size(w, tiles, k), tiles, mc_m_phases(w, 0), n),
+                 .rows = k,
+                 .n = n,
+                 .soon = block->soon};
 
-    kernels->winograd_input(w, &job->x, &from, v);
-    multiply(job, &v, 0, job->x.c, &job->u, 0, &here, &m, n, block->soon);
-    kernels->winograd_output(w, m, n, n, &here, job->bias, job->accumulate, job->relu, job->y);
+    kernels->winograd_input(w, &job->x, &from, a.v);
+    multiply(job, &a);
+    kernels->winograd_output(w, a.m, n, n, &here, job->bias, job->accumulate, job->relu, job->y);
     if (job->in_parts) {
         sum_up(job, part, block->first, tiles, 0, n);
     }
@@ -134,33 +146,39 @@ static void panel_task(void *arg, int64_t task, int worker)
     const mc_winograd *w = &job->w;
     int64_t panel = mc_panel_channels(w), columns = columns_of(job), column = task * panel,
             k = job->x.c;
-    int64_t n = columns - column < panel ? columns - column : panel;
     int64_t slice = job->kept ? k : mc_panel_slice(w, k);
     float *to = job->pass->scratch[worker];
-    mc_planes m = mc_planes_at(to, job->tiles, mc_m_phases(w, 0), panel), u = job->u;
     mc_tiles tiles = mc_tiles_of(w, 0, job->tiles);
     mc_soon nothing = {.count = 0};
+    factors a = {.tiles = &tiles,
+                 .v = job->v,
+                 .u = job->u,
+                 .m = mc_planes_at(to, job->tiles, mc_m_phases(w, 0), panel),
+                 .column = job->kept ? column : 0,
+                 .n = columns - column < panel ? columns - column : panel,
+                 .soon = &nothing};
 
-    m.phase = n;
+    a.m.phase = a.n;
     if (!job->kept) {
-        u = (mc_planes){to + mc_m_size(w, job->tiles, panel), mc_u_plane(w, slice, panel), slice,
-                        0};
+        a.u = (mc_planes){to + mc_m_size(w, job->tiles, panel), mc_u_plane(w, slice, panel), slice,
+                          0};
     }
     for (int64_t row = 0; row < k; row += slice) {
         mc_filter filter = filter_of(job, row, slice);
         filter.column = column;
-        filter.columns = n;
+        filter.columns = a.n;
+        a.v_row = row;
+        a.rows = filter.rows;
         if (!job->kept) {
-            kernels->winograd_filter(w, &filter, u, 0);
+            kernels->winograd_filter(w, &filter, a.u, 0);
         }
-        multiply(job, &job->v, row, filter.rows, &u, job->kept ? column : 0, &tiles, &m, n,
-                 &nothing);
+        multiply(job, &a);
     }
-    kernels->winograd_output(w, m, columns, n, &tiles,
+    kernels->winograd_output(w, a.m, columns, a.n, &tiles,
                              job->bias != NULL ? job->bias + column : NULL, job->accumulate,
                              job->relu, job->y + column);
     if (job->in_parts) {
-        sum_up(job, 0, 0, job->tiles, column, n);
+        sum_up(job, 0, 0, job->tiles, column, a.n);
     }
 }
 

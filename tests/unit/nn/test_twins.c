@@ -539,6 +539,26 @@ START_TEST(test_summing)
 }
 END_TEST
 
+/* A batch norm that a sum reads before a convolution does: what that one gives is not yet all of
+ * the norm's gradient. */
+START_TEST(test_read_first_by_sum)
+{
+    modeconn_graph *graph;
+    modeconn_model *model;
+    OK(modeconn_graph_create(ctx, 3, 12, 12, &graph));
+    int32_t beside = layer(graph, "conv2d", "a", "out_channels=8,kernel=3,padding=1", 0);
+    int32_t norm = normed(graph, "b", "b_norm", 8, 0), both[2] = {norm, beside};
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
+    both[1] = layer(graph, "conv2d", "next", "out_channels=8,kernel=3,padding=1", norm);
+    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
+    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", both[0]),
+                                 0, &model));
+    ck_assert(model->graph->nodes[norm].lazy);
+    modeconn_graph_destroy(graph);
+    check_gradient_of(model, 20, 53);
+}
+END_TEST
+
 /* [begin, begin + size) of `a` and `b` have nothing in common. */
 static bool apart(const float *a, int64_t a_size, const float *b, int64_t b_size)
 {
@@ -703,6 +723,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_residual, 0, 2);
     tcase_add_loop_test(tests, test_pulling, 0, 3);
     tcase_add_loop_test(tests, test_summing, 0, 4);
+    tcase_add_test(tests, test_read_first_by_sum);
     tcase_add_test(tests, test_pulling_late);
     tcase_add_loop_test(tests, test_pulling_memory, 0, 4);
     tcase_add_loop_test(tests, test_finite_differences, 0, DEEP);
