@@ -151,6 +151,25 @@ static inline mc_mask mc_if(bool on, mc_mask mask)
 #endif
 }
 
+#if !defined(__AVX2__)
+/* Some lanes, one by one: seldom, and long if it stood wherever a vector is loaded or stored. */
+__attribute__((noinline, unused)) static mc_vec mc_load_lanes(const float *p, mc_mask mask)
+{
+    float values[MC_LANES] = {0.0f};
+    for (int64_t i = 0; i < mask; i++) {
+        values[i] = p[i];
+    }
+    return *(const mc_vec *)values;
+}
+
+__attribute__((noinline, unused)) static void mc_store_lanes(float *p, mc_mask mask, mc_vec v)
+{
+    for (int64_t i = 0; i < mask; i++) {
+        p[i] = v[i];
+    }
+}
+#endif
+
 /* Lanes that are there from memory, zeros for the others; memory of those is not touched. */
 static inline mc_vec mc_load_masked(const float *p, mc_mask mask)
 {
@@ -159,14 +178,7 @@ static inline mc_vec mc_load_masked(const float *p, mc_mask mask)
 #elif defined(__AVX2__)
     return (mc_vec)_mm256_maskload_ps(p, mask);
 #else
-    if (mask == MC_LANES) {
-        return *(const mc_vec *)p;
-    }
-    float values[MC_LANES] = {0.0f};
-    for (int64_t i = 0; i < mask; i++) {
-        values[i] = p[i];
-    }
-    return *(const mc_vec *)values;
+    return mask == MC_LANES ? *(const mc_vec *)p : mc_load_lanes(p, mask);
 #endif
 }
 
@@ -179,10 +191,8 @@ static inline void mc_store_masked(float *p, mc_mask mask, mc_vec v)
 #else
     if (mask == MC_LANES) {
         *(mc_vec *)p = v;
-        return;
-    }
-    for (int64_t i = 0; i < mask; i++) {
-        p[i] = v[i];
+    } else {
+        mc_store_lanes(p, mask, v);
     }
 #endif
 }

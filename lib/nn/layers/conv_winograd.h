@@ -16,7 +16,8 @@
  *     D = A dy A^T [F][t][o],  dU_f = V_f^T D_f,  dW = G^T dU G
  *
  * At stride 2 a frequency has up to 4 phases: c stands for phases x c in V and U, or going up for
- * phases x c columns of U and M.
+ * phases x c columns of U and M. Where a map is no multiple of 4 its last tiles have fewer
+ * frequencies: t then are those that have f, a run of the rows of V and M (mc_tiles_at()).
  *
  * There are two ways through it, chosen by shapes only:
  *
