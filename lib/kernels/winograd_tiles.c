@@ -156,8 +156,7 @@ mc_tiles mc_tiles_part(const mc_winograd *w, const mc_tiles *all, int64_t first,
     return tiles;
 }
 
-/* Whether an end has frequency f: infinity, the last, and as many of the first as its outputs need.
- */
+/* Whether an end has frequency f of its dimension: infinity, the last, or one of the first. */
 static bool end_has(const mc_tile_axis *axis, int64_t f)
 {
     return f == axis->freq - 1 || f < axis->freq - 1 - (MC_TILE_OUT - axis->last);
@@ -169,6 +168,7 @@ int64_t mc_tiles_at(const mc_winograd *w, const mc_tiles *tiles, int64_t f, int6
     if (!has_ends(w)) {
         return tiles->count;
     }
+    /* Ends in y have it or not, and so have ends in x: two neighbouring kinds, or one, or all. */
     bool y = end_has(&w->y, f / w->x.freq), x = end_has(&w->x, f % w->x.freq);
     int64_t end = y && x ? tiles->count : tiles->row[y ? MC_END_X : x ? MC_END_BOTH : MC_END_X];
     *row = tiles->row[y ? MC_END_Y : MC_NO_END];

@@ -71,7 +71,7 @@ typedef struct walk {
     const float *images;
     int64_t c, image, tile_y, tile_x; /* of the next tile */
     int64_t left, most;               /* tiles to come, and of a run */
-    int64_t inside;                   /* columns of tiles before this one end inside: no ends */
+    int64_t inside;                   /* tiles of a row that end inside, none of them an end */
     int64_t row[MC_ENDS];             /* of each kind's next tile */
 } walk;
 
