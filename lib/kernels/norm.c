@@ -177,7 +177,7 @@ static inline __attribute__((always_inline)) void reduce(const mc_map *map, cons
 void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
                               const float *shift, double *sum, double *product)
 {
-    float *read_only = (float *)(uintptr_t)dy;
+    float *read_only = (float *)(uintptr_t)dy; /* BY_OUTPUT alone writes it */
     if (x->relu) {
         reduce(x, NULL, read_only, rows, count, BY_MAP, shift, sum, product);
     } else {
