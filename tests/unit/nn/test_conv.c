@@ -158,33 +158,17 @@ START_TEST(test_grouped)
 }
 END_TEST
 
-/* Stride 2 in few products: by blocks, their last one shorter; tiles that hang over the edge of
- * even and odd maps; by panels, the last of them narrower; sums of 512 channels. */
+/* Few products. Stride 2: by blocks, their last one shorter; tiles that hang over the edge of even
+ * and odd maps; by panels, the last of them narrower; sums of 512 channels. Then maps that end in
+ * tiles of 1, 2 and 3 outputs: by blocks, both gradients together and apart; maps that are such
+ * tiles only; by panels; stride 2 with ends of each phase; sums of 512 channels. */
 static const struct {
     int64_t middle;
     shape of;
-} strided_shapes[] = {
+} tiled_shapes[] = {
     {48, {7, 3, 16, 15, 43, 3, 2, 1}},  {64, {7, 2, 15, 16, 33, 3, 2, 1}},
     {16, {2, 1, 32, 31, 36, 3, 2, 1}},  {64, {30, 1, 16, 16, 40, 3, 2, 1}},
     {272, {25, 2, 8, 8, 272, 3, 2, 1}}, {512, {24, 1, 8, 8, 136, 3, 2, 1}},
-};
-enum { STRIDED = sizeof strided_shapes / sizeof strided_shapes[0] };
-
-START_TEST(test_strided)
-{
-    const shape *s = &strided_shapes[_i / ISAS].of;
-    if (open_context(_i % ISAS)) {
-        check_model(conv_model(s, strided_shapes[_i / ISAS].middle, 1), s->n, 2e-6, 4e-6);
-    }
-}
-END_TEST
-
-/* Maps that end in tiles of 1, 2 and 3 outputs: by blocks, both gradients together and apart; maps
- * that are such tiles only; by panels; stride 2 with ends of each phase; sums of 512 channels. */
-static const struct {
-    int64_t middle;
-    shape of;
-} end_shapes[] = {
     {16, {9, 3, 14, 14, 16, 3, 1, 1}},  {40, {13, 2, 7, 6, 72, 3, 1, 1}},
     {128, {12, 1, 5, 9, 136, 3, 1, 1}}, {24, {30, 2, 3, 3, 33, 3, 1, 1}},
     {17, {11, 2, 12, 9, 20, 3, 1, 0}},  {19, {6, 1, 8, 11, 24, 3, 1, 2}},
@@ -193,13 +177,13 @@ static const struct {
     {512, {6, 1, 7, 6, 72, 3, 1, 1}},   {512, {4, 1, 5, 9, 72, 3, 1, 1}},
     {512, {6, 1, 14, 12, 72, 3, 2, 1}}, {512, {6, 1, 10, 10, 72, 3, 2, 1}},
 };
-enum { ENDS = sizeof end_shapes / sizeof end_shapes[0] };
+enum { TILED = sizeof tiled_shapes / sizeof tiled_shapes[0] };
 
-START_TEST(test_ends)
+START_TEST(test_tiled)
 {
-    const shape *s = &end_shapes[_i / ISAS].of;
+    const shape *s = &tiled_shapes[_i / ISAS].of;
     if (open_context(_i % ISAS)) {
-        check_model(conv_model(s, end_shapes[_i / ISAS].middle, 1), s->n, 2e-6, 4e-6);
+        check_model(conv_model(s, tiled_shapes[_i / ISAS].middle, 1), s->n, 2e-6, 4e-6);
     }
 }
 END_TEST
@@ -294,8 +278,7 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, test_chosen_shapes, 0, SHAPES * ISAS);
-    tcase_add_loop_test(tests, test_strided, 0, STRIDED * ISAS);
-    tcase_add_loop_test(tests, test_ends, 0, ENDS * ISAS);
+    tcase_add_loop_test(tests, test_tiled, 0, TILED * ISAS);
     tcase_add_loop_test(tests, test_grouped, 0, GROUPED * ISAS);
     tcase_add_loop_test(tests, test_wide_groups, 0, ISAS);
     tcase_add_loop_test(tests, test_slabs, 0, 8 * ISAS);

@@ -19,14 +19,6 @@ static void teardown(void)
     modeconn_context_destroy(ctx);
 }
 
-static int32_t layer(modeconn_graph *graph, const char *type, const char *name,
-                     const char *settings, int32_t input)
-{
-    int32_t node = -1;
-    OK(modeconn_graph_add(graph, type, name, settings, &input, 1, &node));
-    return node;
-}
-
 /* A residual block, every pooling, biases, strides and odd kernels in one small graph. */
 static modeconn_model *mixed_model(int64_t channels, int64_t height, int64_t width, int64_t c)
 {
@@ -35,27 +27,27 @@ static modeconn_model *mixed_model(int64_t channels, int64_t height, int64_t wid
     char conv[64];
     OK(modeconn_graph_create(ctx, channels, height, width, &graph));
     snprintf(conv, sizeof conv, "out_channels=%d,kernel=3,padding=1,bias=1", (int)c);
-    int32_t a = layer(graph, "conv2d", "stem", conv, 0);
-    a = layer(graph, "relu", NULL, NULL, a);
-    int32_t b = layer(graph, "conv2d", "branch", conv, a);
-    b = layer(graph, "batch_norm", "bn", NULL, b);
+    int32_t a = twin_layer(graph, "conv2d", "stem", conv, 0);
+    a = twin_layer(graph, "relu", NULL, NULL, a);
+    int32_t b = twin_layer(graph, "conv2d", "branch", conv, a);
+    b = twin_layer(graph, "batch_norm", "bn", NULL, b);
     int32_t both[2] = {a, b}, sum;
     OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
-    int32_t r = layer(graph, "relu", NULL, NULL, sum);
+    int32_t r = twin_layer(graph, "relu", NULL, NULL, sum);
     /* The residual stream goes on to two readers: pre-activation batch norm and a sum. */
-    int32_t p = layer(graph, "batch_norm", "pre", NULL, r);
-    p = layer(graph, "relu", NULL, NULL, p);
+    int32_t p = twin_layer(graph, "batch_norm", "pre", NULL, r);
+    p = twin_layer(graph, "relu", NULL, NULL, p);
     snprintf(conv, sizeof conv, "out_channels=%d,kernel=1", (int)c);
-    p = layer(graph, "conv2d", "point", conv, p);
+    p = twin_layer(graph, "conv2d", "point", conv, p);
     int32_t again[2] = {p, r};
     OK(modeconn_graph_add(graph, "add", NULL, NULL, again, 2, &sum));
-    int32_t q = layer(graph, "max_pool", NULL, "kernel=3,stride=2,padding=1", sum);
-    q = layer(graph, "avg_pool", NULL, "kernel=2,stride=1,padding=1", q);
+    int32_t q = twin_layer(graph, "max_pool", NULL, "kernel=3,stride=2,padding=1", sum);
+    q = twin_layer(graph, "avg_pool", NULL, "kernel=2,stride=1,padding=1", q);
     snprintf(conv, sizeof conv, "out_channels=%d,kernel=5,stride=2,padding=2", (int)c + 1);
-    q = layer(graph, "conv2d", "wide", conv, q);
-    q = layer(graph, "batch_norm", "last", NULL, q);
-    q = layer(graph, "relu", NULL, NULL, q);
-    q = layer(graph, "linear", "head", "out_features=5", q);
+    q = twin_layer(graph, "conv2d", "wide", conv, q);
+    q = twin_layer(graph, "batch_norm", "last", NULL, q);
+    q = twin_layer(graph, "relu", NULL, NULL, q);
+    q = twin_layer(graph, "linear", "head", "out_features=5", q);
     OK(modeconn_model_from_graph(graph, q, 3, &model));
     modeconn_graph_destroy(graph);
     return model;
@@ -69,23 +61,23 @@ static modeconn_model *smooth_model(int64_t channels, int64_t height, int64_t wi
     modeconn_model *model;
     char conv[64];
     OK(modeconn_graph_create(ctx, channels, height, width, &graph));
-    int32_t a = layer(graph, "layer_norm", "first", NULL, 0);
+    int32_t a = twin_layer(graph, "layer_norm", "first", NULL, 0);
     snprintf(conv, sizeof conv, "out_channels=%d,kernel=3,padding=1,bias=1", (int)c);
-    a = layer(graph, "conv2d", "stem", conv, a);
-    a = layer(graph, "gelu", NULL, NULL, a);
-    int32_t b = layer(graph, "layer_norm", "pixels", "over=channels,eps=1e-3", a);
-    b = layer(graph, "gelu", NULL, "approximate=tanh", b);
+    a = twin_layer(graph, "conv2d", "stem", conv, a);
+    a = twin_layer(graph, "gelu", NULL, NULL, a);
+    int32_t b = twin_layer(graph, "layer_norm", "pixels", "over=channels,eps=1e-3", a);
+    b = twin_layer(graph, "gelu", NULL, "approximate=tanh", b);
     int32_t both[2] = {a, b}, sum;
     OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
     /* The sum goes on to two readers, so two layers add to one gradient. */
-    both[0] = layer(graph, "layer_norm", "whole", NULL, sum);
-    both[1] = layer(graph, "gelu", NULL, "approximate=tanh", sum);
+    both[0] = twin_layer(graph, "layer_norm", "whole", NULL, sum);
+    both[1] = twin_layer(graph, "gelu", NULL, "approximate=tanh", sum);
     OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
-    b = layer(graph, "layer_norm", NULL, "affine=0,over=channels", sum);
-    b = layer(graph, "linear", "hidden", "out_features=9", b);
-    b = layer(graph, "layer_norm", "vector", "over=channels", b);
-    b = layer(graph, "gelu", NULL, NULL, b);
-    b = layer(graph, "linear", "head", "out_features=5", b);
+    b = twin_layer(graph, "layer_norm", NULL, "affine=0,over=channels", sum);
+    b = twin_layer(graph, "linear", "hidden", "out_features=9", b);
+    b = twin_layer(graph, "layer_norm", "vector", "over=channels", b);
+    b = twin_layer(graph, "gelu", NULL, NULL, b);
+    b = twin_layer(graph, "linear", "head", "out_features=5", b);
     OK(modeconn_model_from_graph(graph, b, 3, &model));
     modeconn_graph_destroy(graph);
     return model;
@@ -98,19 +90,22 @@ static modeconn_model *grouped_model(int64_t channels, int64_t height, int64_t w
     modeconn_graph *graph;
     modeconn_model *model;
     OK(modeconn_graph_create(ctx, channels, height, width, &graph));
-    int32_t a = layer(graph, "conv2d", "stem", "out_channels=12,kernel=1", 0);
-    a = layer(graph, "batch_norm", "bn", NULL, a);
-    a = layer(graph, "relu", NULL, NULL, a);
-    int32_t b = layer(graph, "conv2d", "groups", "out_channels=6,padding=1,groups=3,bias=1", a);
-    b = layer(graph, "conv2d", "wider", "out_channels=12,kernel=1,groups=2", b);
-    int32_t c = layer(graph, "conv2d", "depthwise", "out_channels=12,padding=1,groups=12", a);
+    int32_t a = twin_layer(graph, "conv2d", "stem", "out_channels=12,kernel=1", 0);
+    a = twin_layer(graph, "batch_norm", "bn", NULL, a);
+    a = twin_layer(graph, "relu", NULL, NULL, a);
+    int32_t b =
+        twin_layer(graph, "conv2d", "groups", "out_channels=6,padding=1,groups=3,bias=1", a);
+    b = twin_layer(graph, "conv2d", "wider", "out_channels=12,kernel=1,groups=2", b);
+    int32_t c = twin_layer(graph, "conv2d", "depthwise", "out_channels=12,padding=1,groups=12", a);
     int32_t both[2] = {b, c}, sum;
     OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
-    a = layer(graph, "conv2d", "two", "out_channels=24,kernel=5,stride=2,padding=2,groups=12", sum);
-    a = layer(graph, "batch_norm", "last", NULL, a);
-    a = layer(graph, "relu", NULL, NULL, a);
-    a = layer(graph, "conv2d", "strided", "out_channels=24,stride=2,padding=1,bias=1,groups=24", a);
-    a = layer(graph, "linear", "head", "out_features=5", a);
+    a = twin_layer(graph, "conv2d", "two", "out_channels=24,kernel=5,stride=2,padding=2,groups=12",
+                   sum);
+    a = twin_layer(graph, "batch_norm", "last", NULL, a);
+    a = twin_layer(graph, "relu", NULL, NULL, a);
+    a = twin_layer(graph, "conv2d", "strided",
+                   "out_channels=24,stride=2,padding=1,bias=1,groups=24", a);
+    a = twin_layer(graph, "linear", "head", "out_features=5", a);
     OK(modeconn_model_from_graph(graph, a, 3, &model));
     modeconn_graph_destroy(graph);
     return model;
@@ -122,9 +117,9 @@ static modeconn_model *margin_model(void)
     modeconn_graph *graph;
     modeconn_model *model;
     OK(modeconn_graph_create(ctx, 2, 5, 4, &graph));
-    int32_t a = layer(graph, "conv2d", "conv", "out_channels=7,kernel=3", 0);
-    a = layer(graph, "relu", NULL, NULL, a);
-    a = layer(graph, "mean_margin", NULL, "scale=3,threshold=-0.25", a);
+    int32_t a = twin_layer(graph, "conv2d", "conv", "out_channels=7,kernel=3", 0);
+    a = twin_layer(graph, "relu", NULL, NULL, a);
+    a = twin_layer(graph, "mean_margin", NULL, "scale=3,threshold=-0.25", a);
     OK(modeconn_model_from_graph(graph, a, 3, &model));
     modeconn_graph_destroy(graph);
     return model;
@@ -192,29 +187,6 @@ static double slack(int which)
     return which < HAND_BUILT ? 1.0 : which < DEEP ? 2.0 : 5.0;
 }
 
-/* Mean cross-entropy in double and its cotangents. */
-static double loss64(const twin *t, const double *logits, double *d)
-{
-    double sum = 0.0;
-    int64_t classes = t->model->classes;
-    for (int64_t i = 0; i < t->n; i++) {
-        const double *z = logits + i * classes;
-        double total = 0.0, top = z[0];
-        for (int64_t j = 1; j < classes; j++) {
-            top = z[j] > top ? z[j] : top;
-        }
-        for (int64_t j = 0; j < classes; j++) {
-            total += exp(z[j] - top);
-        }
-        sum += log(total) - (z[t->y[i]] - top);
-        for (int64_t j = 0; d != NULL && j < classes; j++) {
-            d[i * classes + j] =
-                (exp(z[j] - top) / total - (j == t->y[i] ? 1.0 : 0.0)) / (double)t->n;
-        }
-    }
-    return sum / (double)t->n;
-}
-
 static void check_outputs(const twin *t, mc_plain *plain, mc_norm_mode mode, double limit)
 {
     const modeconn_model *model = t->model;
@@ -256,27 +228,6 @@ START_TEST(test_forward)
 }
 END_TEST
 
-/* Per block, so that a wrong small one cannot hide behind a large one. A convolution before batch
- * norm has a bias gradient of zero: compare with the whole gradient's size there. */
-static void check_gradient(const twin *t, double limit)
-{
-    const modeconn_model *model = t->model;
-    double whole = 0.0;
-    for (int64_t i = 0; i < model->n_theta; i++) {
-        whole += t->grad64[i] * t->grad64[i];
-    }
-    for (int64_t k = 0; k < model->n_blocks_theta; k++) {
-        const mc_block *block = &model->blocks[k];
-        const double *exact = t->grad64 + block->offset;
-        double size = 0.0, d = twin_distance(t->grad + block->offset, exact, block->size);
-        for (int64_t i = 0; i < block->size; i++) {
-            size += exact[i] * exact[i];
-        }
-        ck_assert_msg(d < limit || d * sqrt(size) < 1e-2 * limit * sqrt(whole),
-                      "gradient of %s differs by %g", block->name, d);
-    }
-}
-
 START_TEST(test_backward)
 {
     static const int64_t batches[] = {2, 3, 19};
@@ -290,11 +241,11 @@ START_TEST(test_backward)
         double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
         OK(mc_plain_create(t.model->graph, t.n, &plain));
         mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
-        double exact = loss64(&t, mc_plain_logits(plain), d);
+        double exact = twin_loss(&t, mc_plain_logits(plain), d);
         mc_plain_backward(plain, d, NULL, t.grad64);
         OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
         ck_assert_double_eq_tol(loss, exact, 1e-5 * slack(_i));
-        check_gradient(&t, 1e-4 * slack(_i));
+        twin_check_gradient(&t, 1e-4 * slack(_i));
         free(d);
         mc_plain_free(plain);
         twin_free(&t);
@@ -302,306 +253,11 @@ START_TEST(test_backward)
 }
 END_TEST
 
-/* The two inputs of a sum by kind and in either order, with readers beside the sum or none: what
- * shares a gradient, what changes it in place and who has to read it before. */
-enum { BRANCHES = 6, SIDES = 2 };
-static int32_t branch_of(modeconn_graph *graph, int kind, const char *name, int32_t from)
-{
-    char norm[16];
-    int32_t a = layer(graph, kind == 4 ? "linear" : "conv2d", name,
-                      kind == 4 ? "out_features=6" : "out_channels=6,kernel=1,bias=1", from);
-    snprintf(norm, sizeof norm, "%s_norm", name);
-    if (kind == 1 || kind == 2) {
-        a = layer(graph, "batch_norm", norm, NULL, a);
-    }
-    if (kind == 5) {
-        a = layer(graph, "layer_norm", norm, "over=channels", a);
-    }
-    return kind == 2 || kind == 3 || kind == 4 ? layer(graph, "relu", NULL, NULL, a) : a;
-}
-
-static modeconn_model *joined_model(int first, int second, bool swapped, int read_beside)
-{
-    modeconn_graph *graph;
-    modeconn_model *model;
-    int32_t sum, sides[2], last[2];
-    OK(modeconn_graph_create(ctx, 7, 1, 1, &graph));
-    int32_t stem = layer(graph, "conv2d", "stem", "out_channels=5,kernel=1,bias=1", 0);
-    sides[0] = branch_of(graph, first, "a", stem);
-    sides[1] = branch_of(graph, second, "b", stem);
-    int32_t beside = read_beside < 0 ? stem : sides[read_beside];
-    last[1] = layer(graph, "conv2d", "beside", "out_channels=6,kernel=1", beside);
-    int32_t both[2] = {sides[swapped ? 1 : 0], sides[swapped ? 0 : 1]};
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
-    last[0] = layer(graph, "relu", NULL, NULL, sum);
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, last, 2, &sum));
-    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", sum), 0,
-                                 &model));
-    modeconn_graph_destroy(graph);
-    return model;
-}
-
-/* Takes the model over. */
-static void check_gradient_of(modeconn_model *model, int64_t n, uint64_t seed)
-{
-    twin t;
-    mc_plain *plain;
-    double loss;
-    twin_init(&t, model, n, seed);
-    double *d = twin_alloc(t.n * t.model->classes, sizeof(double));
-    OK(mc_plain_create(t.model->graph, t.n, &plain));
-    mc_plain_forward(plain, t.theta64, t.stats64, MC_NORM_BATCH, t.x64);
-    loss64(&t, mc_plain_logits(plain), d);
-    mc_plain_backward(plain, d, NULL, t.grad64);
-    OK(modeconn_model_gradient(t.model, t.x, t.y, t.n, &loss, t.grad));
-    check_gradient(&t, 1e-4);
-    free(d);
-    mc_plain_free(plain);
-    twin_free(&t);
-}
-
-START_TEST(test_sums)
-{
-    for (int which = 0; which < BRANCHES * 2 * (SIDES + 1); which++) {
-        int read_beside = which / BRANCHES / 2 - 1;
-        check_gradient_of(joined_model(_i, which % BRANCHES, which / BRANCHES % 2, read_beside), 9,
-                          31);
-    }
-}
-END_TEST
-
-/* A block of a residual network: the gradient of its input comes from the sum and from one or two
- * convolutions. */
-static modeconn_model *residual_model(bool relu, bool swapped, bool two, int64_t h)
-{
-    modeconn_graph *graph;
-    modeconn_model *model;
-    int32_t sum;
-    OK(modeconn_graph_create(ctx, 3, h, 7, &graph));
-    int32_t stem = layer(graph, "conv2d", "stem", "out_channels=8,kernel=3,padding=1", 0);
-    int32_t at = layer(graph, "conv2d", "a", "out_channels=8,kernel=3,padding=1", stem);
-    at = layer(graph, "batch_norm", "a_norm", NULL, at);
-    at = relu ? layer(graph, "relu", NULL, NULL, at) : at;
-    int32_t other = stem;
-    if (two) {
-        other = layer(graph, "conv2d", "b", "out_channels=8,kernel=3,padding=1", stem);
-        other = layer(graph, "batch_norm", "b_norm", NULL, other);
-    }
-    int32_t both[2] = {swapped ? at : other, swapped ? other : at};
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sum));
-    at = layer(graph, "relu", NULL, NULL, sum);
-    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", at), 0,
-                                 &model));
-    modeconn_graph_destroy(graph);
-    return model;
-}
-
-START_TEST(test_residual)
-{
-    /* Few tiles; blocks of tiles that end inside of an image. */
-    static const int64_t batches[] = {2, 61};
-    for (int which = 0; which < 2 * 2 * 2 * 2; which++) {
-        check_gradient_of(residual_model(which & 1, which & 2, which & 4, which & 8 ? 16 : 6),
-                          batches[_i], 37);
-    }
-}
-END_TEST
-
-static int32_t normed(modeconn_graph *graph, const char *name, const char *norm, int64_t c,
-                      int32_t from)
-{
-    char settings[64];
-    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)c);
-    return layer(graph, "batch_norm", norm, NULL, layer(graph, "conv2d", name, settings, from));
-}
-
-/* Narrow convolutions that pull the gradient of the batch norm behind them back, in a chain before
- * a sum, where two gradients that are read late have to be kept. */
-static modeconn_model *pulling_model(int64_t c, int64_t o, int64_t h, bool relu, bool two)
-{
-    modeconn_graph *graph;
-    modeconn_model *model;
-    int32_t both[2];
-    OK(modeconn_graph_create(ctx, 3, h, h, &graph));
-    char settings[64];
-    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)o);
-    int32_t stem = layer(graph, "conv2d", "stem", settings, 0);
-    both[0] = normed(graph, "a", "a_norm", c, stem);
-    both[0] = relu ? layer(graph, "relu", NULL, NULL, both[0]) : both[0];
-    both[0] = normed(graph, "b", "b_norm", o, both[0]);
-    both[1] = two ? normed(graph, "c", "c_norm", o, stem) : stem;
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
-    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", both[0]),
-                                 0, &model));
-    int32_t pulling = 0;
-    for (int32_t i = 1; i < graph->n_nodes; i++) {
-        pulling += model->graph->nodes[i].pulls;
-    }
-    ck_assert_int_eq(pulling, two ? 3 : 2);
-    modeconn_graph_destroy(graph);
-    return model;
-}
-
-START_TEST(test_pulling)
-{
-    /* Several images a block and several blocks a group, of equal size and not. */
-    static const int64_t batches[] = {17, 61, 30}, sides[] = {32, 9, 16}, channels[] = {16, 24, 8},
-                         outputs[] = {8, 8, 16};
-    for (int which = 0; which < 4; which++) {
-        check_gradient_of(pulling_model(channels[_i], outputs[_i], sides[_i], which & 1, which & 2),
-                          batches[_i], 41);
-    }
-}
-END_TEST
-
-/* A convolution whose batch norm shares the gradient of a sum with the sum's other input, which a
- * convolution in between also reads: that one changes the gradient before the first has read it,
- * unless each has its own. */
-START_TEST(test_pulling_late)
-{
-    modeconn_graph *graph;
-    modeconn_model *model;
-    OK(modeconn_graph_create(ctx, 3, 12, 12, &graph));
-    int32_t stem = layer(graph, "conv2d", "stem", "out_channels=8,kernel=3,padding=1", 0);
-    int32_t a = layer(graph, "conv2d", "a", "out_channels=8,kernel=3,padding=1", stem);
-    int32_t between = layer(graph, "conv2d", "b", "out_channels=8,kernel=3,padding=1", stem);
-    int32_t both[2] = {layer(graph, "batch_norm", "a_norm", NULL, a), stem};
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
-    both[1] = between;
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
-    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", both[0]),
-                                 0, &model));
-    ck_assert(model->graph->nodes[a].pulls);
-    modeconn_graph_destroy(graph);
-    check_gradient_of(model, 20, 43);
-}
-END_TEST
-
-/* Convolution "next" reads a sum of which norms come before; it is the first to read it, or a
- * pooling is, and the last or not. Where it is the first it masks the sum's gradient and takes the
- * sums of the norm that goes back next. */
-enum {
-    RECTIFIED = 1,
-    TWO_NORMS = 2,
-    NORM_FIRST = 4,
-    POOLED_BEFORE = 8,
-    READ_AFTER = 16,
-    VARIANTS = 32
-};
-
-static modeconn_model *summing_model(int variant, int64_t c, int64_t h, const char *next)
-{
-    modeconn_graph *graph;
-    modeconn_model *model;
-    int32_t sums[2];
-    OK(modeconn_graph_create(ctx, 3, h, h, &graph));
-    char settings[64];
-    snprintf(settings, sizeof settings, "out_channels=%d,kernel=3,padding=1", (int)c);
-    int32_t stem = layer(graph, "conv2d", "stem", settings, 0);
-    int32_t a = normed(graph, "a", "a_norm", c, stem);
-    int32_t b = variant & TWO_NORMS ? normed(graph, "b", "b_norm", c, stem) : stem;
-    int32_t both[2] = {variant & NORM_FIRST ? a : b, variant & NORM_FIRST ? b : a};
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &sums[0]));
-    int32_t seen = variant & RECTIFIED ? layer(graph, "relu", NULL, NULL, sums[0]) : sums[0];
-    int32_t pooled = variant & POOLED_BEFORE
-                         ? layer(graph, "max_pool", NULL, "kernel=3,stride=1,padding=1", seen)
-                         : -1;
-    int32_t at = layer(graph, "conv2d", "next", next, seen), conv = at;
-    at = layer(graph, "batch_norm", "next_norm", NULL, at);
-    int32_t more[2] = {at, pooled >= 0 ? pooled : seen};
-    if (pooled >= 0 || variant & READ_AFTER) {
-        OK(modeconn_graph_add(graph, "add", NULL, NULL, more, 2, &at));
-    }
-    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", at), 0,
-                                 &model));
-    ck_assert_int_eq(model->graph->nodes[conv].completes, pooled < 0);
-    ck_assert_int_eq(model->graph->nodes[conv].sum, pooled < 0 ? sums[0] : 0);
-    modeconn_graph_destroy(graph);
-    return model;
-}
-
-/* Both gradients of "next" together; by blocks that end inside of an image or do not; by panels; by
- * the direct algorithm. */
-START_TEST(test_summing)
-{
-    static const struct {
-        int64_t n, c, h;
-        const char *next;
-        int step; /* through the variants */
-    } layers[] = {{9, 8, 10, "out_channels=8,kernel=3,padding=1", 1},
-                  {7, 48, 8, "out_channels=48,kernel=3,padding=1", 3},
-                  {6, 136, 5, "out_channels=136,kernel=3,padding=1", 7},
-                  {11, 8, 9, "out_channels=8,kernel=1", 1}};
-    for (int variant = 0; variant < VARIANTS; variant += layers[_i].step) {
-        check_gradient_of(summing_model(variant, layers[_i].c, layers[_i].h, layers[_i].next),
-                          layers[_i].n, 47);
-    }
-}
-END_TEST
-
-/* A batch norm that a sum reads before a convolution does: what that one gives is not yet all of
- * the norm's gradient. */
-START_TEST(test_read_first_by_sum)
-{
-    modeconn_graph *graph;
-    modeconn_model *model;
-    OK(modeconn_graph_create(ctx, 3, 12, 12, &graph));
-    int32_t beside = layer(graph, "conv2d", "a", "out_channels=8,kernel=3,padding=1", 0);
-    int32_t norm = normed(graph, "b", "b_norm", 8, 0), both[2] = {norm, beside};
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
-    both[1] = layer(graph, "conv2d", "next", "out_channels=8,kernel=3,padding=1", norm);
-    OK(modeconn_graph_add(graph, "add", NULL, NULL, both, 2, &both[0]));
-    OK(modeconn_model_from_graph(graph, layer(graph, "linear", "head", "out_features=3", both[0]),
-                                 0, &model));
-    ck_assert(model->graph->nodes[norm].lazy);
-    modeconn_graph_destroy(graph);
-    check_gradient_of(model, 20, 53);
-}
-END_TEST
-
-/* [begin, begin + size) of `a` and `b` have nothing in common. */
-static bool apart(const float *a, int64_t a_size, const float *b, int64_t b_size)
-{
-    return a + a_size <= b || b + b_size <= a;
-}
-
-/* What a convolution that pulls back reads, the gradient and the input of the batch norm, must not
- * lie where it writes: by chance it would seldom show. */
-START_TEST(test_pulling_memory)
-{
-    static const char *const archs[] = {"vgg13", "resnet18", "resnet56", "resnet18_bottleneck"};
-    modeconn_model *model;
-    modeconn_options *options;
-    mc_pass pass;
-    int32_t pulling = 0;
-    OK(modeconn_options_create(ctx, "model", &options));
-    OK(modeconn_options_parse(options,
-                              "channels=3,height=32,width_pixels=32,classes=10,width=0.25"));
-    OK(modeconn_model_create(ctx, archs[_i], NULL, options, &model));
-    modeconn_options_destroy(options);
-    const modeconn_graph *graph = model->graph;
-    OK(mc_pass_create(ctx, graph, 32, true, &pass));
-    for (int32_t i = 1; i < graph->n_nodes; i++) {
-        const mc_node *node = &graph->nodes[i];
-        const float *dx = pass.slots[node->inputs[0]].d_out;
-        if (node->pulls && dx != NULL) {
-            int64_t in = 32 * mc_shape_size(node->in), out = 32 * mc_shape_size(node->out);
-            ck_assert_msg(apart(dx, in, pass.slots[node->last_reader].d_out, out), "node %d", i);
-            ck_assert_msg(apart(dx, in, pass.slots[i].out, out), "node %d", i);
-            pulling++;
-        }
-    }
-    ck_assert_int_gt(pulling, 0);
-    mc_pass_free(&pass);
-    modeconn_model_destroy(model);
-}
-END_TEST
-
 /* The value that test_finite_differences differentiates: loss + <c, representation>. */
 static double objective(const twin *t, mc_plain *plain, const double *theta, const double *c)
 {
     mc_plain_forward(plain, theta, t->stats64, MC_NORM_BATCH, t->x64);
-    double value = loss64(t, mc_plain_logits(plain), NULL);
+    double value = twin_loss(t, mc_plain_logits(plain), NULL);
     for (int64_t i = 0; i < t->n * t->model->representation_width; i++) {
         value += c[i] * mc_plain_representation(plain)[i];
     }
@@ -621,7 +277,7 @@ START_TEST(test_finite_differences)
     }
     OK(mc_plain_create(t.model->graph, t.n, &plain));
     objective(&t, plain, t.theta64, c);
-    loss64(&t, mc_plain_logits(plain), d);
+    twin_loss(&t, mc_plain_logits(plain), d);
     mc_plain_backward(plain, d, c, t.grad64);
 
     /* Some parameters of every block. ReLU and maximum have kinks: with a step of 1e-7 a value
@@ -703,7 +359,7 @@ START_TEST(test_pair)
         }
         mc_plain_free(plain);
     }
-    check_gradient(&t, 1e-4);
+    twin_check_gradient(&t, 1e-4);
     for (int k = 0; k < 2; k++) {
         free(c.d_logits[k]);
         free(c.d_representation[k]);
@@ -719,13 +375,6 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, test_forward, 0, CASES);
     tcase_add_loop_test(tests, test_backward, 0, CASES);
-    tcase_add_loop_test(tests, test_sums, 0, BRANCHES);
-    tcase_add_loop_test(tests, test_residual, 0, 2);
-    tcase_add_loop_test(tests, test_pulling, 0, 3);
-    tcase_add_loop_test(tests, test_summing, 0, 4);
-    tcase_add_test(tests, test_read_first_by_sum);
-    tcase_add_test(tests, test_pulling_late);
-    tcase_add_loop_test(tests, test_pulling_memory, 0, 4);
     tcase_add_loop_test(tests, test_finite_differences, 0, DEEP);
     tcase_add_loop_test(tests, test_pair, 0, 7);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Random inputs and parameters for graph tests, and the distance between float results and their
- * double twins.
+ * double twins: of values, and of gradients of the loss.
  */
 #ifndef MC_TWIN_H
 #define MC_TWIN_H
@@ -83,6 +83,59 @@ static inline void twin_free(twin *t)
     free(t->grad64);
     free(t->theta64);
     free(t->stats64);
+}
+
+/* Adds a layer behind one node. */
+static inline int32_t twin_layer(modeconn_graph *graph, const char *type, const char *name,
+                                 const char *settings, int32_t input)
+{
+    int32_t node = -1;
+    OK(modeconn_graph_add(graph, type, name, settings, &input, 1, &node));
+    return node;
+}
+
+/* Mean cross-entropy in double and its cotangents. */
+static inline double twin_loss(const twin *t, const double *logits, double *d)
+{
+    double sum = 0.0;
+    int64_t classes = t->model->classes;
+    for (int64_t i = 0; i < t->n; i++) {
+        const double *z = logits + i * classes;
+        double total = 0.0, top = z[0];
+        for (int64_t j = 1; j < classes; j++) {
+            top = z[j] > top ? z[j] : top;
+        }
+        for (int64_t j = 0; j < classes; j++) {
+            total += exp(z[j] - top);
+        }
+        sum += log(total) - (z[t->y[i]] - top);
+        for (int64_t j = 0; d != NULL && j < classes; j++) {
+            d[i * classes + j] =
+                (exp(z[j] - top) / total - (j == t->y[i] ? 1.0 : 0.0)) / (double)t->n;
+        }
+    }
+    return sum / (double)t->n;
+}
+
+/* Per block, so that a wrong small one cannot hide behind a large one. A convolution before batch
+ * norm has a bias gradient of zero: compare with the whole gradient's size there. */
+static inline void twin_check_gradient(const twin *t, double limit)
+{
+    const modeconn_model *model = t->model;
+    double whole = 0.0;
+    for (int64_t i = 0; i < model->n_theta; i++) {
+        whole += t->grad64[i] * t->grad64[i];
+    }
+    for (int64_t k = 0; k < model->n_blocks_theta; k++) {
+        const mc_block *block = &model->blocks[k];
+        const double *exact = t->grad64 + block->offset;
+        double size = 0.0, d = twin_distance(t->grad + block->offset, exact, block->size);
+        for (int64_t i = 0; i < block->size; i++) {
+            size += exact[i] * exact[i];
+        }
+        ck_assert_msg(d < limit || d * sqrt(size) < 1e-2 * limit * sqrt(whole),
+                      "gradient of %s differs by %g", block->name, d);
+    }
 }
 
 #endif
