@@ -275,9 +275,9 @@ void MC_ISA_NAME(norm_apply)(const mc_map *x, const float *dy, int64_t rows, con
                              const float *p, const float *q, bool accumulate, float *dx);
 void MC_ISA_NAME(add)(const mc_map *a, const mc_map *b, int64_t rows, bool relu, float *y);
 void MC_ISA_NAME(pass_back)(const float *y, const float *dy, int64_t n, bool accumulate, float *dx);
-void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, float *y);
-void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c, bool accumulate,
-                                 float *dx);
+void MC_ISA_NAME(window_sum)(const float *x, int64_t rows, int64_t pitch, int64_t columns,
+                             int64_t c, float scale, float *y);
+void MC_ISA_NAME(mean_back)(const float *dy, int64_t hw, int64_t c, bool accumulate, float *dx);
 void MC_ISA_NAME(sum_rows)(const float *x, int64_t rows, int64_t c, double *sum);
 void MC_ISA_NAME(gelu)(const float *x, int64_t n, bool tanh_form, float *y);
 void MC_ISA_NAME(gelu_back)(const float *x, const float *dy, int64_t n, bool tanh_form,

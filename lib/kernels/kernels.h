@@ -234,10 +234,11 @@ struct mc_kernels {
     /* dx = (accumulate ? dx : 0) + dy, masked to y > 0 where y is not NULL. */
     void (*pass_back)(const float *y, const float *dy, int64_t n, bool accumulate, float *dx);
 
-    /* Images [rows = n][h * w][c] to means [n][c], and the transpose of it. */
-    void (*mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, float *y);
-    void (*mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c, bool accumulate,
-                           float *dx);
+    /* y[c] = scale * the sum of a window, `rows` rows `pitch` floats apart of [columns][c]. */
+    void (*window_sum)(const float *x, int64_t rows, int64_t pitch, int64_t columns, int64_t c,
+                       float scale, float *y);
+    /* The gradient of a mean: dx [hw][c] = (accumulate ? dx : 0) + dy[c] / hw. */
+    void (*mean_back)(const float *dy, int64_t hw, int64_t c, bool accumulate, float *dx);
     /* sum[c] += x over [rows][c], in double. */
     void (*sum_rows)(const float *x, int64_t rows, int64_t c, double *sum);
 

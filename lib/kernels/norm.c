@@ -267,33 +267,58 @@ void MC_ISA_NAME(sum_rows)(const float *x, int64_t rows, int64_t c, double *rest
     }
 }
 
-void MC_ISA_NAME(mean_rows)(const float *x, int64_t n, int64_t hw, int64_t c, float *y)
+/* Columns of a row of the window by some channels, the last vector perhaps not whole. */
+static inline __attribute__((always_inline)) void window_block(const float *x, int64_t columns,
+                                                               int64_t c, const int vectors,
+                                                               int64_t width, double *sum)
 {
-    float scale = 1.0f / (float)hw;
-    for (int64_t k = 0; k < n; k++, y += c) {
-        for (int64_t i = 0; i < c; i++) {
-            y[i] = 0.0f;
+    mc_vec s[GROUP];
+    mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        s[v] = (mc_vec){0.0f};
+    }
+    for (int64_t k = 0; k < columns; k++, x += c) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            s[v] += mc_load_masked(x + v * LANES, v < vectors - 1 ? whole : last);
         }
-        for (int64_t p = 0; p < hw; p++, x += c) {
-            for (int64_t i = 0; i < c; i++) {
-                y[i] += x[i];
+    }
+    MC_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        add_to(sum + v * LANES, s[v], width - v * LANES);
+    }
+}
+
+void MC_ISA_NAME(window_sum)(const float *x, int64_t rows, int64_t pitch, int64_t columns,
+                             int64_t c, float scale, float *y)
+{
+    for (int64_t i = 0, width; i < c; i += width) {
+        const int vectors = c - i >= GROUP * LANES ? GROUP : 1;
+        double sum[GROUP * LANES] = {0.0};
+        width = smaller(vectors * LANES, c - i);
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t k = 0; k < columns; k += BLOCK) {
+                const float *from = x + r * pitch + k * c + i;
+                if (vectors == GROUP) {
+                    window_block(from, smaller(BLOCK, columns - k), c, GROUP, width, sum);
+                } else {
+                    window_block(from, smaller(BLOCK, columns - k), c, 1, width, sum);
+                }
             }
         }
-        for (int64_t i = 0; i < c; i++) {
-            y[i] *= scale;
+        for (int64_t k = 0; k < width; k++) {
+            y[i + k] = (float)sum[k] * scale;
         }
     }
 }
 
-void MC_ISA_NAME(mean_rows_back)(const float *dy, int64_t n, int64_t hw, int64_t c, bool accumulate,
-                                 float *dx)
+void MC_ISA_NAME(mean_back)(const float *dy, int64_t hw, int64_t c, bool accumulate, float *dx)
 {
     float scale = 1.0f / (float)hw;
-    for (int64_t k = 0; k < n; k++, dy += c) {
-        for (int64_t p = 0; p < hw; p++, dx += c) {
-            for (int64_t i = 0; i < c; i++) {
-                dx[i] = (accumulate ? dx[i] : 0.0f) + dy[i] * scale;
-            }
+    for (int64_t p = 0; p < hw; p++, dx += c) {
+        for (int64_t i = 0; i < c; i++) {
+            dx[i] = (accumulate ? dx[i] : 0.0f) + dy[i] * scale;
         }
     }
 }

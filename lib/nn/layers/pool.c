@@ -93,19 +93,10 @@ static void avg_image(void *arg, int64_t image, int worker)
     float *y = job->y + image * p->oh * p->ow * p->c;
     float scale = 1.0f / (float)(p->kernel * p->kernel);
 
-    memset(y, 0, (size_t)(p->oh * p->ow * p->c) * sizeof *y);
     for (int64_t pixel = 0; pixel < p->oh * p->ow; pixel++, y += p->c) {
         span s = span_of(p, pixel);
-        for (int64_t at = s.y0 * p->w; at < s.y1 * p->w; at += p->w) {
-            for (int64_t v = (at + s.x0) * p->c; v < (at + s.x1) * p->c; v += p->c) {
-                for (int64_t i = 0; i < p->c; i++) {
-                    y[i] += x[v + i];
-                }
-            }
-        }
-        for (int64_t i = 0; i < p->c; i++) {
-            y[i] *= scale;
-        }
+        job->pass->kernels->window_sum(x + (s.y0 * p->w + s.x0) * p->c, s.y1 - s.y0, p->w * p->c,
+                                       s.x1 - s.x0, p->c, scale, y);
     }
 }
 
@@ -180,7 +171,8 @@ static void global_image(void *arg, int64_t image, int worker)
     (void)worker;
     const pool_job *job = arg;
     int64_t c = job->node->in.c, hw = job->node->in.h * job->node->in.w;
-    job->pass->kernels->mean_rows(job->x + image * hw * c, 1, hw, c, job->y + image * c);
+    job->pass->kernels->window_sum(job->x + image * hw * c, 1, hw * c, hw, c, 1.0f / (float)hw,
+                                   job->y + image * c);
 }
 
 static void global_image_back(void *arg, int64_t image, int worker)
@@ -188,8 +180,8 @@ static void global_image_back(void *arg, int64_t image, int worker)
     (void)worker;
     const pool_job *job = arg;
     int64_t c = job->node->in.c, hw = job->node->in.h * job->node->in.w;
-    job->pass->kernels->mean_rows_back(job->dy + image * c, 1, hw, c, job->accumulate,
-                                       job->dx + image * hw * c);
+    job->pass->kernels->mean_back(job->dy + image * c, hw, c, job->accumulate,
+                                  job->dx + image * hw * c);
 }
 
 static void run(mc_pass *pass, const mc_node *node, mc_task_fn fn)

@@ -193,8 +193,7 @@ START_TEST(test_elementwise)
     if (k == NULL) {
         return;
     }
-    float *a = values(N, 1), *b = values(N, 2), y[N], dx[N], few[C] = {0};
-    double sum[C] = {0.0};
+    float *a = values(N, 1), *b = values(N, 2), y[N], dx[N];
     for (int mode = 0; mode < 4; mode++) {
         bool relu = mode & 1, two = mode & 2;
         mc_map first = {.x = a, .c = N}, second = {.x = b, .c = N};
@@ -217,19 +216,63 @@ START_TEST(test_elementwise)
     ck_assert(isnan(y[3]));
     a[3] = 0.0f;
 
-    k->mean_rows(a, 1, HW, C, few);
-    k->sum_rows(a, HW, C, sum);
-    for (int i = 0; i < C; i++) {
-        near((double)few[i], sum[i] / HW, 1.0);
-    }
-    k->mean_rows_back(few, 1, HW, C, false, dx);
+    k->mean_back(b, HW, C, false, dx);
     for (int i = 0; i < N; i++) {
-        near((double)dx[i], (double)few[i % C] / HW, 1.0);
+        near((double)dx[i], (double)b[i % C] / HW, 1.0);
     }
-    k->mean_rows_back(few, 1, HW, C, true, dx);
-    near((double)dx[5], 2.0 * (double)few[5] / HW, 1.0);
+    k->mean_back(b, HW, C, true, dx);
+    near((double)dx[5], 2.0 * (double)b[5] / HW, 1.0);
     free(a);
     free(b);
+}
+END_TEST
+
+static const int64_t windows[][2] = {{1, 1}, {2, 2}, {3, 5}, {1, 16}, {5, 33}, {4, 4096}};
+enum { WINDOWS = 6 };
+
+/* Within a wider map; of one sign, so that no sum may lose much. */
+START_TEST(test_window_sum)
+{
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    int64_t rows = windows[_i / ISAS][0], columns = windows[_i / ISAS][1];
+    for (int shape = 0; shape < SHAPES && k != NULL; shape++) {
+        int64_t c = shapes[shape][1], pitch = (columns + 2) * c;
+        float *x = values(rows * pitch, 1), *y = values(c + 1, 2), behind = y[c];
+        double *sum = calloc((size_t)c, sizeof *sum);
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t i = 0; i < columns * c; i++) {
+                x[r * pitch + i] += 2.0f;
+                sum[i % c] += (double)x[r * pitch + i];
+            }
+        }
+        k->window_sum(x, rows, pitch, columns, c, 0.25f, y);
+        for (int64_t i = 0; i < c; i++) {
+            ck_assert_double_le(fabs((double)y[i] - sum[i] / 4.0), 2e-7 * sum[i] / 4.0);
+        }
+        ck_assert(y[c] == behind);
+        free(x);
+        free(y);
+        free(sum);
+    }
+}
+END_TEST
+
+START_TEST(test_sum_rows)
+{
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    enum { ROWS = 9, C = 7 };
+    float *x = values(ROWS * C, 1);
+    double sum[C] = {0.0}, twin[C] = {0.0};
+    if (k != NULL) {
+        k->sum_rows(x, ROWS, C, sum);
+        for (int i = 0; i < ROWS * C; i++) {
+            twin[i % C] += (double)x[i];
+        }
+        for (int i = 0; i < C; i++) {
+            ck_assert(sum[i] == twin[i]);
+        }
+    }
+    free(x);
 }
 END_TEST
 
@@ -248,6 +291,8 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_norm, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_add, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_elementwise, 0, ISAS);
+    tcase_add_loop_test(tests, test_window_sum, 0, WINDOWS * ISAS);
+    tcase_add_loop_test(tests, test_sum_rows, 0, ISAS);
     tcase_add_test(tests, test_dispatch);
 }
 
