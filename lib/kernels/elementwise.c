@@ -83,6 +83,7 @@ const mc_kernels MC_ISA_NAME(kernels) = {
     .winograd_input = MC_ISA_NAME(winograd_input),
     .winograd_cotangent = MC_ISA_NAME(winograd_cotangent),
     .winograd_output = MC_ISA_NAME(winograd_output),
+    .winograd_input_back = MC_ISA_NAME(winograd_input_back),
     .winograd_filter = MC_ISA_NAME(winograd_filter),
     .winograd_filter_back = MC_ISA_NAME(winograd_filter_back),
     .moments = MC_ISA_NAME(moments),

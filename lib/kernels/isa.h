@@ -258,6 +258,8 @@ void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int6
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
                                   const mc_tiles *tiles, const float *bias, bool accumulate,
                                   bool relu, float *y);
+void MC_ISA_NAME(winograd_input_back)(const mc_winograd *w, mc_planes m, int64_t c,
+                                      const mc_tiles *tiles, bool accumulate, float *dx);
 void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u,
                                   int64_t u_row);
 void MC_ISA_NAME(winograd_filter_back)(const mc_winograd *w, const mc_filter *k, mc_planes du,

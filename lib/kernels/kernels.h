@@ -165,13 +165,17 @@ typedef struct mc_planes {
     int64_t plane, row, phase;
 } mc_planes;
 
+/* How kernels are taken: for the convolution; for the same one backward, turned by a half; or for
+ * the transpose of what the first makes, whose phases are columns as at tiles up. */
+typedef enum mc_filter_way { MC_FORWARD, MC_TURNED, MC_TRANSPOSED } mc_filter_way;
+
 /* Kernels (row, column) of a product: inputs row .. row + rows - 1 by outputs column .. column +
- * columns - 1 of weight [o][c][3][3] or, backward, the other way round and turned by a half. At
- * tiles up columns are a multiple of MC_LANES_MOST. */
+ * columns - 1 of weight [o][c][3][3] or, not forward, the other way round. Where phases are columns
+ * these are a multiple of MC_LANES_MOST. */
 typedef struct mc_filter {
     const float *weight;
     int64_t c; /* inputs */
-    bool backward;
+    mc_filter_way way;
     int64_t row, rows, column, columns;
 } mc_filter;
 
@@ -203,6 +207,11 @@ struct mc_kernels {
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
                             const mc_tiles *tiles, const float *bias, bool accumulate, bool relu,
                             float *y);
+    /* The transpose of winograd_input, not of tiles T2 or up: m to the inputs' images dx
+     * [images][h][w][c], of whole images, in one call or in several one after another (added to dx
+     * if accumulate). */
+    void (*winograd_input_back)(const mc_winograd *w, mc_planes m, int64_t c, const mc_tiles *tiles,
+                                bool accumulate, float *dx);
     /* Kernels to panels u of k->columns columns, from row u_row of each phase on. */
     void (*winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_planes u, int64_t u_row);
     /* Gradients du of k->rows by k->columns kernels, `group_step` floats from group to group and

@@ -164,6 +164,27 @@ static inline __attribute__((always_inline)) void end_cotangent_1d(const float (
     *infinity = x[n - 1];
 }
 
+/* B of one phase, outputs `step` apart. */
+static inline __attribute__((always_inline)) void end_input_back_1d(const float (*by)[MC_POINTS],
+                                                                    int finite, const mc_vec *x,
+                                                                    const mc_vec *infinity,
+                                                                    mc_vec *y, int step)
+{
+    MC_UNROLL
+    for (int k = 0; k < finite + (infinity != NULL); k++) {
+        y[k * step] = (mc_vec){0.0f};
+        MC_UNROLL
+        for (int p = 0; p < finite; p++) {
+            if (by[p][k] != 0.0f) {
+                y[k * step] += by[p][k] * x[p];
+            }
+        }
+        if (infinity != NULL && by[finite][k] != 0.0f) {
+            y[k * step] += by[finite][k] * *infinity;
+        }
+    }
+}
+
 /* ---- one dimension --------------------------------------------------------------------------- */
 
 /* B^T at the finite points of a phase, inputs `step` apart. */
@@ -267,6 +288,49 @@ static inline __attribute__((always_inline)) void output_1d(mc_tile_kind tile, i
     y[3] = A3 * diff_a + B3 * diff_b + x[5];
 }
 
+/* B at the finite points of a phase, outputs `step` apart: of inputs of B^T. */
+static inline __attribute__((always_inline)) void phase_input_back(const mc_vec *x, int step,
+                                                                   mc_vec *y)
+{
+    mc_vec sum_c = x[0] + x[1], diff_c = x[0] - x[1], sum_d = x[2] + x[3], diff_d = x[2] - x[3];
+    y[0] = -(C1 * D2) * sum_c - (D1 * C2) * sum_d;
+    y[step] = -D2 * diff_c - C2 * diff_d;
+    y[2 * step] = C1 * sum_c + D1 * sum_d;
+    y[3 * step] = diff_c + diff_d;
+}
+
+/* B */
+static inline __attribute__((always_inline)) void input_back_1d(mc_tile_kind tile, int n,
+                                                                const mc_vec *x, mc_vec *y)
+{
+    const float(*by)[MC_POINTS] = (tile >= MC_TILE_DOWN ? end_phase_input : end_input)[n - 1];
+    if (tile >= MC_TILE_DOWN) {
+        if (n < MC_TILE_OUT) {
+            end_input_back_1d(by, n, x, &x[4], y, 2);
+            end_input_back_1d(by, n, x + MC_PHASED, NULL, y + 1, 2);
+            return;
+        }
+        phase_input_back(x, 2, y);
+        y[0] += C2D2 * x[4];
+        y[4] -= C2_D2 * x[4];
+        y[8] = x[4];
+        phase_input_back(x + MC_PHASED, 2, y + 1);
+        return;
+    }
+    if (n < MC_TILE_OUT) {
+        end_input_back_1d(by, n + 1, x, &x[5], y, 1);
+        return;
+    }
+    mc_vec sum_a = x[1] + x[2], diff_a = A1 * (x[1] - x[2]);
+    mc_vec sum_b = x[3] + x[4], diff_b = B1 * (x[3] - x[4]);
+    y[0] = A2B2 * x[0];
+    y[1] = A2B2 * x[5] - B2 * diff_a - A2 * diff_b;
+    y[2] = -A2_B2 * x[0] - B2 * sum_a - A2 * sum_b;
+    y[3] = diff_a + diff_b - A2_B2 * x[5];
+    y[4] = x[0] + sum_a + sum_b;
+    y[5] = x[5];
+}
+
 /* A */
 static inline __attribute__((always_inline)) void cotangent_1d(mc_tile_kind tile, int n,
                                                                const mc_vec *x, mc_vec *y)
@@ -365,6 +429,7 @@ typedef struct mc_extents {
 static const mc_extents input_extents = {{6, 2, 9, 5}, {6, 3, 9, 5}};
 static const mc_extents output_extents = {{6, 3, 5, 9}, {4, 2, 4, 8}};
 static const mc_extents cotangent_extents = {{4, 2, 4, 0}, {6, 3, 5, 0}};
+static const mc_extents input_back_extents = {{6, 0, 9, 0}, {6, 0, 9, 0}};
 static const mc_extents filter_extents = {{3, 3, 3, 3}, {6, 3, 9, 9}};
 static const mc_extents filter_back_extents = {{6, 3, 9, 0}, {3, 3, 3, 0}};
 
@@ -381,83 +446,5 @@ static inline __attribute__((always_inline)) int number_of(int k, int whole, int
     const int infinity = whole == 6 ? 5 : MC_PHASED - 1, finite = infinity - (MC_TILE_OUT - n);
     return k < finite ? k : k - finite + infinity;
 }
-
-/* The pairs of dimensions, with a name: X makes of each a function of its own. In one function for
- * all of them the compiler would work out before every tile what any of them may need. */
-#define MC_TILES_FORWARD(X)                                                                        \
-    X(f4, MC_TILE_F4, MC_TILE_F4)                                                                  \
-    X(f4_t2, MC_TILE_F4, MC_TILE_T2)                                                               \
-    X(t2_f4, MC_TILE_T2, MC_TILE_F4)                                                               \
-    X(t2, MC_TILE_T2, MC_TILE_T2)                                                                  \
-    X(down, MC_TILE_DOWN, MC_TILE_DOWN)
-#define MC_TILES(X) MC_TILES_FORWARD(X) X(up, MC_TILE_UP, MC_TILE_UP)
-
-/* The algorithms that have ends, of any two numbers of outputs. */
-#define MC_ENDS_FORWARD(X) X(f4_end, MC_TILE_F4) X(down_end, MC_TILE_DOWN)
-#define MC_ENDS_OF(X) MC_ENDS_FORWARD(X) X(up_end, MC_TILE_UP)
-
-/* Calls that one of the functions fn_<name> which is made for w; with or without one for up. */
-#define MC_BY_WHOLE_TILE_FORWARD(w, fn, ...)                                                       \
-    do {                                                                                           \
-        bool t2_y = (w)->y.tile == MC_TILE_T2, t2_x = (w)->x.tile == MC_TILE_T2;                   \
-        if ((w)->y.tile == MC_TILE_DOWN) {                                                         \
-            fn##_down(__VA_ARGS__);                                                                \
-        } else if (t2_y) {                                                                         \
-            (t2_x ? fn##_t2 : fn##_t2_f4)(__VA_ARGS__);                                            \
-        } else {                                                                                   \
-            (t2_x ? fn##_f4_t2 : fn##_f4)(__VA_ARGS__);                                            \
-        }                                                                                          \
-    } while (0)
-#define MC_BY_WHOLE_TILE(w, fn, ...)                                                               \
-    do {                                                                                           \
-        if ((w)->y.tile == MC_TILE_UP) {                                                           \
-            fn##_up(__VA_ARGS__);                                                                  \
-        } else {                                                                                   \
-            MC_BY_WHOLE_TILE_FORWARD(w, fn, __VA_ARGS__);                                          \
-        }                                                                                          \
-    } while (0)
-
-/* The same, where the tile may be an end. */
-#define MC_BY_TILE_FORWARD(w, end, fn, ...)                                                        \
-    do {                                                                                           \
-        if (!(end)) {                                                                              \
-            MC_BY_WHOLE_TILE_FORWARD(w, fn, __VA_ARGS__);                                          \
-        } else {                                                                                   \
-            ((w)->y.tile == MC_TILE_DOWN ? fn##_down_end : fn##_f4_end)(__VA_ARGS__);              \
-        }                                                                                          \
-    } while (0)
-#define MC_BY_TILE(w, end, fn, ...)                                                                \
-    do {                                                                                           \
-        if ((end) && (w)->y.tile == MC_TILE_UP) {                                                  \
-            fn##_up_end(__VA_ARGS__);                                                              \
-        } else if ((w)->y.tile == MC_TILE_UP) {                                                    \
-            fn##_up(__VA_ARGS__);                                                                  \
-        } else {                                                                                   \
-            MC_BY_TILE_FORWARD(w, end, fn, __VA_ARGS__);                                           \
-        }                                                                                          \
-    } while (0)
-
-/* What number (row, column) of a transformed tile is, of `columns` in a row: a frequency and, where
- * frequencies have phases (a row then has all MC_SIDE), one of them; `dimensions` is in how many of
- * the two there are phases. */
-typedef struct mc_line {
-    int freq, phase, dimensions;
-} mc_line;
-
-static inline __attribute__((always_inline)) mc_line line_of(int row, int column, int columns)
-{
-    if (columns != MC_SIDE) {
-        return (mc_line){row * columns + column, 0, 0};
-    }
-    int y = row % MC_PHASED, x = column % MC_PHASED;
-    bool both_y = y < MC_PHASED - 1, both_x = x < MC_PHASED - 1;
-    return (mc_line){y * MC_PHASED + x, row / MC_PHASED * (both_x ? 2 : 1) + column / MC_PHASED,
-                     both_y + both_x};
-}
-
-/* Vectors of channels that are transformed together. Every frequency is written to a plane of its
- * own, another page, and a processor looks up few pages at a time that are written: a page takes a
- * whole group before its turn is over. */
-enum { MC_GROUP = 4 };
 
 #endif

@@ -7,7 +7,7 @@
  * Kernels lie in PyTorch's layout, weight [o][c][3][3], vectors run over the columns of a product:
  * rows of the layout are transposed, a square of LANES by LANES numbers at a time.
  */
-#include "kernels/winograd.h"
+#include "kernels/winograd_tile.h"
 #include <string.h>
 
 enum { LANES = MC_LANES, TAPS = 9, COLUMNS = MC_GROUP * MC_LANES };
@@ -51,8 +51,8 @@ static void load_forward(const mc_filter *k, int64_t row, int64_t rows, int64_t 
     }
 }
 
-/* Rows are outputs, kernels turned by a half: the taps of a vector's columns lie behind each
- * other. */
+/* Rows are outputs, kernels perhaps turned by a half: the taps of a vector's columns lie behind
+ * each other. */
 static void load_backward(const mc_filter *k, int64_t row, int64_t rows, int64_t column,
                           int64_t columns, kernels_of_group kernels)
 {
@@ -64,7 +64,7 @@ static void load_backward(const mc_filter *k, int64_t row, int64_t rows, int64_t
                 int taps = (int)smaller(TAPS - t, LANES);
                 load_square(from + t, TAPS, columns - g * LANES, taps, square);
                 for (int i = 0; i < taps; i++) {
-                    kernels[g][r][TAPS - 1 - t - i] = square[i];
+                    kernels[g][r][k->way == MC_TURNED ? TAPS - 1 - t - i : t + i] = square[i];
                 }
             }
         }
@@ -100,11 +100,12 @@ static void find_places(const mc_winograd *w, const mc_filter *k, int64_t rows, 
                         int64_t vectors, group_places places)
 {
     int dimensions = w->y.tile >= MC_TILE_DOWN ? 2 : 0;
+    bool up = w->y.tile == MC_TILE_UP || k->way == MC_TRANSPOSED;
     for (int d = 0; d <= dimensions; d++) {
         for (int phase = 0; phase < 1 << d; phase++) {
             for (int64_t g = 0; g < vectors; g++) {
-                places[d][phase][g] = place_in_panels(k, w->y.tile == MC_TILE_UP, rows, 1 << d,
-                                                      phase, column + g * LANES);
+                places[d][phase][g] =
+                    place_in_panels(k, up, rows, 1 << d, phase, column + g * LANES);
             }
         }
     }
@@ -168,8 +169,8 @@ void MC_ISA_NAME(winograd_filter)(const mc_winograd *w, const mc_filter *k, mc_p
         find_places(w, k, u.row, j, vectors, places);
         for (int64_t i = 0; i < k->rows; i += LANES) {
             int64_t rows = smaller(LANES, k->rows - i);
-            (k->backward ? load_backward : load_forward)(k, k->row + i, rows, k->column + j, used,
-                                                         kernels);
+            (k->way == MC_FORWARD ? load_forward : load_backward)(k, k->row + i, rows,
+                                                                  k->column + j, used, kernels);
             for (int64_t r = 0; r < rows; r++) {
                 MC_BY_WHOLE_TILE(w, filter_line, kernels, r, vectors, places, u_row + i + r, &u);
             }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Goes through the tiles of images (winograd.c): where each one's window and its row in planes are.
- * Tiles of one row of an image that lie inside of it have the same window but for its place, so
- * they come as a run.
+ * Goes through the tiles of images (winograd.c, winograd_gather.c): where each one's window and its
+ * row in planes are. Tiles of one row of an image that lie inside of it have the same window but
+ * for its place, so they come as a run.
  */
 #ifndef MC_WINOGRAD_WALK_H
 #define MC_WINOGRAD_WALK_H
 
-#include "kernels/kernels.h"
+#include "kernels/winograd_tile.h"
 #include <string.h>
 
 static inline int64_t clamp(int64_t value, int64_t low, int64_t high)
@@ -16,11 +16,12 @@ static inline int64_t clamp(int64_t value, int64_t low, int64_t high)
 }
 
 /* A tile's window of an image: `origin` is its corner, which may lie outside; rows top .. bottom -
- * 1 and columns left .. right - 1 of it are inside, the others read as zeros. */
+ * 1 and columns left .. right - 1 of it are inside, the others read as zeros. Of the inputs'
+ * windows tiles before have the first `rows` rows and `columns` columns too. */
 typedef struct window {
     const float *origin;
     int64_t row, column; /* strides, floats */
-    int top, bottom, left, right;
+    int top, bottom, left, right, rows, columns;
 } window;
 
 /* A run of tiles: its outputs, by dimension, the first one's row and window; from tile to tile of
@@ -58,6 +59,12 @@ static inline int begin_of(const side *s, int64_t t)
 static inline int end_of(const side *s, int64_t t, int begin)
 {
     return (int)clamp(s->extent + s->before - t * s->step, begin, s->size);
+}
+
+/* How much of it tile t - 1 has too. */
+static inline int shared_with_last(const side *s, int64_t t)
+{
+    return t > 0 ? s->size - (int)s->step : 0;
 }
 
 /* Outputs of tile t. */
@@ -112,7 +119,11 @@ static inline run next_run(walk *q)
     r.at.bottom = end_of(&q->y, q->tile_y, r.at.top);
     r.at.left = begin_of(&q->x, q->tile_x);
     r.at.right = end_of(&q->x, q->tile_x, r.at.left);
-    if (x >= 0 && q->tile_x < q->inside) {
+    r.at.rows = shared_with_last(&q->y, q->tile_y);
+    r.at.columns = shared_with_last(&q->x, q->tile_x);
+    /* The first tile shares no columns, unlike those behind it. */
+    bool alike = q->tile_x > 0 || q->x.step == q->x.size;
+    if (alike && x >= 0 && q->tile_x < q->inside) {
         r.count = clamp(q->inside - q->tile_x, 1, q->most < q->left ? q->most : q->left);
     }
     int64_t *row = &q->row[r.x < MC_TILE_OUT ? (r.y < MC_TILE_OUT ? MC_END_BOTH : MC_END_X)
@@ -127,6 +138,32 @@ static inline run next_run(walk *q)
         q->image += q->tile_y == 0;
     }
     return r;
+}
+
+/* ---- channels ------------------------------------------------------------------------------ */
+
+/* Channels from i on that are transformed together: a group of whole vectors, or fewer, or what is
+ * left of one. */
+typedef struct together {
+    int64_t vectors, step;
+    mc_mask there;
+} together;
+
+static inline together together_at(int64_t c, int64_t i)
+{
+    int64_t whole = (c - i) / MC_LANES;
+    if (whole == 0) {
+        return (together){1, MC_LANES, mc_first(c - i)};
+    }
+    int64_t vectors = whole < MC_GROUP ? whole : MC_GROUP;
+    return (together){vectors, vectors * MC_LANES, mc_first(MC_LANES)};
+}
+
+/* Where one group has all channels, tiles come in runs; otherwise each tile's pixels would leave
+ * the cache between its groups. */
+static inline bool in_runs(int64_t c)
+{
+    return c <= MC_GROUP * MC_LANES;
 }
 
 #endif

@@ -157,14 +157,16 @@ static void tile_task(void *arg, int64_t task, int worker)
     }
 }
 
-/* One pixel of a chunk of images by one cut of the columns. */
+/* One pixel of a chunk of images by one cut of the columns. Pixels at the border have less to do:
+ * all of a cut follow each other, so that as much is left of each thread's share. */
 static void pixel_task(void *arg, int64_t task, int worker)
 {
     const product_job *job = arg;
     const mc_reading *r = &job->reading;
     const mc_pass *pass = job->conv->pass;
-    int64_t pixel = task / job->columns % (r->y.to * r->x.to), pitch = r->x.from * r->c;
-    int64_t image = task / job->columns / (r->y.to * r->x.to) * job->tiling.images;
+    int64_t pixels = r->y.to * r->x.to, pitch = r->x.from * r->c;
+    int64_t chunks = mc_quotient_up(pass->n, job->tiling.images), cut = task / (chunks * pixels);
+    int64_t pixel = task % pixels, image = task / pixels % chunks * job->tiling.images;
     mc_tile tile = {.image = image, .images = mc_smaller(job->tiling.images, pass->n - image)};
     mc_view view = {.at = r->source.x + image * r->y.from * pitch, .image = r->y.from * pitch};
     mc_reach y = mc_axis_pixel(&r->y, pixel / r->x.to), x = mc_axis_pixel(&r->x, pixel % r->x.to);
@@ -172,7 +174,7 @@ static void pixel_task(void *arg, int64_t task, int worker)
 
     mc_tile_rows(r, &tile, &view, 1, 1, job->y, job->c, &rows);
     mc_product product = mc_product_of(&rows);
-    multiply(job, &y, &x, y.from * pitch + x.from * r->c, pitch, task % job->columns, &product);
+    multiply(job, &y, &x, y.from * pitch + x.from * r->c, pitch, cut, &product);
 }
 
 static void run_product(product_job *job)

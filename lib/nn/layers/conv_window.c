@@ -165,7 +165,11 @@ mc_tiling mc_tiling_of(const mc_reading *reading, int64_t n)
             count_tiles(reading, n, &t);
         }
     }
-    /* Tiles of equal size. */
+    /* Tiles of equal size, and of images an even number: two threads have as much to do. */
+    if (n > 0 && t.images > 1) {
+        int64_t tiles = mc_quotient_up(n, t.images);
+        t.images = mc_quotient_up(n, tiles + tiles % 2);
+    }
     count_tiles(reading, mc_at_least(n, 1), &t);
     t.y = mc_quotient_up(h, t.tiles_y);
     t.x = mc_quotient_up(w, t.tiles_x);

@@ -7,14 +7,14 @@
 
 static int64_t columns_of(const mc_winograd_product *job)
 {
-    return job->backward ? job->c : job->o;
+    return job->way == MC_FORWARD ? job->o : job->c;
 }
 
 /* Rows row .. row + rows - 1 of the product's kernels, all columns. */
 static mc_filter filter_of(const mc_winograd_product *job, int64_t row, int64_t rows)
 {
     int64_t left = job->x.c - row;
-    return (mc_filter){job->weight, job->c,         job->backward, row, left < rows ? left : rows,
+    return (mc_filter){job->weight, job->c,         job->way, row, left < rows ? left : rows,
                        0,           columns_of(job)};
 }
 
@@ -31,13 +31,10 @@ static void sum_up(const mc_winograd_product *job, int64_t part, int64_t first, 
                    int64_t column, int64_t columns)
 {
     const mc_winograd *w = &job->w;
-    int64_t ends[2] = {first / w->x.tiles, (first + tiles) / w->x.tiles};
-    for (int i = 0; i < 2; i++) {
-        int64_t image = ends[i] / w->y.tiles, y = ends[i] % w->y.tiles * w->y.out;
-        ends[i] = (image * w->y.to + y) * w->x.to;
-    }
-    (job->backward ? mc_conv_sum_dx : mc_conv_sum_y)(job->conv, part, ends[0], ends[1] - ends[0],
-                                                     column, columns);
+    int64_t begin = mc_output_row(w, first / w->x.tiles) * w->x.to;
+    int64_t end = mc_output_row(w, (first + tiles) / w->x.tiles) * w->x.to;
+    (job->way == MC_FORWARD ? mc_conv_sum_y : mc_conv_sum_dx)(job->conv, part, begin, end - begin,
+                                                              column, columns);
 }
 
 /* A product of some tiles, or of some input channels of it: V, `rows` channels from v_row on, by U,
@@ -93,12 +90,14 @@ static void multiply(const mc_winograd_product *job, const factors *a)
     }
 }
 
-void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *block, int64_t part)
+/* Some tiles, by blocks: part `part` of the result. */
+static void product_block(const mc_winograd_product *job, const mc_winograd_block *block,
+                          int64_t part)
 {
     const mc_kernels *kernels = job->pass->kernels;
     const mc_winograd *w = &job->w;
     int64_t tiles = block->tiles, k = job->x.c, n = columns_of(job);
-    mc_tiles from = mc_tiles_of(w, block->from, tiles), here = mc_tiles_of(w, block->first, tiles);
+    mc_tiles here = mc_tiles_of(w, block->first, tiles);
     float *to = block->memory;
     factors a = {.tiles = &here,
                  .v = mc_planes_at(to, tiles, mc_v_phases(w, 0), k),
@@ -108,7 +107,7 @@ void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *b
                  .n = n,
                  .soon = block->soon};
 
-    kernels->winograd_input(w, &job->x, &from, a.v);
+    kernels->winograd_input(w, &job->x, &here, a.v);
     multiply(job, &a);
     kernels->winograd_output(w, a.m, n, n, &here, job->bias, job->accumulate, job->relu, job->y);
     if (job->in_parts) {
@@ -123,10 +122,10 @@ static void product_task(void *arg, int64_t task, int worker)
     int64_t first = task * job->block, left = job->tiles - first;
     int64_t tiles = left < job->block ? left : job->block, n = columns_of(job);
     mc_soon list = {.count = 0};
-    mc_winograd_block block = {first, tiles, first, job->pass->scratch[worker], &list};
+    mc_winograd_block block = {first, tiles, job->pass->scratch[worker], &list};
 
     mc_soon_outputs(&list, w, first, tiles, job->y, n);
-    if (job->in_parts && job->backward) {
+    if (job->in_parts && job->way != MC_FORWARD) {
         mc_soon_outputs(&list, w, first, tiles, job->conv->summed.x, n);
         if (job->conv->positive != NULL) {
             mc_soon_outputs(&list, w, first, tiles, job->conv->positive, n);
@@ -135,7 +134,7 @@ static void product_task(void *arg, int64_t task, int worker)
     if (first + tiles < job->tiles) {
         mc_soon_inputs(&list, w, first + tiles, tiles, job->x.x, job->x.c);
     }
-    mc_product_block(job, &block, task);
+    product_block(job, &block, task);
 }
 
 /* M of one panel, U made or kept slice by slice of input channels, and its outputs. */
@@ -207,7 +206,7 @@ static void run_product(const mc_conv_job *conv, mc_winograd_product *job)
 {
     mc_pool *pool = conv->pass->pool;
     bool ready = false;
-    float *u = job->backward ? conv->pass->shared : mc_conv_prepared(conv, &ready);
+    float *u = job->way == MC_FORWARD ? mc_conv_prepared(conv, &ready) : conv->pass->shared;
     mc_winograd_product_of(conv, job, u);
     int64_t k = job->x.c, n = columns_of(job);
     bool panels = mc_by_panels(&job->w, job->tiles, k, n);
@@ -241,18 +240,13 @@ static void forward(const mc_conv_job *conv)
     run_product(conv, &job);
 }
 
-mc_winograd_product mc_winograd_backward(const mc_conv_job *conv)
-{
-    return (mc_winograd_product){.w = mc_winograd_of(&conv->node->window, true),
-                                 .x = {.x = conv->dy, .c = conv->node->out.c},
-                                 .y = conv->dx,
-                                 .backward = true,
-                                 .accumulate = conv->accumulate};
-}
-
 static void backward_input(const mc_conv_job *conv)
 {
-    mc_winograd_product job = mc_winograd_backward(conv);
+    mc_winograd_product job = {.w = mc_winograd_of(&conv->node->window, true),
+                               .x = {.x = conv->dy, .c = conv->node->out.c},
+                               .y = conv->dx,
+                               .way = MC_TURNED,
+                               .accumulate = conv->accumulate};
     run_product(conv, &job);
 }
 

@@ -15,6 +15,10 @@
  *
  *     D = A dy A^T [F][t][o],  dU_f = V_f^T D_f,  dW = G^T dU G
  *
+ * and what these transforms do to x turns back into the input's gradient as well, tile by tile:
+ *
+ *     dx = sum over tiles B (D_f U_f^T) B^T
+ *
  * At stride 2 a frequency has up to 4 phases: c stands for phases x c in V and U, or going up for
  * phases x c columns of U and M. Where a map is no multiple of 4 its last tiles have fewer
  * frequencies: t then are those that have f, a run of the rows of V and M (mc_tiles_at()).
@@ -29,7 +33,9 @@
  * output channels is one worker's, who makes the U that it needs, a slice of input channels at a
  * time, in the cache (or sums a slice of dU there), so that neither is ever written to memory.
  *
- * By blocks, both gradients of a narrow layer are taken together (conv_winograd_both.c).
+ * By blocks, both gradients of a narrow layer are taken together from one D, by the last formula
+ * (conv_winograd_both.c); its windows overlap, so an image's follow each other. Where the input's
+ * gradient is taken alone its tiles are each other's neighbours and any worker's.
  */
 #ifndef MC_CONV_WINOGRAD_H
 #define MC_CONV_WINOGRAD_H
@@ -61,6 +67,11 @@ static inline int64_t mc_m_phases(const mc_winograd *w, int64_t f)
 
 /* Planes of `tiles` tiles, of c channels in each of up to `phases` phases. */
 mc_planes mc_planes_at(float *data, int64_t tiles, int64_t phases, int64_t c);
+/* Where row `row` of tiles, counted through images as the result is, begins: its outputs, and its
+ * window of inputs, what is inside of it; the row behind all begins at the end. */
+int64_t mc_output_row(const mc_winograd *w, int64_t row);
+int64_t mc_input_row(const mc_winograd *w, int64_t row);
+
 /* Floats of V and of M; of U of k inputs and n outputs, and from frequency to frequency of it; of
  * dU of one group of tiles. */
 int64_t mc_v_size(const mc_winograd *w, int64_t tiles, int64_t c);
@@ -96,11 +107,13 @@ typedef struct mc_weight_cut {
 mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles);
 
 /* How both gradients are cut where they are taken together: groups of images, whose weight
- * gradients are summed apart, and in them blocks of images. */
+ * gradients are summed apart, and in them blocks of rows of tiles. */
 typedef struct mc_joint_cut {
-    int64_t groups, group, block; /* images of a group and of a block; the last may have fewer */
+    int64_t groups, group, rows; /* images of a group; the last and the last block may have fewer */
 } mc_joint_cut;
 mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n);
+/* Floats that a block's dy may need. */
+int64_t mc_joint_pulled(const mc_node *node);
 
 /* What mc_conv_algorithm asks of an algorithm. */
 bool mc_conv_winograd_possible(const mc_node *node);
@@ -143,17 +156,16 @@ typedef struct mc_winograd_product {
     float *y;
     int64_t c, o; /* the layer's */
     int64_t tiles, block;
-    bool backward, accumulate; /* backward: x is dy, y is dx */
-    mc_planes u, v;            /* v: of all tiles, by panels */
-    bool kept;                 /* u is there for all panels */
-    bool in_parts;             /* sums of what is written are wanted */
+    mc_filter_way way; /* not forward: x is dy, y is dx */
+    bool accumulate;
+    mc_planes u, v; /* v: of all tiles, by panels */
+    bool kept;      /* u is there for all panels */
+    bool in_parts;  /* sums of what is written are wanted */
     const mc_conv_job *conv;
 } mc_winograd_product;
 
 /* Fills in what the layer says; u in memory of its own. */
 void mc_winograd_product_of(const mc_conv_job *conv, mc_winograd_product *job, float *u);
-/* The input's gradient, to be. */
-mc_winograd_product mc_winograd_backward(const mc_conv_job *conv);
 /* All of U, by all workers. */
 void mc_make_u(mc_winograd_product *job);
 
@@ -171,18 +183,24 @@ mc_winograd_weight mc_winograd_weight_of(const mc_conv_job *conv);
 /* The groups' sums to the gradient, by all workers. */
 void mc_winograd_sums_back(mc_winograd_weight *job);
 
-/* Some tiles, from number `first` on, whose cotangents or inputs begin at tile `from` of images
- * that may be elsewhere; a worker's memory; what is to be touched meanwhile. */
+/* Some tiles, from number `first` on; a worker's memory; what is to be touched meanwhile. */
 typedef struct mc_winograd_block {
-    int64_t first, tiles, from;
+    int64_t first, tiles;
     float *memory;
     mc_soon *soon;
 } mc_winograd_block;
 
-/* Products of a block, by blocks; the result's part `part`. */
-void mc_product_block(const mc_winograd_product *job, const mc_winograd_block *block, int64_t part);
-/* A block's part of dU, of outputs slab .. slab + count - 1, for cotangents dy. */
-void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block, const float *dy,
-                  int64_t slab, int64_t count, bool accumulate, float *du);
+/* A block's V and D, of outputs slab .. slab + count - 1, and the dU that their products go to. */
+typedef struct mc_winograd_sums {
+    const mc_tiles *tiles;
+    mc_planes v, d;
+    int64_t slab, count;
+    bool accumulate;
+    float *du;
+    mc_soon *soon;
+} mc_winograd_sums;
+
+/* dU_f of them. */
+void mc_sum_frequency(const mc_winograd_weight *job, const mc_winograd_sums *sums, int64_t f);
 
 #endif

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Both gradients of the convolution in the Winograd domain (conv_winograd.h) in one go, image by
- * image, for layers that have more pixels than channels and wait for memory: what both read, the
- * gradient dy and the input x, then comes from memory once, and so does what a batch norm behind
- * the layer still has to do to dy.
+ * Both gradients of the convolution in the Winograd domain (conv_winograd.h) in one go, block by
+ * block, for layers that have more pixels than channels. Both are made of the same transformed
+ * gradient D; the input's is the transpose of what the forward pass does,
+ *
+ *     dU_f = V_f^T D_f,  dx = sum over tiles B (D_f U_f^T) B^T
+ *
+ * so each dy, x and what a batch norm behind the layer still has to do to dy comes from memory and
+ * is transformed once, and a frequency's D is in the first cache for its second product.
  */
 #include "nn/layers/conv_winograd.h"
 
@@ -14,47 +18,105 @@ typedef struct both_job {
     int64_t blocks; /* of a group */
 } both_job;
 
-/* Rows and tiles of images, and both sides' channels. */
-typedef struct sizes {
-    int64_t in_rows, out_rows, tiles, back_tiles, c, o;
-} sizes;
+/* Rows of tiles row .. row + rows - 1. */
+typedef struct block {
+    int64_t row, rows;
+    bool first, last; /* of the group */
+} block;
 
-static sizes sizes_of(const both_job *job)
-{
-    const mc_node *node = job->weight.conv->node;
-    return (sizes){node->in.h * node->in.w,
-                   node->out.h * node->out.w,
-                   mc_image_tiles(&job->weight.w),
-                   mc_image_tiles(&job->product.w),
-                   node->in.c,
-                   node->out.c};
-}
-
-static void add_rows(mc_soon *list, const float *at, int64_t floats)
-{
-    list->range[list->count++] =
-        (mc_ahead){(const char *)at, floats * (int64_t)sizeof *at / MC_LINE};
-}
-
-/* What images of the block want besides planes: where dx goes, then what the next ones read. */
-static mc_soon soon_of(const both_job *job, int64_t image, int64_t images, bool last)
+/* What the block wants besides planes: where dx goes, then what the next one reads. */
+static mc_soon soon_of(const both_job *job, const block *b)
 {
     const mc_conv_job *conv = job->weight.conv;
-    sizes s = sizes_of(job);
-    int64_t next = image + images, dy_size = images * s.out_rows * s.o;
+    const mc_winograd *w = &job->weight.w;
+    int64_t c = conv->node->in.c, o = conv->node->out.c;
+    int64_t first = b->row * w->x.tiles, tiles = b->rows * w->x.tiles, next = first + tiles;
     mc_soon list = {.count = 0};
-    add_rows(&list, conv->dx + image * s.in_rows * s.c, images * s.in_rows * s.c);
+    mc_soon_inputs(&list, w, first, tiles, conv->dx, c);
     if (job->product.in_parts && conv->summed.x != conv->input.x) {
-        add_rows(&list, conv->summed.x + image * s.in_rows * s.c, images * s.in_rows * s.c);
+        mc_soon_inputs(&list, w, first, tiles, conv->summed.x, c);
     }
-    if (!last) {
-        add_rows(&list, conv->dy + next * s.out_rows * s.o, dy_size);
+    if (!b->last) {
+        mc_soon_outputs(&list, w, next, tiles, conv->dy, o);
         if (conv->norm != NULL) {
-            add_rows(&list, conv->y + next * s.out_rows * s.o, dy_size);
+            mc_soon_outputs(&list, w, next, tiles, conv->y, o);
         }
-        add_rows(&list, conv->input.x + next * s.in_rows * s.c, images * s.in_rows * s.c);
+        mc_soon_inputs(&list, w, next, tiles, conv->input.x, c);
     }
     return list;
+}
+
+/* M_f = D_f U_f^T, a column a phase and channel of the input. */
+static void multiply(const both_job *job, const mc_winograd_sums *a, mc_planes m, int64_t f)
+{
+    const mc_winograd_product *product = &job->product;
+    const float *d = a->d.data;
+    float *to = m.data;
+    int64_t first, rows = mc_tiles_at(&product->w, a->tiles, f, &first);
+    mc_product p = {.rows = rows,
+                    .each = a->tiles->count,
+                    .n = mc_v_phases(&product->w, f) * product->c,
+                    .taps = 1,
+                    .run = product->o,
+                    .x = &d,
+                    .x_step = a->d.row,
+                    .x_offset = f * a->d.plane + first * a->d.row,
+                    .panels = product->u.data + f * product->u.plane,
+                    .panel_rows = product->o,
+                    .y = &to,
+                    .y_step = m.row,
+                    .y_offset = f * m.plane + first * m.row,
+                    .ahead = mc_soon_next(a->soon)};
+    if (rows > 0) {
+        product->pass->kernels->product(&p);
+    }
+}
+
+/* The block's dy through the norm behind the layer, to `pulled`; the images that it is then of. */
+static const float *pull_back(const both_job *job, const block *b, float *pulled)
+{
+    const mc_conv_job *conv = job->weight.conv;
+    const mc_winograd *w = &job->weight.w;
+    int64_t begin = mc_output_row(w, b->row) * w->x.to;
+    int64_t end = mc_output_row(w, b->row + b->rows) * w->x.to;
+    int64_t inside = mc_output_row(w, b->row % w->y.tiles) * w->x.to;
+    mc_norm_pull_back(conv->pass, conv->norm, begin, end - begin,
+                      pulled + inside * conv->node->out.c);
+    return pulled;
+}
+
+/* Both gradients of a block. */
+static void both_block(const both_job *job, const block *b, float *memory, float *du)
+{
+    const mc_conv_job *conv = job->weight.conv;
+    const mc_kernels *kernels = conv->pass->kernels;
+    const mc_winograd *w = &job->weight.w;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, phases = mc_v_phases(w, 0);
+    int64_t first = b->row * w->x.tiles, tiles = b->rows * w->x.tiles;
+    mc_tiles here = mc_tiles_of(w, first, tiles), of_dy = here;
+    const float *dy = conv->dy;
+    mc_soon soon = soon_of(job, b);
+
+    if (conv->norm != NULL) {
+        dy = pull_back(job, b, memory);
+        memory += mc_joint_pulled(conv->node);
+        of_dy = mc_tiles_of(w, first % mc_image_tiles(w), tiles);
+    }
+    mc_winograd_sums sums = {.tiles = &here,
+                             .v = mc_planes_at(memory, tiles, phases, c),
+                             .d = mc_planes_at(memory + mc_v_size(w, tiles, c), tiles, 1, o),
+                             .count = o,
+                             .accumulate = !b->first,
+                             .du = du,
+                             .soon = &soon};
+    mc_planes m = mc_planes_at(sums.d.data + mc_m_size(w, tiles, o), tiles, phases, c);
+    kernels->winograd_input(w, &conv->input, &here, sums.v);
+    kernels->winograd_cotangent(w, dy, o, o, &of_dy, sums.d);
+    for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
+        mc_sum_frequency(&job->weight, &sums, f);
+        multiply(job, &sums, m, f);
+    }
+    kernels->winograd_input_back(w, m, c, &here, conv->accumulate, conv->dx);
 }
 
 /* The images of one group, block by block. */
@@ -62,47 +124,44 @@ static void both_task(void *arg, int64_t group, int worker)
 {
     const both_job *job = arg;
     const mc_conv_job *conv = job->weight.conv;
-    sizes s = sizes_of(job);
-    int64_t begin = group * job->cut.group, end = begin + job->cut.group;
-    float *du = job->weight.du.data + group * mc_sums_size(&job->weight.w, conv->node);
-    float *memory = conv->pass->scratch[worker], *pulled = NULL;
+    const mc_winograd *w = &job->weight.w;
+    int64_t image = group * job->cut.group, left = conv->pass->n - image;
+    int64_t begin = image * w->y.tiles;
+    int64_t end = begin + (left < job->cut.group ? left : job->cut.group) * w->y.tiles;
+    float *du = job->weight.du.data + group * mc_sums_size(w, conv->node);
 
-    end = end < conv->pass->n ? end : conv->pass->n;
-    if (conv->norm != NULL) {
-        pulled = memory;
-        memory += job->cut.block * s.out_rows * s.o;
-    }
-    for (int64_t image = begin, part = group * job->blocks; image < end;
-         image += job->cut.block, part++) {
-        int64_t left = end - image, images = left < job->cut.block ? left : job->cut.block;
-        mc_winograd_product product = job->product;
-        mc_soon list = soon_of(job, image, images, image + images == end);
-        mc_winograd_block sum = {image * s.tiles, images * s.tiles, image * s.tiles, memory, &list};
-        mc_winograd_block back = {image * s.back_tiles, images * s.back_tiles, image * s.back_tiles,
-                                  memory, &list};
-        if (pulled != NULL) {
-            mc_norm_pull_back(conv->pass, conv->norm, image * s.out_rows, images * s.out_rows,
-                              pulled);
-            product.x.x = pulled;
-            sum.from = back.from = 0;
+    for (int64_t row = begin, part = group * job->blocks; row < end; part++) {
+        int64_t rows = end - row < job->cut.rows ? end - row : job->cut.rows;
+        block b = {row, rows, row == begin, row + rows == end};
+        both_block(job, &b, conv->pass->scratch[worker], du);
+        if (job->product.in_parts) { /* of rows that no window to come has */
+            int64_t done = mc_input_row(w, row) * w->x.from;
+            mc_conv_sum_dx(conv, part, done, mc_input_row(w, row + rows) * w->x.from - done, 0,
+                           conv->node->in.c);
         }
-        mc_sum_block(&job->weight, &sum, product.x.x, 0, s.o, image > begin, du);
-        mc_product_block(&product, &back, part);
+        row += rows;
     }
+}
+
+/* Blocks of so many images. */
+static int64_t blocks_of(const both_job *job, int64_t images)
+{
+    return (images * job->weight.w.y.tiles + job->cut.rows - 1) / job->cut.rows;
 }
 
 void mc_conv_winograd_both(const mc_conv_job *conv)
 {
     mc_pass *pass = conv->pass;
     both_job job = {.weight = mc_winograd_weight_of(conv),
-                    .product = mc_winograd_backward(conv),
                     .cut = mc_joint_cut_of(conv->node, pass->n)};
     job.weight.cut = (mc_weight_cut){job.cut.groups, 1, conv->node->out.c};
+    job.product = (mc_winograd_product){
+        .w = job.weight.w, .x = {.c = conv->node->out.c}, .way = MC_TRANSPOSED};
     mc_winograd_product_of(conv, &job.product,
                            pass->shared + job.cut.groups * mc_sums_size(&job.weight.w, conv->node));
-    job.blocks = (job.cut.group + job.cut.block - 1) / job.cut.block;
-    int64_t rest = pass->n - (job.cut.groups - 1) * job.cut.group;
-    int64_t parts = (job.cut.groups - 1) * job.blocks + (rest + job.cut.block - 1) / job.cut.block;
+    job.blocks = blocks_of(&job, job.cut.group);
+    int64_t others = job.cut.groups - 1;
+    int64_t parts = others * job.blocks + blocks_of(&job, pass->n - others * job.cut.group);
     job.product.in_parts = mc_conv_parts(conv, parts, conv->node->in.c);
     mc_make_u(&job.product);
     mc_pool_run(pass->pool, job.cut.groups, both_task, &job);

@@ -75,6 +75,27 @@ int64_t mc_sums_size(const mc_winograd *w, const mc_node *node)
     return mc_winograd_frequencies(w) * mc_winograd_most_phases(w) * mc_channel_pairs(node);
 }
 
+/* ---- rows of images -------------------------------------------------------------------------- */
+
+/* Counted through images of `extent` rows, of which a tile begins at `inside` in its own. */
+static int64_t pixel_row(const mc_tile_axis *y, int64_t row, int64_t inside, int64_t extent)
+{
+    inside = inside > 0 ? inside : 0;
+    return row / y->tiles * extent + (inside < extent ? inside : extent);
+}
+
+int64_t mc_output_row(const mc_winograd *w, int64_t row)
+{
+    return pixel_row(&w->y, row, row % w->y.tiles * w->y.out, w->y.to);
+}
+
+int64_t mc_input_row(const mc_winograd *w, int64_t row)
+{
+    return pixel_row(&w->y, row, row % w->y.tiles * w->y.step - w->y.before, w->y.from);
+}
+
+/* ---- all of V -------------------------------------------------------------------------------- */
+
 /* Some tiles of V a task. */
 typedef struct input_job {
     const mc_kernels *kernels;
@@ -192,18 +213,27 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
 
-/* Both gradients go together where their kernels and sums leave room in the second cache, and an
- * image in a block. */
-enum { BOTH_MOST = 65536, BOTH_GROUPS = 8 };
+/* Both gradients go together where their kernels and sums leave room in the second cache for V, D
+ * and M of some rows of tiles. The windows of T2, which are whole dimensions, have no way back. */
+enum { BOTH_MOST = 65536, BOTH_GROUPS = 8, JOINT_MOST = 114688 };
+
+/* Rows of tiles of a block, of V, D and M of JOINT_MOST floats. */
+static int64_t joint_rows(const mc_node *node, const mc_winograd *w)
+{
+    int64_t tile = 2 * mc_winograd_lines(w) * node->in.c + mc_winograd_frequencies(w) * node->out.c;
+    int64_t rows = JOINT_MOST / tile / w->x.tiles, unit = 1;
+    while (unit * w->x.tiles % TILES_UNIT != 0) {
+        unit *= 2;
+    }
+    return rows >= unit ? rows - rows % unit : rows;
+}
 
 /* For some number of images. */
 static bool could_join(const mc_node *node)
 {
     mc_winograd w = mc_winograd_of(&node->window, false);
-    mc_winograd back = mc_winograd_of(&node->window, true);
-    return mc_conv_winograd_possible(node) &&
-           mc_winograd_lines(&w) * mc_channel_pairs(node) <= BOTH_MOST &&
-           mc_at_least(mc_image_tiles(&w), mc_image_tiles(&back)) <= block_most(node, &w);
+    return mc_conv_winograd_possible(node) && w.y.tile != MC_TILE_T2 && w.x.tile != MC_TILE_T2 &&
+           mc_winograd_lines(&w) * mc_channel_pairs(node) <= BOTH_MOST && joint_rows(node, &w) > 0;
 }
 
 bool mc_conv_winograd_joins(const mc_node *node, int64_t n)
@@ -217,19 +247,19 @@ bool mc_conv_winograd_joins(const mc_node *node, int64_t n)
            !mc_by_panels(&back, n * mc_image_tiles(&back), node->out.c, node->in.c);
 }
 
-/* Images of a block: most, of any group. */
-static int64_t joint_block(const mc_node *node, const mc_winograd *w, const mc_winograd *back)
-{
-    return block_most(node, w) / mc_at_least(mc_image_tiles(w), mc_image_tiles(back));
-}
-
 mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n)
 {
     mc_winograd w = mc_winograd_of(&node->window, false);
-    mc_winograd back = mc_winograd_of(&node->window, true);
     int64_t groups = n < BOTH_GROUPS ? n : BOTH_GROUPS, group = (n + groups - 1) / groups;
-    int64_t most = joint_block(node, &w, &back), blocks = (group + most - 1) / most;
-    return (mc_joint_cut){(n + group - 1) / group, group, (group + blocks - 1) / blocks};
+    return (mc_joint_cut){(n + group - 1) / group, group, joint_rows(node, &w)};
+}
+
+/* The block's dy, pulled back, lies in images of their own, from the first row's on. */
+int64_t mc_joint_pulled(const mc_node *node)
+{
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    int64_t images = (joint_rows(node, &w) + 2 * (w.y.tiles - 1)) / w.y.tiles;
+    return images * mc_shape_size(node->out);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -263,13 +293,9 @@ int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients)
     if (gradients) {
         need = mc_at_least(need, product_scratch(node, &back, n * mc_image_tiles(&back), o, c));
         if (could_join(node)) {
-            int64_t images = joint_block(node, &w, &back);
-            int64_t sum = mc_v_size(&w, images * mc_image_tiles(&w), c) +
-                          mc_m_size(&w, images * mc_image_tiles(&w), o);
-            int64_t product = mc_v_size(&back, images * mc_image_tiles(&back), o) +
-                              mc_m_size(&back, images * mc_image_tiles(&back), c);
-            need = mc_at_least(need,
-                               images * node->out.h * node->out.w * o + mc_at_least(sum, product));
+            int64_t joint = joint_rows(node, &w) * w.x.tiles;
+            need = mc_at_least(need, mc_joint_pulled(node) + 2 * mc_v_size(&w, joint, c) +
+                                         mc_m_size(&w, joint, o));
         }
     }
     return need;
@@ -297,7 +323,7 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
             need = mc_at_least(need, groups * mc_sums_size(&w, node));
         }
         if (could_join(node)) {
-            need = mc_at_least(need, BOTH_GROUPS * mc_sums_size(&w, node) + mc_u_size(&back, o, c));
+            need = mc_at_least(need, BOTH_GROUPS * mc_sums_size(&w, node) + mc_u_size(&w, o, c));
         }
     }
     return need;
@@ -305,20 +331,10 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
 
 /* ---- memory wanted soon ---------------------------------------------------------------------- */
 
-/* Tile row `row` of all images begins at this row of pixels, `step` a tile, counted through images
- * of `extent` rows. */
-static int64_t pixel_row(const mc_tile_axis *y, int64_t row, int64_t step, int64_t extent)
+/* Rows `begin` to `end` of images, of row_size floats. */
+static void add_range(mc_soon *list, int64_t begin, int64_t end, const float *images,
+                      int64_t row_size)
 {
-    int64_t inside = row % y->tiles * step;
-    return row / y->tiles * extent + (inside < extent ? inside : extent);
-}
-
-/* The rows of images [height][width][c] that tiles first .. first + tiles - 1 take. */
-static void add_range(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
-                      int64_t step, int64_t height, const float *images, int64_t row_size)
-{
-    int64_t begin = pixel_row(&w->y, first / w->x.tiles, step, height);
-    int64_t end = pixel_row(&w->y, (first + tiles) / w->x.tiles, step, height);
     list->range[list->count++] =
         (mc_ahead){(const char *)(images + begin * row_size),
                    (end - begin) * row_size * (int64_t)sizeof *images / MC_LINE};
@@ -327,13 +343,15 @@ static void add_range(mc_soon *list, const mc_winograd *w, int64_t first, int64_
 void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                     const float *x, int64_t c)
 {
-    add_range(list, w, first, tiles, w->y.step, w->y.from, x, w->x.from * c);
+    int64_t row = first / w->x.tiles, end = (first + tiles) / w->x.tiles;
+    add_range(list, mc_input_row(w, row), mc_input_row(w, end), x, w->x.from * c);
 }
 
 void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                      const float *y, int64_t c)
 {
-    add_range(list, w, first, tiles, w->y.out, w->y.to, y, w->x.to * c);
+    int64_t row = first / w->x.tiles, end = (first + tiles) / w->x.tiles;
+    add_range(list, mc_output_row(w, row), mc_output_row(w, end), y, w->x.to * c);
 }
 
 mc_ahead *mc_soon_next(mc_soon *list)

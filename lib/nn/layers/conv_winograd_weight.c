@@ -4,38 +4,47 @@
  */
 #include "nn/layers/conv_winograd.h"
 
-void mc_sum_block(const mc_winograd_weight *job, const mc_winograd_block *block, const float *dy,
-                  int64_t slab, int64_t count, bool accumulate, float *du)
+void mc_sum_frequency(const mc_winograd_weight *job, const mc_winograd_sums *sums, int64_t f)
+{
+    const mc_planes *v = &sums->v, *d = &sums->d;
+    int64_t first, rows = mc_tiles_at(&job->w, sums->tiles, f, &first);
+    const float *v_data = v->data, *d_data = d->data;
+    mc_outer outer = {.count = rows,
+                      .k = mc_v_phases(&job->w, f) * job->conv->node->in.c,
+                      .n = sums->count,
+                      .each = sums->tiles->count,
+                      .x = &v_data,
+                      .d = &d_data,
+                      .x_step = v->row,
+                      .d_step = d->row,
+                      .x_offset = f * v->plane + first * v->row,
+                      .d_offset = f * d->plane + first * d->row,
+                      .w = sums->du + f * job->du.plane + sums->slab,
+                      .w_stride = job->conv->node->out.c,
+                      .accumulate = sums->accumulate,
+                      .ahead = mc_soon_next(sums->soon)};
+    job->conv->pass->kernels->outer(&outer);
+}
+
+/* A block's part of dU; `sums` says which outputs of it, and where to. */
+static void sum_block(const mc_winograd_weight *job, const mc_winograd_block *block,
+                      mc_winograd_sums sums)
 {
     const mc_conv_job *conv = job->conv;
     const mc_kernels *kernels = conv->pass->kernels;
     const mc_winograd *w = &job->w;
     int64_t c = conv->node->in.c, o = conv->node->out.c, tiles = block->tiles;
     float *to = block->memory;
-    mc_planes v = mc_planes_at(to, tiles, mc_v_phases(w, 0), c);
-    mc_planes d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, count);
-    mc_tiles here = mc_tiles_of(w, block->first, tiles), from = mc_tiles_of(w, block->from, tiles);
+    mc_tiles here = mc_tiles_of(w, block->first, tiles);
 
-    kernels->winograd_input(w, &conv->input, &here, v);
-    kernels->winograd_cotangent(w, dy + slab, o, count, &from, d);
-    const float *v_data = v.data, *d_data = d.data;
+    sums.tiles = &here;
+    sums.v = mc_planes_at(to, tiles, mc_v_phases(w, 0), c);
+    sums.d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, sums.count);
+    sums.soon = block->soon;
+    kernels->winograd_input(w, &conv->input, &here, sums.v);
+    kernels->winograd_cotangent(w, conv->dy + sums.slab, o, sums.count, &here, sums.d);
     for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
-        int64_t first, rows = mc_tiles_at(w, &here, f, &first);
-        mc_outer outer = {.count = rows,
-                          .k = mc_v_phases(w, f) * c,
-                          .n = count,
-                          .each = tiles,
-                          .x = &v_data,
-                          .d = &d_data,
-                          .x_step = v.row,
-                          .d_step = d.row,
-                          .x_offset = f * v.plane + first * v.row,
-                          .d_offset = f * d.plane + first * d.row,
-                          .w = du + f * job->du.plane + slab,
-                          .w_stride = o,
-                          .accumulate = accumulate,
-                          .ahead = mc_soon_next(block->soon)};
-        kernels->outer(&outer);
+        mc_sum_frequency(job, &sums, f);
     }
 }
 
@@ -47,20 +56,22 @@ static void sum_task(void *arg, int64_t task, int worker)
     const mc_winograd *w = &job->w;
     int64_t c = conv->node->in.c, o = conv->node->out.c;
     int64_t group = task / job->cut.slabs, slab = task % job->cut.slabs * job->cut.slab;
-    int64_t count = o - slab < job->cut.slab ? o - slab : job->cut.slab;
     int64_t begin = group * job->per_group, end = begin + job->per_group;
-    float *du = job->du.data + group * mc_sums_size(w, conv->node);
+    mc_winograd_sums sums = {.slab = slab,
+                             .count = o - slab < job->cut.slab ? o - slab : job->cut.slab,
+                             .du = job->du.data + group * mc_sums_size(w, conv->node)};
 
     end = end < job->tiles ? end : job->tiles;
     for (int64_t first = begin; first < end; first += job->block) {
         int64_t tiles = end - first < job->block ? end - first : job->block;
         mc_soon list = {.count = 0};
-        mc_winograd_block block = {first, tiles, first, conv->pass->scratch[worker], &list};
+        mc_winograd_block block = {first, tiles, conv->pass->scratch[worker], &list};
         if (first + tiles < end) {
             mc_soon_inputs(&list, w, first + tiles, tiles, conv->input.x, c);
             mc_soon_outputs(&list, w, first + tiles, tiles, conv->dy, o);
         }
-        mc_sum_block(job, &block, conv->dy, slab, count, first > begin, du);
+        sums.accumulate = first > begin;
+        sum_block(job, &block, sums);
     }
 }
 
@@ -71,7 +82,8 @@ static void filter_back_task(void *arg, int64_t task, int worker)
     const mc_conv_job *conv = job->conv;
     int64_t c = conv->node->in.c, o = conv->node->out.c, first = task * MC_FILTER_ROWS;
     int64_t left = c - first;
-    mc_filter filter = {NULL, c, false, first, left < MC_FILTER_ROWS ? left : MC_FILTER_ROWS, 0, o};
+    mc_filter filter = {NULL, c, MC_FORWARD, first, left < MC_FILTER_ROWS ? left : MC_FILTER_ROWS,
+                        0,    o};
     mc_planes du = job->du;
     du.data += first * o;
     conv->pass->kernels->winograd_filter_back(&job->w, &filter, du, job->cut.groups,
@@ -97,7 +109,7 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
 
     kernels->winograd_cotangent(w, conv->dy + column, o, n, &tiles, d);
     for (int64_t row = 0; row < c; row += slice) {
-        mc_filter filter = {NULL, c, false, row, c - row < slice ? c - row : slice, column, n};
+        mc_filter filter = {NULL, c, MC_FORWARD, row, c - row < slice ? c - row : slice, column, n};
         for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
             int64_t first, rows = mc_tiles_at(w, &tiles, f, &first);
             for (int64_t phase = 0; phase < mc_v_phases(w, f); phase++) {

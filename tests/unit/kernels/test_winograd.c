@@ -17,7 +17,7 @@ static const int64_t shapes[][4] = {{2, 2, 1, 1},   {2, 7, 1, 1},  {9, 2, 1, 1},
                                     {2, 2, 1, 2},   {8, 8, 2, 1},  {7, 9, 2, 1},   {2, 17, 2, 1},
                                     {3, 6, 1, 1},   {6, 9, 1, 1},  {9, 7, 1, 1},   {4, 7, 1, 1},
                                     {10, 16, 2, 1}, {14, 9, 2, 1}, {11, 12, 2, 1}, {5, 6, 2, 1}};
-enum { SHAPES = 20, N = 2, C = 19, PHASES = 4 };
+enum { SHAPES = 20, N = 2, C = 19, PHASES = 4, MOST_FREQ = 36 };
 
 typedef struct job {
     const mc_kernels *k;
@@ -26,6 +26,13 @@ typedef struct job {
     mc_tiles tiles;
     int64_t freq, phases, in, out; /* pixels of the input and the output batch */
 } job;
+
+/* Of an image, of the more of two. */
+static int64_t most_tiles(const mc_winograd *a, const mc_winograd *b)
+{
+    int64_t of_a = a->y.tiles * a->x.tiles, of_b = b->y.tiles * b->x.tiles;
+    return of_a > of_b ? of_a : of_b;
+}
 
 static bool job_of(int which, job *j)
 {
@@ -92,10 +99,9 @@ static mc_planes filters(float *data)
     return (mc_planes){data, FILTER_PLANE, 1, 0};
 }
 
-/* Column i of phase `phase` of frequency f in them. */
-static int64_t filter_at(const job *j, int64_t c, int64_t f, int64_t phase, int64_t i)
+/* Column i of phase `phase` of frequency f in them; `up`: phases are columns too. */
+static int64_t filter_at(const job *j, bool up, int64_t c, int64_t f, int64_t phase, int64_t i)
 {
-    bool up = j->w.y.tile == MC_TILE_UP;
     int64_t phases = mc_winograd_phases(&j->w, f), n = up ? phases * c : c;
     int64_t at = up ? phase * c + i : i, panel = 0, width;
     while (panel + (width = mc_panel_width(j->k, n - panel)) <= at) {
@@ -117,15 +123,14 @@ static mc_map through(float *x, int64_t n, const float *scale, const float *offs
 
 /* M = V U, channel i of V with kernel i (a depthwise convolution: one product per frequency and
  * value), of c channels: sums over the phases, or going up one a phase. */
-static void multiply(const job *j, int64_t c, const float *v, const float *u, float *m)
+static void multiply(const job *j, bool up, int64_t c, const float *v, const float *u, float *m)
 {
-    bool up = j->w.y.tile == MC_TILE_UP;
     for (int64_t f = 0; f < j->freq; f++) {
         int64_t first, rows = mc_tiles_at(&j->w, &j->tiles, f, &first);
         for (int64_t at = 0; at < rows * c; at++) {
             int64_t row = (f * j->tiles.count + first + at / c) * PHASES * c + at % c;
             for (int64_t p = 0; p < mc_winograd_phases(&j->w, f); p++) {
-                float product = v[row + (up ? 0 : p * c)] * u[filter_at(j, c, f, p, at % c)];
+                float product = v[row + (up ? 0 : p * c)] * u[filter_at(j, up, c, f, p, at % c)];
                 m[row + (up ? p * c : 0)] = product + (up || p == 0 ? 0.0f : m[row]);
             }
         }
@@ -150,9 +155,9 @@ START_TEST(test_convolution)
     map.x = raw;
     j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, C));
     /* Kernels of 1 x C channels, or of C x 1 seen from behind, are one row of panels either way. */
-    mc_filter filter = {taps, turned ? C : 1, turned, 0, 1, 0, C};
+    mc_filter filter = {taps, turned ? C : 1, turned ? MC_TURNED : MC_FORWARD, 0, 1, 0, C};
     j.k->winograd_filter(&j.w, &filter, filters(u), 0);
-    multiply(&j, C, v, u, m);
+    multiply(&j, false, C, v, u, m);
     j.k->winograd_output(&j.w, planes(m, j.tiles.count, C), C, C, &j.tiles, bias, accumulate, false,
                          y);
     for (int64_t at = 0; at < j.out * C; at++) {
@@ -178,46 +183,79 @@ START_TEST(test_convolution)
 }
 END_TEST
 
-/* dx of the same, of as many channels as going up takes. */
+/* dx of the same, of as many channels as going up takes, from tiles of its own. */
+enum { WIDE = 2 * MC_LANES_MOST };
+
+static void turned_gradient(const job *of, int64_t c, const float *dy, const float *taps,
+                            bool accumulate, float *v, float *m, float *u, float *dx)
+{
+    job j = *of;
+    j.w = mc_winograd_of(&j.window, true);
+    j.freq = mc_winograd_frequencies(&j.w);
+    j.tiles = mc_tiles_of(&j.w, 0, N * j.w.y.tiles * j.w.x.tiles);
+    mc_map map = {.x = dy, .c = c};
+    mc_filter filter = {taps, c, MC_TURNED, 0, 1, 0, c};
+    j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, c));
+    j.k->winograd_filter(&j.w, &filter, filters(u), 0);
+    multiply(&j, j.w.y.tile == MC_TILE_UP, c, v, u, m);
+    j.k->winograd_output(&j.w, planes(m, j.tiles.count, c), c, c, &j.tiles, NULL, accumulate, false,
+                         dx);
+}
+
+/* The same as the transpose of what makes y of x, `step` tiles at a time. */
+static void transposed_gradient(const job *j, int64_t c, const float *dy, const float *taps,
+                                bool accumulate, int64_t step, float *d, float *m, float *u,
+                                float *dx)
+{
+    mc_filter filter = {taps, c, MC_TRANSPOSED, 0, 1, 0, c};
+    j->k->winograd_cotangent(&j->w, dy, c, c, &j->tiles, planes(d, j->tiles.count, c));
+    j->k->winograd_filter(&j->w, &filter, filters(u), 0);
+    multiply(j, true, c, d, u, m);
+    for (int64_t first = 0; first < j->tiles.count; first += step) {
+        int64_t left = j->tiles.count - first;
+        mc_tiles tiles = mc_tiles_part(&j->w, &j->tiles, first, left < step ? left : step);
+        j->k->winograd_input_back(&j->w, planes(m, j->tiles.count, c), c, &tiles, accumulate, dx);
+    }
+}
+
 START_TEST(test_input_gradient)
 {
-    enum { WIDE = 2 * MC_LANES_MOST };
     job j;
     if (!job_of(_i, &j)) {
         return;
     }
-    float *dy = values(j.out * WIDE, 1), *taps = values(9 * WIDE, 2), *dx = values(j.in * WIDE, 3);
-    float *before = values(j.in * WIDE, 3);
-    bool accumulate = _i % 2 == 0;
-    j.w = mc_winograd_of(&j.window, true);
-    j.freq = mc_winograd_frequencies(&j.w);
-    j.tiles = mc_tiles_of(&j.w, 0, N * j.w.y.tiles * j.w.x.tiles);
-    float *v = values(planes_size(&j, j.tiles.count, WIDE), 4);
-    float *m = values(planes_size(&j, j.tiles.count, WIDE), 5),
-          *u = values(j.freq * FILTER_PLANE, 6);
-
-    mc_map map = {.x = dy, .c = WIDE};
-    mc_filter filter = {taps, WIDE, true, 0, 1, 0, WIDE};
-    j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, WIDE));
-    j.k->winograd_filter(&j.w, &filter, filters(u), 0);
-    multiply(&j, WIDE, v, u, m);
-    j.k->winograd_output(&j.w, planes(m, j.tiles.count, WIDE), WIDE, WIDE, &j.tiles, NULL,
-                         accumulate, false, dx);
-    double *sum = calloc((size_t)(j.in * WIDE), sizeof *sum);
-    for (int64_t at = 0; at < j.out * WIDE; at++) {
+    int64_t c = j.window.stride == 2 || _i % 4 < 2 ? WIDE : C;
+    mc_winograd back = mc_winograd_of(&j.window, true);
+    int64_t most = N * most_tiles(&j.w, &back), size = MOST_FREQ * most * PHASES * c;
+    float *dy = values(j.out * c, 1), *taps = values(9 * c, 2);
+    float *before = values(j.in * c, 3);
+    float *v = values(size, 4), *m = values(size, 5), *u = values(MOST_FREQ * FILTER_PLANE, 6);
+    bool accumulate = _i % 2 == 0,
+         has_way_back = j.w.y.tile != MC_TILE_T2 && j.w.x.tile != MC_TILE_T2;
+    double *sum = calloc((size_t)(j.in * c), sizeof *sum);
+    for (int64_t at = 0; at < j.out * c; at++) {
         for (int t = 0; t < 9; t++) {
-            int64_t to = source(&j.window, at / WIDE, t), i = at % WIDE;
+            int64_t to = source(&j.window, at / c, t), i = at % c;
             if (to >= 0) {
-                sum[to * WIDE + i] += (double)dy[at] * (double)taps[i * 9 + t];
+                sum[to * c + i] += (double)dy[at] * (double)taps[i * 9 + t];
             }
         }
     }
-    for (int64_t at = 0; at < j.in * WIDE; at++) {
-        near((double)dx[at], sum[at] + (accumulate ? (double)before[at] : 0.0));
+    for (int way = 0; way < (has_way_back ? 3 : 1); way++) {
+        float *dx = values(j.in * c, 3);
+        if (way == 0) {
+            turned_gradient(&j, c, dy, taps, accumulate, v, m, u, dx);
+        } else {
+            transposed_gradient(&j, c, dy, taps, accumulate, way == 1 ? j.tiles.count : 3, v, m, u,
+                                dx);
+        }
+        for (int64_t at = 0; at < j.in * c; at++) {
+            near((double)dx[at], sum[at] + (accumulate ? (double)before[at] : 0.0));
+        }
+        free(dx);
     }
     free(dy);
     free(taps);
-    free(dx);
     free(before);
     free(v);
     free(m);
@@ -253,7 +291,7 @@ START_TEST(test_weight_gradient)
             }
         }
     }
-    mc_filter filter = {NULL, 1, false, 0, 1, 0, C};
+    mc_filter filter = {NULL, 1, MC_FORWARD, 0, 1, 0, C};
     j.k->winograd_filter_back(&j.w, &filter, (mc_planes){du, PHASES * C, C, C}, 2, group_size,
                               accumulate, taps);
     for (int at = 0; at < 9 * C; at++) {
@@ -329,7 +367,7 @@ START_TEST(test_parts)
         mc_tiles tiles = mc_tiles_part(&j.w, &j.tiles, first, left < 2 ? left : 2);
         j.k->winograd_input(&j.w, &map, &tiles, planes(part, j.tiles.count, C));
     }
-    mc_filter whole = {taps, C, false, 0, C, 0, O}, low = whole, high = whole;
+    mc_filter whole = {taps, C, MC_FORWARD, 0, C, 0, O}, low = whole, high = whole;
     low.rows = 7;
     high.row = 7;
     high.rows = C - 7;
