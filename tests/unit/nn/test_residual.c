@@ -162,9 +162,10 @@ static modeconn_model *pulling_model(int64_t c, int64_t o, int64_t h, bool relu,
 
 START_TEST(test_pulling)
 {
-    /* Several images a block and several blocks a group, of equal size and not. */
-    static const int64_t batches[] = {17, 61, 30}, sides[] = {32, 9, 16}, channels[] = {16, 24, 8},
-                         outputs[] = {8, 8, 16};
+    /* Several images a block and several blocks a group, of equal size and not, one within an
+     * image, one of the ends of two and all of another. */
+    static const int64_t batches[] = {17, 61, 30, 30}, sides[] = {32, 9, 16, 20},
+                         channels[] = {16, 24, 8, 16}, outputs[] = {8, 8, 16, 16};
     for (int which = 0; which < 4; which++) {
         check_gradient_of(pulling_model(channels[_i], outputs[_i], sides[_i], which & 1, which & 2),
                           batches[_i], 41);
@@ -320,7 +321,7 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, test_sums, 0, BRANCHES);
     tcase_add_loop_test(tests, test_residual, 0, 2);
-    tcase_add_loop_test(tests, test_pulling, 0, 3);
+    tcase_add_loop_test(tests, test_pulling, 0, 4);
     tcase_add_loop_test(tests, test_summing, 0, 4);
     tcase_add_test(tests, test_read_first_by_sum);
     tcase_add_test(tests, test_pulling_late);
