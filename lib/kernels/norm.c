@@ -267,49 +267,78 @@ void MC_ISA_NAME(sum_rows)(const float *x, int64_t rows, int64_t c, double *rest
     }
 }
 
-/* Columns of a row of the window by some channels, the last vector perhaps not whole. */
-static inline __attribute__((always_inline)) void window_block(const float *x, int64_t columns,
+/* Sums over rows and columns of a window, of some channels; the last vector perhaps not whole. */
+static inline __attribute__((always_inline)) void window_block(const float *x, int64_t rows,
+                                                               int64_t pitch, int64_t columns,
                                                                int64_t c, const int vectors,
-                                                               int64_t width, double *sum)
+                                                               mc_mask last, mc_vec *sum)
 {
-    mc_vec s[GROUP];
-    mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
     MC_UNROLL
     for (int v = 0; v < vectors; v++) {
-        s[v] = (mc_vec){0.0f};
+        sum[v] = (mc_vec){0.0f};
     }
-    for (int64_t k = 0; k < columns; k++, x += c) {
-        MC_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            s[v] += mc_load_masked(x + v * LANES, v < vectors - 1 ? whole : last);
+    for (int64_t r = 0; r < rows; r++) {
+        const float *from = x + r * pitch;
+        for (int64_t k = 0; k < columns; k++, from += c) {
+            MC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                sum[v] +=
+                    mc_load_masked(from + v * LANES, v < vectors - 1 ? mc_first(LANES) : last);
+            }
         }
     }
-    MC_UNROLL
-    for (int v = 0; v < vectors; v++) {
-        add_to(sum + v * LANES, s[v], width - v * LANES);
+}
+
+/* The window's pixels in blocks, of several rows or of part of one, whose sums are added in double.
+ */
+static inline __attribute__((always_inline)) void
+window_blocks(const float *x, int64_t rows, int64_t pitch, int64_t columns, int64_t c,
+              const int vectors, int64_t width, float scale, float *y)
+{
+    mc_vec sum[GROUP];
+    double total[GROUP * LANES] = {0.0};
+    const int64_t together = columns < BLOCK ? BLOCK / columns : 1;
+    for (int64_t r = 0; r < rows; r += together) {
+        for (int64_t k = 0; k < columns; k += BLOCK) {
+            window_block(x + r * pitch + k * c, smaller(together, rows - r), pitch,
+                         smaller(BLOCK, columns - k), c, vectors,
+                         mc_first(width - (vectors - 1) * LANES), sum);
+            MC_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                add_to(total + v * LANES, sum[v], width - v * LANES);
+            }
+        }
+    }
+    for (int64_t i = 0; i < width; i++) {
+        y[i] = (float)total[i] * scale;
+    }
+}
+
+static __attribute__((noinline)) void large_window(const float *x, int64_t rows, int64_t pitch,
+                                                   int64_t columns, int64_t c, float scale,
+                                                   float *y)
+{
+    int64_t i = 0;
+    for (; c - i >= GROUP * LANES; i += GROUP * LANES) {
+        window_blocks(x + i, rows, pitch, columns, c, GROUP, GROUP * LANES, scale, y + i);
+    }
+    for (; i < c; i += LANES) {
+        window_blocks(x + i, rows, pitch, columns, c, 1, smaller(LANES, c - i), scale, y + i);
     }
 }
 
 void MC_ISA_NAME(window_sum)(const float *x, int64_t rows, int64_t pitch, int64_t columns,
                              int64_t c, float scale, float *y)
 {
-    for (int64_t i = 0, width; i < c; i += width) {
-        const int vectors = c - i >= GROUP * LANES ? GROUP : 1;
-        double sum[GROUP * LANES] = {0.0};
-        width = smaller(vectors * LANES, c - i);
-        for (int64_t r = 0; r < rows; r++) {
-            for (int64_t k = 0; k < columns; k += BLOCK) {
-                const float *from = x + r * pitch + k * c + i;
-                if (vectors == GROUP) {
-                    window_block(from, smaller(BLOCK, columns - k), c, GROUP, width, sum);
-                } else {
-                    window_block(from, smaller(BLOCK, columns - k), c, 1, width, sum);
-                }
-            }
-        }
-        for (int64_t k = 0; k < width; k++) {
-            y[i + k] = (float)sum[k] * scale;
-        }
+    if (rows * columns > BLOCK) {
+        large_window(x, rows, pitch, columns, c, scale, y);
+        return;
+    }
+    for (int64_t i = 0; i < c; i += LANES) {
+        mc_mask there = mc_first(c - i);
+        mc_vec sum;
+        window_block(x + i, rows, pitch, columns, c, 1, there, &sum);
+        mc_store_masked(y + i, there, sum * scale);
     }
 }
 
