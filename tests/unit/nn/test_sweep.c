@@ -8,7 +8,8 @@
  *   MODECONN_SWEEP_CASES    graphs in all (default 60)
  *   MODECONN_SWEEP_VERBOSE  1: a line a graph, with its distances as shares of the limits
  *
- * Limits are relative L2: 2e-6 for what a forward pass gives, 4e-6 for the gradient of each tensor.
+ * Limits are relative L2: 2e-6 for what a forward pass gives, 4e-6 for the gradient of each tensor;
+ * for logits that happen to be small, of the size that such sums usually have (usual_size()).
  * Behind rectifiers and norms rounding is amplified by as much as the graph is ill conditioned
  * there (batch norm over two values has hardly a gradient left). How much that is the twin itself
  * says: parameters and images are moved by a relative 1e-6 at random, twice, and eight times the
