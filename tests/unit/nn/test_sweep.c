@@ -435,21 +435,27 @@ static double usual_size(const mc_plain *plain, const double *theta)
     return sqrt(square);
 }
 
+/* What a forward pass gives, in one mode. */
+static void compare_outputs(judge *j, const twin *t, const results *r, const exact *e,
+                            const mc_plain *plain, int mode, const char *logits,
+                            const char *representation)
+{
+    int64_t n = t->n * t->model->classes, width = t->n * t->model->representation_width;
+    double usual = j->exact ? usual_size(plain, t->theta64) : 0.0;
+    j->floor = forward_limit * fmax(0.0, usual - size_of(e->logits[mode], n));
+    compare_at(j, 0, logits, r->logits[mode], e, e->logits[mode], n);
+    j->floor = 0.0;
+    compare_at(j, 0, representation, r->representation[mode], e, e->representation[mode], width);
+}
+
 /* The twin's results e[0], and e[1], e[2] of what was moved. */
 static void compare_all(judge *j, const modeconn_model *model, const twin *t, const results *r,
                         const exact e[1 + NUDGES], const mc_plain *plain, bool gradients)
 {
     const int64_t n = t->n;
-    static const char *const names[2][2] = {{"logits", "logits on running statistics"},
-                                            {"outputs", "outputs on running statistics"}};
-    for (int mode = 0; mode < 2; mode++) {
-        double usual = j->exact ? usual_size(plain, t->theta64) : 0.0;
-        j->floor = forward_limit * fmax(0.0, usual - size_of(e->logits[mode], n * model->classes));
-        compare_at(j, 0, names[0][mode], r->logits[mode], e, e->logits[mode], n * model->classes);
-        j->floor = 0.0;
-        compare_at(j, 0, names[1][mode], r->representation[mode], e, e->representation[mode],
-                   n * model->representation_width);
-    }
+    compare_outputs(j, t, r, e, plain, 0, "logits", "outputs");
+    compare_outputs(j, t, r, e, plain, 1, "logits on running statistics",
+                    "outputs on running statistics");
     compare_statistics(j, model, r->running, e, e->running);
     compare_statistics(j, model, r->pooled, e, e->pooled);
     compare_losses(j, model->classes, n, r->loss, e);
