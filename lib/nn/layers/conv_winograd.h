@@ -67,11 +67,6 @@ static inline int64_t mc_m_phases(const mc_winograd *w, int64_t f)
 
 /* Planes of `tiles` tiles, of c channels in each of up to `phases` phases. */
 mc_planes mc_planes_at(float *data, int64_t tiles, int64_t phases, int64_t c);
-/* Where row `row` of tiles, counted through images as the result is, begins: its outputs, and its
- * window of inputs, what is inside of it; the row behind all begins at the end. */
-int64_t mc_output_row(const mc_winograd *w, int64_t row);
-int64_t mc_input_row(const mc_winograd *w, int64_t row);
-
 /* Floats of V and of M; of U of k inputs and n outputs, and from frequency to frequency of it; of
  * dU of one group of tiles. */
 int64_t mc_v_size(const mc_winograd *w, int64_t tiles, int64_t c);
@@ -79,6 +74,11 @@ int64_t mc_m_size(const mc_winograd *w, int64_t tiles, int64_t n);
 int64_t mc_u_size(const mc_winograd *w, int64_t k, int64_t n);
 int64_t mc_u_plane(const mc_winograd *w, int64_t k, int64_t n);
 int64_t mc_sums_size(const mc_winograd *w, const mc_node *node);
+
+/* Where row `row` of tiles, counted through images as the result is, begins: its outputs, and its
+ * window of inputs, what is inside of it; the row behind all begins at the end. */
+int64_t mc_output_row(const mc_winograd *w, int64_t row);
+int64_t mc_input_row(const mc_winograd *w, int64_t row);
 
 /* All of V, made by all workers in pass->shared. */
 mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, int64_t tiles);
