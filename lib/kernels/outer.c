@@ -21,13 +21,14 @@ static inline int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* A block of w, of which `rows` by `n` numbers are real. */
+/* A block of w, of which `rows` by `n` numbers are real, and what it is the sum of. */
 typedef struct place {
     const mc_outer *p;
-    const float *packed;        /* columns of x, or NULL: not packed */
-    int64_t first, count, k, j; /* rows of x and d; where in w */
-    int64_t rows, n;
-    bool add; /* to what w holds */
+    const float *packed;         /* columns of x, or NULL: not packed */
+    int64_t stretch, row, count; /* rows of x and d: the first one's place, how many, */
+    int64_t together;            /* and how many of them are in that stretch */
+    int64_t k, j, rows, n;       /* where in w */
+    bool add;                    /* to what w holds */
 } place;
 
 /* MC_ROWS columns of x from column k on, row after row: read once for every panel of d, and rows of
@@ -35,8 +36,7 @@ typedef struct place {
 static void pack_columns(const place *q, int64_t k, float *to)
 {
     const mc_outer *p = q->p;
-    int64_t used = smaller(MC_ROWS, p->k - k), stretch = q->first / p->each,
-            row = q->first % p->each;
+    int64_t used = smaller(MC_ROWS, p->k - k), stretch = q->stretch, row = q->row;
     for (int64_t r = 0; r < q->count; r++, to += MC_ROWS) {
         const float *x = p->x[stretch] + row * p->x_step + p->x_offset + k;
         if (used == MC_ROWS) {
@@ -94,11 +94,56 @@ static inline __attribute__((always_inline)) void step(const place *q, const flo
     }
 }
 
+/* Rows of one stretch. */
+static inline __attribute__((always_inline)) void
+sum_stretch(const place *q, int64_t rows, const float *x, int64_t x_step, const float *d,
+            touching *soon, mc_vec (*sum)[MC_VECTORS], const int block, const int vectors,
+            const columns kind)
+{
+    const int64_t d_step = q->p->d_step;
+    for (int64_t r = 1; r < rows; r += 2, x += x_step, d += d_step) {
+        touch(soon);
+        step(q, x, d, sum, block, vectors, kind);
+        x += x_step;
+        d += d_step;
+        MC_OPAQUE(x); /* or the compiler keeps an offset for every number */
+        if (vectors == 1) {
+            touch(soon);
+        }
+        step(q, x, d, sum, block, vectors, kind);
+    }
+    if (rows % 2 != 0) {
+        step(q, x, d, sum, block, vectors, kind);
+    }
+}
+
+/* What is added to is seldom in a cache, and short sums would wait for it. */
+static inline __attribute__((always_inline)) void ask_for(const float *w, int64_t stride,
+                                                          const int block, const int vectors)
+{
+    MC_UNROLL
+    for (int i = 0; i < block; i++, w += stride) {
+        MC_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            __builtin_prefetch(w + v * LANES);
+        }
+    }
+}
+
+/* `single`: all rows are in one stretch. Short sums then do not wait for what several would need
+ * worked out. */
 static inline __attribute__((always_inline)) void outer_block(const place *q, const int block,
-                                                              const int vectors, const columns kind)
+                                                              const int vectors, const columns kind,
+                                                              const bool single)
 {
     const mc_outer *p = q->p;
+    const int64_t w_stride = p->w_stride;
+    const bool add = q->add;
     mc_vec sum[MC_ROWS_1][MC_VECTORS];
+    float *w = p->w + q->k * w_stride + q->j;
+    if (add) {
+        ask_for(w, w_stride, block, vectors);
+    }
     MC_UNROLL
     for (int i = 0; i < block; i++) {
         MC_UNROLL
@@ -106,53 +151,33 @@ static inline __attribute__((always_inline)) void outer_block(const place *q, co
             sum[i][v] = (mc_vec){0.0f};
         }
     }
-    float *w = p->w + q->k * p->w_stride + q->j;
-    if (q->add) {
-        /* What is added to is seldom in a cache, and short sums would wait for it. */
-        MC_UNROLL
-        for (int i = 0; i < block; i++) {
-            MC_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                __builtin_prefetch(w + i * p->w_stride + v * LANES);
-            }
-        }
-    }
     const float *packed = q->packed;
-    const int64_t x_step = packed != NULL ? MC_ROWS : p->x_step, d_step = p->d_step;
-    int64_t stretch = q->first / p->each, row = q->first % p->each;
+    const int64_t x_step = packed != NULL ? MC_ROWS : p->x_step;
+    int64_t stretch = q->stretch, row = q->row, rows = q->together;
     touching soon = touch_from(p->ahead, w);
-    for (int64_t left = q->count, rows; left > 0; left -= rows, row = 0, stretch++) {
-        rows = smaller(p->each - row, left);
-        const float *d = p->d[stretch] + row * d_step + p->d_offset + q->j;
+    for (int64_t left = q->count; left > 0; row = 0, stretch++) {
+        const float *d = p->d[stretch] + row * p->d_step + p->d_offset + q->j;
         const float *x = packed;
         if (packed != NULL) {
             packed += rows * x_step;
         } else {
             x = p->x[stretch] + row * x_step + p->x_offset + q->k;
         }
-        for (int64_t r = 1; r < rows; r += 2, x += x_step, d += d_step) {
-            touch(&soon);
-            step(q, x, d, sum, block, vectors, kind);
-            x += x_step;
-            d += d_step;
-            MC_OPAQUE(x); /* or the compiler keeps an offset for every number */
-            if (vectors == 1) {
-                touch(&soon);
-            }
-            step(q, x, d, sum, block, vectors, kind);
+        sum_stretch(q, rows, x, x_step, d, &soon, sum, block, vectors, kind);
+        if (single) {
+            break;
         }
-        if (rows % 2 != 0) {
-            step(q, x, d, sum, block, vectors, kind);
-        }
+        left -= rows;
+        rows = smaller(p->each, left);
     }
     touched_to(soon, p->ahead);
     if (kind == WHOLE && q->rows == block) {
         MC_UNROLL
-        for (int i = 0; i < block; i++, w += p->w_stride) {
+        for (int i = 0; i < block; i++, w += w_stride) {
             MC_UNROLL
             for (int v = 0; v < vectors; v++) {
                 mc_vec *to = (mc_vec *)(w + v * LANES);
-                if (q->add) {
+                if (add) {
                     sum[i][v] += *to;
                 }
                 *to = sum[i][v];
@@ -172,11 +197,20 @@ static inline __attribute__((always_inline)) void outer_block(const place *q, co
 }
 
 /* The blocks that there are: rows of w by the widest panel, by two vectors, one and less. */
+typedef struct block_fns {
+    void (*single)(const place *q);
+    void (*any)(const place *q);
+} block_fns;
 #define OUTER(name, block, vectors, kind)                                                          \
-    static __attribute__((noinline)) void name(const place *q)                                     \
+    static __attribute__((noinline)) void name##_single(const place *q)                            \
     {                                                                                              \
-        outer_block(q, block, vectors, kind);                                                      \
-    }
+        outer_block(q, block, vectors, kind, true);                                                \
+    }                                                                                              \
+    static __attribute__((noinline)) void name##_any(const place *q)                               \
+    {                                                                                              \
+        outer_block(q, block, vectors, kind, false);                                               \
+    }                                                                                              \
+    static const block_fns name = {name##_single, name##_any};
 enum { QUARTER = MC_ROWS_1 / 4 };
 OUTER(outer_4, MC_ROWS, MC_VECTORS, WHOLE)
 OUTER(outer_2, MC_ROWS_2, 2, WHOLE)
@@ -190,28 +224,32 @@ OUTER(outer_1_half, 2 * QUARTER, 1, WHOLE)
 OUTER(outer_1_less, QUARTER, 1, WHOLE)
 OUTER(outer_rest, MC_ROWS_2, 1, REST)
 
-typedef void (*outer_fn)(const place *q);
+static inline void run_block(const block_fns *fns, const place *q)
+{
+    (q->together == q->count ? fns->single : fns->any)(q);
+}
 
 /* The smallest block by some vectors that has `left` rows, or the largest, and its rows. */
-static outer_fn block_of(int64_t left, int64_t n, int64_t *rows)
+static const block_fns *block_of(int64_t left, int64_t n, int64_t *rows)
 {
     if (n < LANES) {
         *rows = MC_ROWS_2;
-        return outer_rest;
+        return &outer_rest;
     }
     if (n == LANES) {
-        static const outer_fn quarters[] = {outer_1_less, outer_1_half, outer_1_most, outer_1};
+        static const block_fns *const quarters[] = {&outer_1_less, &outer_1_half, &outer_1_most,
+                                                    &outer_1};
         int64_t count = smaller((left + QUARTER - 1) / QUARTER, 4);
         *rows = count * QUARTER;
         return quarters[count - 1];
     }
     if (n == PANEL) {
         *rows = MC_ROWS;
-        return outer_4;
+        return &outer_4;
     }
     bool half = left <= MC_ROWS_2 / 2;
     *rows = half ? MC_ROWS_2 / 2 : MC_ROWS_2;
-    return half ? outer_2_half : outer_2;
+    return half ? &outer_2_half : &outer_2;
 }
 
 /* Columns of the next block of `left`. */
@@ -227,9 +265,9 @@ static void sum_rows(place q)
         q.n = width_of(q.p->n - q.j);
         int64_t rows;
         for (q.k = 0; q.k < q.p->k; q.k += rows) {
-            outer_fn run = block_of(q.p->k - q.k, q.n, &rows);
+            const block_fns *fns = block_of(q.p->k - q.k, q.n, &rows);
             q.rows = smaller(rows, q.p->k - q.k);
-            run(&q);
+            run_block(fns, &q);
         }
     }
 }
@@ -249,10 +287,11 @@ static void sum_packed(place q)
                 q.k = k + b * MC_ROWS;
                 q.rows = smaller(MC_ROWS, end - q.k);
                 q.packed = packed + b * q.count * MC_ROWS;
-                (q.n == PANEL       ? outer_4
-                 : q.n == 2 * LANES ? packed_2
-                 : q.n == LANES     ? packed_1
-                                    : packed_rest)(&q);
+                run_block(q.n == PANEL       ? &outer_4
+                          : q.n == 2 * LANES ? &packed_2
+                          : q.n == LANES     ? &packed_1
+                                             : &packed_rest,
+                          &q);
             }
         }
     }
@@ -270,7 +309,7 @@ static inline __attribute__((always_inline)) void thin_block(const place *q, con
     for (int i = 0; i < THIN_TERMS * run; i++) {
         sum[i / run][i % run] = (mc_vec){0.0f};
     }
-    int64_t stretch = q->first / p->each, row = q->first % p->each;
+    int64_t stretch = q->stretch, row = q->row;
     for (int64_t left = q->count, rows; left > 0; left -= rows, row = 0, stretch++) {
         rows = smaller(p->each - row, left);
         const float *d = p->d[stretch] + row * p->d_step + p->d_offset + q->j;
@@ -311,8 +350,10 @@ THIN(3)
 THIN(9)
 #endif
 
+typedef void (*thin_fn)(const place *q);
+
 /* The function for such runs, or NULL: p is nothing of the kind. */
-static outer_fn thin_of(const mc_outer *p)
+static thin_fn thin_of(const mc_outer *p)
 {
     if (p->x_at == NULL || p->terms != THIN_TERMS || p->n % LANES != 0 || p->n > 2 * LANES) {
         return NULL;
@@ -325,7 +366,7 @@ static outer_fn thin_of(const mc_outer *p)
     return p->k == THIN_TERMS * 3 ? thin_3 : NULL;
 }
 
-static void sum_thin(place q, outer_fn thin)
+static void sum_thin(place q, thin_fn thin)
 {
     for (q.j = 0; q.j < q.p->n; q.j += LANES) {
         thin(&q);
@@ -333,13 +374,17 @@ static void sum_thin(place q, outer_fn thin)
 }
 
 /* One run, or several by a function for them. */
-static void sum_all(const mc_outer *p, outer_fn thin)
+static void sum_all(const mc_outer *p, thin_fn thin)
 {
     /* An empty sum is zero too. */
     for (int64_t r = 0; r == 0 || r < p->count; r += SUM_MOST) {
+        int64_t stretch = r < p->each ? 0 : r / p->each, row = r - stretch * p->each;
+        int64_t count = smaller(SUM_MOST, p->count - r);
         place all = {.p = p,
-                     .first = r,
-                     .count = smaller(SUM_MOST, p->count - r),
+                     .stretch = stretch,
+                     .row = row,
+                     .count = count,
+                     .together = smaller(p->each - row, count),
                      .add = p->accumulate || r > 0};
         if (thin != NULL) {
             sum_thin(all, thin);
@@ -353,7 +398,7 @@ static void sum_all(const mc_outer *p, outer_fn thin)
 
 void MC_ISA_NAME(outer)(const mc_outer *p)
 {
-    outer_fn thin = thin_of(p);
+    thin_fn thin = thin_of(p);
     if (p->x_at == NULL || thin != NULL) {
         sum_all(p, thin);
         return;

@@ -194,17 +194,18 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
         }                                                                                          \
     }
 
-/* `blocks` blocks of spaced rows, the first of them at x and y, by a panel at column j. */
-static inline __attribute__((always_inline)) void spaced_blocks(const part *q, const float *panel,
-                                                                int64_t j, int64_t blocks,
-                                                                const float *x, float *y,
-                                                                const int block, const int vectors)
+/* As many blocks as there are of `rows` spaced rows, from x and y on, by a panel at column j; how
+ * many rows that was. */
+static inline __attribute__((always_inline)) int64_t
+spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const float *x, float *y,
+              const int block, const int vectors)
 {
     const mc_product *p = q->p;
     const int64_t step = p->x_step, y_step = p->y_step;
     const bool plain = is_plain(q, j, vectors), add = !q->first || p->accumulate;
     touching soon = touch_from(q->ahead, panel);
-    for (; blocks > 0; blocks--, x += block * step, y += block * y_step) {
+    int64_t left = rows;
+    for (; left >= block; left -= block, x += block * step, y += block * y_step) {
         mc_vec sum[ROWS_MOST][MC_VECTORS];
         if (q->first && add) {
             MC_UNROLL
@@ -254,6 +255,7 @@ static inline __attribute__((always_inline)) void spaced_blocks(const part *q, c
         }
     }
     touched_to(soon, q->ahead);
+    return rows - left;
 }
 
 /* The same for a square panel of one vector: it stays in registers whole, and sums of fewer rows
@@ -265,8 +267,8 @@ static inline bool is_square(const part *q, int64_t j)
     return q->taps == 1 && q->run == LANES && q->first && !q->p->accumulate && is_plain(q, j, 1);
 }
 
-static void square_1(const part *q, const float *panel, int64_t j, int64_t blocks, const float *x,
-                     float *y)
+static int64_t square_1(const part *q, const float *panel, int64_t j, int64_t rows, const float *x,
+                        float *y)
 {
     (void)j;
     const mc_product *p = q->p;
@@ -279,7 +281,8 @@ static void square_1(const part *q, const float *panel, int64_t j, int64_t block
         line[k] = b[k];
     }
     x += term_at(q, q->t);
-    for (; blocks > 0; blocks--, x += SQUARE_ROWS * step) {
+    int64_t left = rows;
+    for (; left >= SQUARE_ROWS; left -= SQUARE_ROWS, x += SQUARE_ROWS * step) {
         const float *at[SQUARE_ROWS];
         MC_UNROLL
         for (int i = 0; i < SQUARE_ROWS; i++) {
@@ -303,6 +306,7 @@ static void square_1(const part *q, const float *panel, int64_t j, int64_t block
         }
     }
     touched_to(soon, q->ahead);
+    return rows - left;
 }
 
 /* One block of rows x and y, of which `rows` are real; the others repeat the last. */
@@ -356,15 +360,15 @@ gathered_block(const part *q, const float *panel, int64_t j, int rows, const flo
 
 /* The blocks that there are, each a function of its own: inlined together into one, the compiler
  * runs out of registers for the sums. */
-typedef void (*spaced_fn)(const part *q, const float *panel, int64_t j, int64_t blocks,
-                          const float *x, float *y);
+typedef int64_t (*spaced_fn)(const part *q, const float *panel, int64_t j, int64_t rows,
+                             const float *x, float *y);
 typedef void (*gathered_fn)(const part *q, const float *panel, int64_t j, int rows,
                             const float *const *x, float *const *y);
 #define SPACED(name, block, vectors)                                                               \
-    static __attribute__((noinline)) void name(const part *q, const float *panel, int64_t j,       \
-                                               int64_t blocks, const float *x, float *y)           \
+    static __attribute__((noinline)) int64_t name(const part *q, const float *panel, int64_t j,    \
+                                                  int64_t rows, const float *x, float *y)          \
     {                                                                                              \
-        spaced_blocks(q, panel, j, blocks, x, y, block, vectors);                                  \
+        return spaced_blocks(q, panel, j, rows, x, y, block, vectors);                             \
     }
 #define GATHERED(name, block, vectors)                                                             \
     static __attribute__((noinline)) void name(const part *q, const float *panel, int64_t j,       \
@@ -432,11 +436,11 @@ static void product_panel(const part *q, const blocks *by, const float *panel, i
     const mc_product *p = q->p;
     place at = {0, 0};
     for (int64_t left = p->rows, rows; left > 0; left -= rows) {
-        int64_t spaced = smaller(p->each - at.row, left) / by->spaced;
-        if (spaced > 0) {
-            rows = spaced * by->spaced;
-            by->run_spaced(q, panel, j, spaced, p->x[at.stretch] + at.row * p->x_step + p->x_offset,
-                           p->y[at.stretch] + at.row * p->y_step + p->y_offset + j);
+        int64_t spaced = smaller(p->each - at.row, left);
+        if (spaced >= by->spaced) {
+            rows = by->run_spaced(q, panel, j, spaced,
+                                  p->x[at.stretch] + at.row * p->x_step + p->x_offset,
+                                  p->y[at.stretch] + at.row * p->y_step + p->y_offset + j);
         } else {
             rows = smaller(by->gathered, left);
             gather(q, by, panel, j, at, rows);
@@ -484,8 +488,13 @@ static void product_part(part *q)
 void MC_ISA_NAME(product)(const mc_product *p)
 {
     /* Equal cuts of a run, or as many whole runs as fit. */
-    int64_t cuts = (p->run + SUM_MOST - 1) / SUM_MOST, run = (p->run + cuts - 1) / cuts;
-    int64_t taps = cuts > 1 ? 1 : SUM_MOST / run;
+    int64_t run = p->run, taps = 1;
+    if (run > SUM_MOST) {
+        int64_t cuts = (run + SUM_MOST - 1) / SUM_MOST;
+        run = (run + cuts - 1) / cuts;
+    } else if (p->taps > 1) {
+        taps = SUM_MOST / run;
+    }
     /* A product without terms is zero too. */
     for (int64_t t = 0; t == 0 || t < p->taps; t += taps) {
         for (int64_t k = 0; k < p->run; k += run) {
