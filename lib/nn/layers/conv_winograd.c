@@ -98,11 +98,12 @@ static void product_block(const mc_winograd_product *job, const mc_winograd_bloc
     const mc_winograd *w = &job->w;
     int64_t tiles = block->tiles, k = job->x.c, n = columns_of(job);
     mc_tiles here = mc_tiles_of(w, block->first, tiles);
-    float *to = block->memory;
+    mc_plane_pair planes =
+        mc_plane_pair_at(block->memory, tiles, mc_v_phases(w, 0), k, mc_m_phases(w, 0), n);
     factors a = {.tiles = &here,
-                 .v = mc_planes_at(to, tiles, mc_v_phases(w, 0), k),
+                 .v = planes.v,
                  .u = job->u,
-                 .m = mc_planes_at(to + mc_v_size(w, tiles, k), tiles, mc_m_phases(w, 0), n),
+                 .m = planes.m,
                  .rows = k,
                  .n = n,
                  .soon = block->soon};

@@ -67,10 +67,20 @@ static inline int64_t mc_m_phases(const mc_winograd *w, int64_t f)
 
 /* Planes of `tiles` tiles, of c channels in each of up to `phases` phases. */
 mc_planes mc_planes_at(float *data, int64_t tiles, int64_t phases, int64_t c);
-/* Floats of V and of M; of U of k inputs and n outputs, and from frequency to frequency of it; of
- * dU of one group of tiles. */
+/* V and M, of k and n channels in each of their phases, of a block whose products are made in the
+ * order of frequencies: M_f lies where V_{f-1} was, so that both take little more of the cache than
+ * the larger one. */
+typedef struct mc_plane_pair {
+    mc_planes v, m;
+} mc_plane_pair;
+mc_plane_pair mc_plane_pair_at(float *data, int64_t tiles, int64_t v_phases, int64_t k,
+                               int64_t m_phases, int64_t n);
+/* Floats of V, of M and of such a pair; of U of k inputs and n outputs, and from frequency to
+ * frequency of it; of dU of one group of tiles. */
 int64_t mc_v_size(const mc_winograd *w, int64_t tiles, int64_t c);
 int64_t mc_m_size(const mc_winograd *w, int64_t tiles, int64_t n);
+int64_t mc_plane_pair_size(const mc_winograd *w, int64_t tiles, int64_t v_phases, int64_t k,
+                           int64_t m_phases, int64_t n);
 int64_t mc_u_size(const mc_winograd *w, int64_t k, int64_t n);
 int64_t mc_u_plane(const mc_winograd *w, int64_t k, int64_t n);
 int64_t mc_sums_size(const mc_winograd *w, const mc_node *node);

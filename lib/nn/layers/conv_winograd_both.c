@@ -102,21 +102,22 @@ static void both_block(const both_job *job, const block *b, float *memory, float
         memory += mc_joint_pulled(conv->node);
         of_dy = mc_tiles_of(w, first % mc_image_tiles(w), tiles);
     }
+    mc_plane_pair planes =
+        mc_plane_pair_at(memory + mc_m_size(w, tiles, o), tiles, phases, c, phases, c);
     mc_winograd_sums sums = {.tiles = &here,
-                             .v = mc_planes_at(memory, tiles, phases, c),
-                             .d = mc_planes_at(memory + mc_v_size(w, tiles, c), tiles, 1, o),
+                             .v = planes.v,
+                             .d = mc_planes_at(memory, tiles, 1, o),
                              .count = o,
                              .accumulate = !b->first,
                              .du = du,
                              .soon = &soon};
-    mc_planes m = mc_planes_at(sums.d.data + mc_m_size(w, tiles, o), tiles, phases, c);
     kernels->winograd_input(w, &conv->input, &here, sums.v);
     kernels->winograd_cotangent(w, dy, o, o, &of_dy, sums.d);
     for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
         mc_sum_frequency(&job->weight, &sums, f);
-        multiply(job, &sums, m, f);
+        multiply(job, &sums, planes.m, f);
     }
-    kernels->winograd_input_back(w, m, c, &here, conv->accumulate, conv->dx);
+    kernels->winograd_input_back(w, planes.m, c, &here, conv->accumulate, conv->dx);
 }
 
 /* The images of one group, block by block. */

@@ -40,24 +40,41 @@ static int64_t padded_row(int64_t c)
     return c % 64 == 0 ? c + 16 : c;
 }
 
-mc_planes mc_planes_at(float *data, int64_t tiles, int64_t phases, int64_t c)
+static int64_t plane_size(int64_t tiles, int64_t phases, int64_t c)
 {
-    return (mc_planes){data, tiles * padded_row(phases * c) + 16, padded_row(phases * c), c};
+    return tiles * padded_row(phases * c) + 16;
 }
 
-static int64_t planes_size(const mc_winograd *w, int64_t tiles, int64_t phases, int64_t c)
+mc_planes mc_planes_at(float *data, int64_t tiles, int64_t phases, int64_t c)
 {
-    return mc_winograd_frequencies(w) * (tiles * padded_row(phases * c) + 16);
+    return (mc_planes){data, plane_size(tiles, phases, c), padded_row(phases * c), c};
 }
 
 int64_t mc_v_size(const mc_winograd *w, int64_t tiles, int64_t c)
 {
-    return planes_size(w, tiles, mc_v_phases(w, 0), c);
+    return mc_winograd_frequencies(w) * plane_size(tiles, mc_v_phases(w, 0), c);
 }
 
 int64_t mc_m_size(const mc_winograd *w, int64_t tiles, int64_t n)
 {
-    return planes_size(w, tiles, mc_m_phases(w, 0), n);
+    return mc_winograd_frequencies(w) * plane_size(tiles, mc_m_phases(w, 0), n);
+}
+
+mc_plane_pair mc_plane_pair_at(float *data, int64_t tiles, int64_t v_phases, int64_t k,
+                               int64_t m_phases, int64_t n)
+{
+    int64_t plane = mc_at_least(plane_size(tiles, v_phases, k), plane_size(tiles, m_phases, n));
+    mc_plane_pair pair = {mc_planes_at(data + plane, tiles, v_phases, k),
+                          mc_planes_at(data, tiles, m_phases, n)};
+    pair.v.plane = pair.m.plane = plane;
+    return pair;
+}
+
+int64_t mc_plane_pair_size(const mc_winograd *w, int64_t tiles, int64_t v_phases, int64_t k,
+                           int64_t m_phases, int64_t n)
+{
+    return (mc_winograd_frequencies(w) + 1) *
+           mc_at_least(plane_size(tiles, v_phases, k), plane_size(tiles, m_phases, n));
 }
 
 int64_t mc_u_plane(const mc_winograd *w, int64_t k, int64_t n)
@@ -126,8 +143,8 @@ mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, 
 
 /* ---- blocks and panels ----------------------------------------------------------------------- */
 
-/* Tiles of a block. Where U leaves room in the second cache, V and M of half a megabyte stay beside
- * it; where it does not, more tiles share each reading of it. */
+/* Tiles of a block. Where U leaves room in the second cache, V and M that would be half a megabyte
+ * apart stay beside it; where it does not, more tiles share each reading of it. */
 enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512, SHARE_TILES = 96 };
 /* A multiple of it leaves few rows over: products take 8 at a time by two vectors, 16 by one, and 6
  * by four, of which 24 and 48 are multiples too (lib/kernels/isa.h). */
@@ -213,14 +230,15 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
 
-/* Both gradients go together where their kernels and sums leave room in the second cache for V, D
- * and M of some rows of tiles. The windows of T2, which are whole dimensions, have no way back. */
-enum { BOTH_MOST = 65536, BOTH_GROUPS = 8, JOINT_MOST = 114688 };
+/* Both gradients go together where their kernels and sums leave room in the second cache for D and
+ * for V and M, in one memory, of some rows of tiles. The windows of T2, which are whole dimensions,
+ * have no way back. */
+enum { BOTH_MOST = 65536, BOTH_GROUPS = 8, JOINT_MOST = 76800 };
 
-/* Rows of tiles of a block, of V, D and M of JOINT_MOST floats. */
+/* Rows of tiles of a block, of JOINT_MOST floats of V and D. */
 static int64_t joint_rows(const mc_node *node, const mc_winograd *w)
 {
-    int64_t tile = 2 * mc_winograd_lines(w) * node->in.c + mc_winograd_frequencies(w) * node->out.c;
+    int64_t tile = mc_winograd_lines(w) * node->in.c + mc_winograd_frequencies(w) * node->out.c;
     int64_t rows = JOINT_MOST / tile / w->x.tiles, unit = 1;
     while (unit * w->x.tiles % TILES_UNIT != 0) {
         unit *= 2;
@@ -270,7 +288,9 @@ static int64_t product_scratch(const mc_node *node, const mc_winograd *w, int64_
                                int64_t n)
 {
     int64_t block = block_most(node, w), panels = panel_tiles(w, tiles, k, n);
-    int64_t by_blocks = panels < tiles ? mc_v_size(w, block, k) + mc_m_size(w, block, n) : 0;
+    int64_t by_blocks =
+        panels < tiles ? mc_plane_pair_size(w, block, mc_v_phases(w, 0), k, mc_m_phases(w, 0), n)
+                       : 0;
     return mc_at_least(by_blocks, panels > 0 ? panel_scratch(w, panels, k) : 0);
 }
 
@@ -291,11 +311,13 @@ int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients)
     int64_t c = node->in.c, o = node->out.c;
     int64_t need = product_scratch(node, &w, n * mc_image_tiles(&w), c, o);
     if (gradients) {
+        int64_t block = block_most(node, &w), phases = mc_v_phases(&w, 0);
         need = mc_at_least(need, product_scratch(node, &back, n * mc_image_tiles(&back), o, c));
+        need = mc_at_least(need, mc_v_size(&w, block, c) + mc_m_size(&w, block, o));
         if (could_join(node)) {
             int64_t joint = joint_rows(node, &w) * w.x.tiles;
-            need = mc_at_least(need, mc_joint_pulled(node) + 2 * mc_v_size(&w, joint, c) +
-                                         mc_m_size(&w, joint, o));
+            need = mc_at_least(need, mc_joint_pulled(node) + mc_m_size(&w, joint, o) +
+                                         mc_plane_pair_size(&w, joint, phases, c, phases, c));
         }
     }
     return need;
