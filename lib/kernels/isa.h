@@ -253,8 +253,8 @@ void MC_ISA_NAME(depthwise)(const mc_product *p);
 void MC_ISA_NAME(depthwise_outer)(const mc_outer *p);
 void MC_ISA_NAME(winograd_input)(const mc_winograd *w, const mc_map *x, const mc_tiles *tiles,
                                  mc_planes v);
-void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c,
-                                     int64_t count, const mc_tiles *tiles, mc_planes d);
+void MC_ISA_NAME(winograd_cotangent)(const mc_winograd *w, const float *dy, const mc_pull *pull,
+                                     int64_t c, int64_t count, const mc_tiles *tiles, mc_planes d);
 void MC_ISA_NAME(winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
                                   const mc_tiles *tiles, const float *bias, bool accumulate,
                                   bool relu, float *y);
@@ -273,8 +273,8 @@ void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, in
                               const float *shift, double *sum, double *product);
 void MC_ISA_NAME(mask_reduce)(const mc_map *x, const float *y, float *dy, int64_t rows,
                               int64_t count, const float *shift, double *sum, double *product);
-void MC_ISA_NAME(norm_apply)(const mc_map *x, const float *dy, int64_t rows, const float *a,
-                             const float *p, const float *q, bool accumulate, float *dx);
+void MC_ISA_NAME(norm_apply)(const mc_pull *pull, const float *dy, int64_t rows, bool accumulate,
+                             float *dx);
 void MC_ISA_NAME(add)(const mc_map *a, const mc_map *b, int64_t rows, bool relu, float *y);
 void MC_ISA_NAME(pass_back)(const float *y, const float *dy, int64_t n, bool accumulate, float *dx);
 void MC_ISA_NAME(window_sum)(const float *x, int64_t rows, int64_t pitch, int64_t columns,

@@ -97,6 +97,13 @@ typedef struct mc_map {
     int64_t c;
 } mc_map;
 
+/* How a batch norm pulls a gradient g of what the map x shows back to x itself: g * a[c] + x->x *
+ * p[c] + q[c], with g masked to where the map is positive if it rectifies. */
+typedef struct mc_pull {
+    mc_map x;
+    const float *a, *p, *q;
+} mc_pull;
+
 /* ---- windows ------------------------------------------------------------------------------- */
 
 /* A convolution's or pooling's window over [h][w][c] images. */
@@ -198,12 +205,13 @@ struct mc_kernels {
     void (*depthwise_outer)(const mc_outer *p);
 
     /* Transforms of tiles: inputs x [images][h][w][c], the first `count` channels of cotangents dy
-     * [images][oh][ow][c], and products m to those of y [images][oh][ow][c] (plus bias unless NULL;
-     * added to y if accumulate; then rectified if relu). */
+     * [images][oh][ow][c] (not of tiles T2: pulled back first, unless `pull` is NULL), and products
+     * m to those of y [images][oh][ow][c] (plus bias unless NULL; added to y if accumulate; then
+     * rectified if relu). */
     void (*winograd_input)(const mc_winograd *w, const mc_map *x, const mc_tiles *tiles,
                            mc_planes v);
-    void (*winograd_cotangent)(const mc_winograd *w, const float *dy, int64_t c, int64_t count,
-                               const mc_tiles *tiles, mc_planes d);
+    void (*winograd_cotangent)(const mc_winograd *w, const float *dy, const mc_pull *pull,
+                               int64_t c, int64_t count, const mc_tiles *tiles, mc_planes d);
     void (*winograd_output)(const mc_winograd *w, mc_planes m, int64_t c, int64_t count,
                             const mc_tiles *tiles, const float *bias, bool accumulate, bool relu,
                             float *y);
@@ -234,9 +242,9 @@ struct mc_kernels {
     /* First dy = dy masked to y > 0, then likewise; of a map that does not rectify. */
     void (*mask_reduce)(const mc_map *x, const float *y, float *dy, int64_t rows, int64_t count,
                         const float *shift, double *sum, double *product);
-    /* dx = (accumulate ? dx : 0) + g * a[c] + x->x * p[c] + q[c]; dx may be dy. */
-    void (*norm_apply)(const mc_map *x, const float *dy, int64_t rows, const float *a,
-                       const float *p, const float *q, bool accumulate, float *dx);
+    /* dx = (accumulate ? dx : 0) + dy pulled back; dx may be dy. */
+    void (*norm_apply)(const mc_pull *pull, const float *dy, int64_t rows, bool accumulate,
+                       float *dx);
 
     /* y [rows][c] = a + b as the maps show them, or y = a (b NULL), rectified if relu. */
     void (*add)(const mc_map *a, const mc_map *b, int64_t rows, bool relu, float *y);

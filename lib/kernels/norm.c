@@ -192,15 +192,13 @@ void MC_ISA_NAME(mask_reduce)(const mc_map *x, const float *y, float *dy, int64_
 }
 
 /* What a channel's gradient becomes: g a + x p + q. */
-typedef struct pulled {
-    const float *a, *p, *q;
-} pulled;
-
 /* As affine_block(), of channels i on. */
-static inline __attribute__((always_inline)) void
-apply_block(const mc_map *map, const float *dy, int64_t rows, int64_t i, const int vectors,
-            int64_t width, bool relu, const pulled *by, bool accumulate, float *dx)
+static inline __attribute__((always_inline)) void apply_block(const mc_pull *pull, const float *dy,
+                                                              int64_t rows, int64_t i,
+                                                              const int vectors, int64_t width,
+                                                              bool relu, bool accumulate, float *dx)
 {
+    const mc_map *map = &pull->x;
     mc_vec scale[GROUP], offset[GROUP], a[GROUP], p[GROUP], q[GROUP];
     mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
     const float *x = map->x;
@@ -213,9 +211,9 @@ apply_block(const mc_map *map, const float *dy, int64_t rows, int64_t i, const i
             scale[v] = mc_load_masked(map->scale + at, mask);
             offset[v] = mc_load_masked(map->offset + at, mask);
         }
-        a[v] = mc_load_masked(by->a + at, mask);
-        p[v] = mc_load_masked(by->p + at, mask);
-        q[v] = mc_load_masked(by->q + at, mask);
+        a[v] = mc_load_masked(pull->a + at, mask);
+        p[v] = mc_load_masked(pull->p + at, mask);
+        q[v] = mc_load_masked(pull->q + at, mask);
     }
     for (int64_t at = i; at < rows * map->c; at += map->c) {
         MC_UNROLL
@@ -233,28 +231,26 @@ apply_block(const mc_map *map, const float *dy, int64_t rows, int64_t i, const i
     }
 }
 
-static inline __attribute__((always_inline)) void apply(const mc_map *map, const float *dy,
-                                                        int64_t rows, bool relu, const pulled *by,
-                                                        bool accumulate, float *dx)
+static inline __attribute__((always_inline)) void
+apply(const mc_pull *pull, const float *dy, int64_t rows, bool relu, bool accumulate, float *dx)
 {
-    int64_t c = map->c, i = 0;
+    int64_t c = pull->x.c, i = 0;
     /* dx may be dy: each element is read before it is written. */
     for (; c - i >= GROUP * LANES; i += GROUP * LANES) {
-        apply_block(map, dy, rows, i, GROUP, GROUP * LANES, relu, by, accumulate, dx);
+        apply_block(pull, dy, rows, i, GROUP, GROUP * LANES, relu, accumulate, dx);
     }
     for (; i < c; i += LANES) {
-        apply_block(map, dy, rows, i, 1, c - i, relu, by, accumulate, dx);
+        apply_block(pull, dy, rows, i, 1, c - i, relu, accumulate, dx);
     }
 }
 
-void MC_ISA_NAME(norm_apply)(const mc_map *map, const float *dy, int64_t rows, const float *a,
-                             const float *p, const float *q, bool accumulate, float *dx)
+void MC_ISA_NAME(norm_apply)(const mc_pull *pull, const float *dy, int64_t rows, bool accumulate,
+                             float *dx)
 {
-    pulled by = {a, p, q};
-    if (map->relu) {
-        apply(map, dy, rows, true, &by, accumulate, dx);
+    if (pull->x.relu) {
+        apply(pull, dy, rows, true, accumulate, dx);
     } else {
-        apply(map, dy, rows, false, &by, accumulate, dx);
+        apply(pull, dy, rows, false, accumulate, dx);
     }
 }
 

@@ -126,7 +126,7 @@ static inline __attribute__((always_inline)) void gather(const int64_t vectors, 
 #define GATHER(name, tile_y, tile_x)                                                               \
     static __attribute__((noinline)) void gather_##name(const gathering *q)                        \
     {                                                                                              \
-        MC_BY_VECTORS(q->vectors, gather, tile_y, tile_x, q);                                      \
+        MC_BY_VECTORS((tile_y) == (tile_x), q->vectors, gather, tile_y, tile_x, q);                \
     }
 /* A run of ends. */
 #define GATHER_END(name, tile)                                                                     \
@@ -270,7 +270,7 @@ bring_back(const int64_t vectors, mc_tile_kind tile, const gathering *job)
 #define RETURN(name, tile)                                                                         \
     static __attribute__((noinline)) void return_##name(const gathering *q)                        \
     {                                                                                              \
-        MC_BY_VECTORS(q->vectors, bring_back, tile, q);                                            \
+        MC_BY_VECTORS(true, q->vectors, bring_back, tile, q);                                      \
     }
 /* A run of ends. */
 #define RETURN_END(name, tile)                                                                     \

@@ -94,10 +94,13 @@ static inline __attribute__((always_inline)) int64_t line_at(int row, int column
  * whole group before its turn is over. */
 enum { MC_GROUP = 4 };
 
-/* Calls fn(vectors, ...) with a constant number of vectors, or any. */
-#define MC_BY_VECTORS(vectors, fn, ...)                                                            \
+/* Calls fn(vectors, ...) with a constant number of vectors, or any; only with any where that is not
+ * called often: of both dimensions few are different ones. */
+#define MC_BY_VECTORS(often, vectors, fn, ...)                                                     \
     do {                                                                                           \
-        if ((vectors) == 1) {                                                                      \
+        if (!(often)) {                                                                            \
+            fn(vectors, __VA_ARGS__);                                                              \
+        } else if ((vectors) == 1) {                                                               \
             fn(1, __VA_ARGS__);                                                                    \
         } else if ((vectors) == 2) {                                                               \
             fn(2, __VA_ARGS__);                                                                    \

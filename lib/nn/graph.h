@@ -244,11 +244,10 @@ static inline bool mc_is_lazy(const mc_pass *pass, const mc_node *node)
 /* batch_norm.c: input `which` of a node, as a map where that is a batch norm that leaves its output
  * to the node; that batch norm, or NULL. */
 const mc_node *mc_lazy_input(const mc_pass *pass, const mc_node *node, int which, mc_map *map);
-/* Whether convolution `node` itself pulls the gradient of the batch norm behind it back, part by
- * part as it reads it; what it then asks for: rows first .. first + rows - 1 of the gradient of the
- * batch norm's input, to `to` [rows][c]. */
+/* Whether convolution `node` itself pulls the gradient of the batch norm behind it back as it reads
+ * it, and how it then does. */
 bool mc_conv_pulls_back(mc_pass *pass, const mc_node *node);
-void mc_norm_pull_back(mc_pass *pass, const mc_node *norm, int64_t first, int64_t rows, float *to);
+mc_pull mc_norm_pull(mc_pass *pass, const mc_node *norm);
 /* The running statistics as scale [c] and offset [c] of the node's slot->saved. */
 void mc_norm_running(mc_pass *pass, const mc_node *node);
 

@@ -270,27 +270,26 @@ static void reduce(mc_pass *pass, norm_job *job)
     }
 }
 
-static void apply(const norm_job *job, int64_t first, int64_t rows, float *to)
+static mc_pull pull_at(const norm_job *job, int64_t at)
 {
     const float *a = job->coefficients + 2 * job->c;
-    mc_map x = map_at(job, first * job->c);
-    job->pass->kernels->norm_apply(&x, job->dy + first * job->c, rows, a, a + job->c,
-                                   a + 2 * job->c, job->accumulate, to);
+    return (mc_pull){map_at(job, at), a, a + job->c, a + 2 * job->c};
 }
 
 static void apply_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const norm_job *job = arg;
-    int64_t first = task * job->chunk;
-    apply(job, first, rows_of_task(job, task), job->out + first * job->c);
+    int64_t at = task * job->chunk * job->c;
+    mc_pull pull = pull_at(job, at);
+    job->pass->kernels->norm_apply(&pull, job->dy + at, rows_of_task(job, task), job->accumulate,
+                                   job->out + at);
 }
 
-void mc_norm_pull_back(mc_pass *pass, const mc_node *norm, int64_t first, int64_t rows, float *to)
+mc_pull mc_norm_pull(mc_pass *pass, const mc_node *norm)
 {
     norm_job job = job_of(pass, norm);
-    job.dy = mc_slot_of(pass, norm)->d_out;
-    apply(&job, first, rows, to);
+    return pull_at(&job, 0);
 }
 
 static void backward(mc_pass *pass, const mc_node *node)

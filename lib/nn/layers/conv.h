@@ -22,9 +22,9 @@ typedef struct mc_conv_job {
     const mc_conv_algorithm *algorithm;
     int64_t rows;    /* of the output: n * oh * ow */
     bool accumulate; /* dx is added to */
-    /* The batch norm behind, which has left it to the layer to pull its gradient back: dy is that
-     * of its output, mc_norm_pull_back() makes the layer's of it. NULL: dy is the layer's. */
-    const mc_node *norm;
+    /* Not NULL: the batch norm behind has left its gradient to the layer to pull back, and dy is
+     * that of the norm's output. */
+    const mc_pull *pull;
     bool in_parts; /* somebody wants sums of what is written (mc_conv_parts()) */
     /* Of dx, as the gradient of what `summed` shows. Where it is a sum's gradient, dx is masked to
      * where `positive`, the sum, is that; NULL: it is not. */
@@ -47,8 +47,8 @@ struct mc_conv_algorithm {
     void (*forward)(const mc_conv_job *job);
     void (*backward_weight)(const mc_conv_job *job);
     void (*backward_input)(const mc_conv_job *job);
-    /* Where it joins, both gradients are taken together, through job->norm: for n images, or for
-     * some number of them (n 0). NULL: never. */
+    /* Where it joins, both gradients are taken together, and dy pulled back as job->pull says: for
+     * n images, or for some number of them (n 0). NULL: never. */
     bool (*joins)(const mc_node *node, int64_t n);
     void (*backward_both)(const mc_conv_job *job);
 };

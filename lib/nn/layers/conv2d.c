@@ -306,9 +306,12 @@ static void backward(mc_pass *pass, const mc_node *node)
     const mc_node *norm = norm_to_sum(pass, &job);
     job.in_parts = norm != NULL;
     bool joint = is_joint(&job);
+    mc_pull pull;
     if (joint && node->pulls) {
-        job.norm = &pass->graph->nodes[node->last_reader];
-        job.dy = mc_slot_of(pass, job.norm)->d_out;
+        const mc_node *norm_behind = &pass->graph->nodes[node->last_reader];
+        pull = mc_norm_pull(pass, norm_behind);
+        job.pull = &pull;
+        job.dy = mc_slot_of(pass, norm_behind)->d_out;
     }
     pass->parts.count = 0;
     if (joint) {

@@ -122,8 +122,6 @@ typedef struct mc_joint_cut {
     int64_t groups, group, rows; /* images of a group; the last and the last block may have fewer */
 } mc_joint_cut;
 mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n);
-/* Floats that a block's dy may need. */
-int64_t mc_joint_pulled(const mc_node *node);
 
 /* What mc_conv_algorithm asks of an algorithm. */
 bool mc_conv_winograd_possible(const mc_node *node);

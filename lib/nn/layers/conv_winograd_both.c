@@ -38,8 +38,8 @@ static mc_soon soon_of(const both_job *job, const block *b)
     }
     if (!b->last) {
         mc_soon_outputs(&list, w, next, tiles, conv->dy, o);
-        if (conv->norm != NULL) {
-            mc_soon_outputs(&list, w, next, tiles, conv->y, o);
+        if (conv->pull != NULL) {
+            mc_soon_outputs(&list, w, next, tiles, conv->pull->x.x, o);
         }
         mc_soon_inputs(&list, w, next, tiles, conv->input.x, c);
     }
@@ -72,19 +72,6 @@ static void multiply(const both_job *job, const mc_winograd_sums *a, mc_planes m
     }
 }
 
-/* The block's dy through the norm behind the layer, to `pulled`; the images that it is then of. */
-static const float *pull_back(const both_job *job, const block *b, float *pulled)
-{
-    const mc_conv_job *conv = job->weight.conv;
-    const mc_winograd *w = &job->weight.w;
-    int64_t begin = mc_output_row(w, b->row) * w->x.to;
-    int64_t end = mc_output_row(w, b->row + b->rows) * w->x.to;
-    int64_t inside = mc_output_row(w, b->row % w->y.tiles) * w->x.to;
-    mc_norm_pull_back(conv->pass, conv->norm, begin, end - begin,
-                      pulled + inside * conv->node->out.c);
-    return pulled;
-}
-
 /* Both gradients of a block. */
 static void both_block(const both_job *job, const block *b, float *memory, float *du)
 {
@@ -93,15 +80,9 @@ static void both_block(const both_job *job, const block *b, float *memory, float
     const mc_winograd *w = &job->weight.w;
     int64_t c = conv->node->in.c, o = conv->node->out.c, phases = mc_v_phases(w, 0);
     int64_t first = b->row * w->x.tiles, tiles = b->rows * w->x.tiles;
-    mc_tiles here = mc_tiles_of(w, first, tiles), of_dy = here;
-    const float *dy = conv->dy;
+    mc_tiles here = mc_tiles_of(w, first, tiles);
     mc_soon soon = soon_of(job, b);
 
-    if (conv->norm != NULL) {
-        dy = pull_back(job, b, memory);
-        memory += mc_joint_pulled(conv->node);
-        of_dy = mc_tiles_of(w, first % mc_image_tiles(w), tiles);
-    }
     mc_plane_pair planes =
         mc_plane_pair_at(memory + mc_m_size(w, tiles, o), tiles, phases, c, phases, c);
     mc_winograd_sums sums = {.tiles = &here,
@@ -112,7 +93,7 @@ static void both_block(const both_job *job, const block *b, float *memory, float
                              .du = du,
                              .soon = &soon};
     kernels->winograd_input(w, &conv->input, &here, sums.v);
-    kernels->winograd_cotangent(w, dy, o, o, &of_dy, sums.d);
+    kernels->winograd_cotangent(w, conv->dy, conv->pull, o, o, &here, sums.d);
     for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
         mc_sum_frequency(&job->weight, &sums, f);
         multiply(job, &sums, planes.m, f);

@@ -272,14 +272,6 @@ mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n)
     return (mc_joint_cut){(n + group - 1) / group, group, joint_rows(node, &w)};
 }
 
-/* The block's dy, pulled back, lies in images of their own, from the first row's on. */
-int64_t mc_joint_pulled(const mc_node *node)
-{
-    mc_winograd w = mc_winograd_of(&node->window, false);
-    int64_t images = (joint_rows(node, &w) + 2 * (w.y.tiles - 1)) / w.y.tiles;
-    return images * mc_shape_size(node->out);
-}
-
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 /* What a product of up to `tiles` tiles, of k by n channels, needs of each worker's memory and of
@@ -316,7 +308,7 @@ int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients)
         need = mc_at_least(need, mc_v_size(&w, block, c) + mc_m_size(&w, block, o));
         if (could_join(node)) {
             int64_t joint = joint_rows(node, &w) * w.x.tiles;
-            need = mc_at_least(need, mc_joint_pulled(node) + mc_m_size(&w, joint, o) +
+            need = mc_at_least(need, mc_m_size(&w, joint, o) +
                                          mc_plane_pair_size(&w, joint, phases, c, phases, c));
         }
     }

@@ -42,7 +42,7 @@ static void sum_block(const mc_winograd_weight *job, const mc_winograd_block *bl
     sums.d = mc_planes_at(to + mc_v_size(w, tiles, c), tiles, 1, sums.count);
     sums.soon = block->soon;
     kernels->winograd_input(w, &conv->input, &here, sums.v);
-    kernels->winograd_cotangent(w, conv->dy + sums.slab, o, sums.count, &here, sums.d);
+    kernels->winograd_cotangent(w, conv->dy + sums.slab, NULL, o, sums.count, &here, sums.d);
     for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
         mc_sum_frequency(job, &sums, f);
     }
@@ -107,7 +107,7 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
                     MC_PANEL, slice * MC_PANEL};
     const float *v_data = job->v.data, *d_data = d.data;
 
-    kernels->winograd_cotangent(w, conv->dy + column, o, n, &tiles, d);
+    kernels->winograd_cotangent(w, conv->dy + column, NULL, o, n, &tiles, d);
     for (int64_t row = 0; row < c; row += slice) {
         mc_filter filter = {NULL, c, MC_FORWARD, row, c - row < slice ? c - row : slice, column, n};
         for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {

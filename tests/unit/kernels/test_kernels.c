@@ -130,7 +130,8 @@ START_TEST(test_norm)
         }
         /* Without accumulation dx is dy itself: the in-place use. */
         map.relu = masked;
-        k->norm_apply(&map, accumulate ? dy : out, rows, a, p, q, accumulate, out);
+        mc_pull pull = {map, a, p, q};
+        k->norm_apply(&pull, accumulate ? dy : out, rows, accumulate, out);
         for (int64_t i = 0; i < n; i++) {
             double g = !masked || is_positive(&map, i) ? (double)dy[i] : 0.0;
             double e = g * (double)a[i % c] + (double)x[i] * (double)p[i % c] + (double)q[i % c];

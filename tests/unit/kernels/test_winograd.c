@@ -208,7 +208,7 @@ static void transposed_gradient(const job *j, int64_t c, const float *dy, const 
                                 float *dx)
 {
     mc_filter filter = {taps, c, MC_TRANSPOSED, 0, 1, 0, c};
-    j->k->winograd_cotangent(&j->w, dy, c, c, &j->tiles, planes(d, j->tiles.count, c));
+    j->k->winograd_cotangent(&j->w, dy, NULL, c, c, &j->tiles, planes(d, j->tiles.count, c));
     j->k->winograd_filter(&j->w, &filter, filters(u), 0);
     multiply(j, true, c, d, u, m);
     for (int64_t first = 0; first < j->tiles.count; first += step) {
@@ -264,7 +264,19 @@ START_TEST(test_input_gradient)
 }
 END_TEST
 
-/* dW of the same, in two groups of tiles. */
+/* Cotangents dy as a batch norm pulls them back. */
+static void pull_back(const mc_pull *pull, int64_t n, float *dy)
+{
+    for (int64_t at = 0; at < n; at++) {
+        const mc_map *x = &pull->x;
+        int64_t i = at % C;
+        bool passes = !x->relu || fmaf(x->x[at], x->scale[i], x->offset[i]) > 0.0f;
+        dy[at] = (passes ? dy[at] * pull->a[i] : 0.0f) + x->x[at] * pull->p[i] + pull->q[i];
+    }
+}
+
+/* dW of the same, in two groups of tiles; where tiles can, cotangents are pulled back on the way.
+ */
 START_TEST(test_weight_gradient)
 {
     job j;
@@ -277,10 +289,17 @@ START_TEST(test_weight_gradient)
     float *d = values(planes_size(&j, j.tiles.count, C), 5);
     int64_t group_size = j.freq * PHASES * C;
     float *du = calloc((size_t)(2 * group_size), sizeof *du);
+    float *normed = values(j.out * C, 6), *by = values(5 * C, 7);
+    mc_pull pull = {{normed, by, by + C, _i / ISAS % 3 > 0, C}, by + 2 * C, by + 3 * C, by + 4 * C};
+    bool pulled = (_i + _i / ISAS) % 2 == 0 && j.w.y.tile != MC_TILE_T2 && j.w.x.tile != MC_TILE_T2;
 
     mc_map map = {.x = x, .c = C};
     j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, C));
-    j.k->winograd_cotangent(&j.w, dy, C, C, &j.tiles, planes(d, j.tiles.count, C));
+    j.k->winograd_cotangent(&j.w, dy, pulled ? &pull : NULL, C, C, &j.tiles,
+                            planes(d, j.tiles.count, C));
+    if (pulled) {
+        pull_back(&pull, j.out * C, dy);
+    }
     for (int64_t f = 0; f < j.freq; f++) {
         int64_t first, rows = mc_tiles_at(&j.w, &j.tiles, f, &first);
         for (int64_t at = 0; at < rows * C; at++) {
@@ -309,6 +328,8 @@ START_TEST(test_weight_gradient)
     free(v);
     free(d);
     free(du);
+    free(normed);
+    free(by);
 }
 END_TEST
 
