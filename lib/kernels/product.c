@@ -309,6 +309,72 @@ static int64_t square_1(const part *q, const float *panel, int64_t j, int64_t ro
     return rows - left;
 }
 
+/* 3x3 windows of images of one channel, pixel after pixel, by a panel of one vector: three runs of
+ * three numbers, from row to row one on. All of the panel stays in registers. */
+enum { THIN = 3, THIN_ROWS = 4 };
+
+static inline bool is_thin(const part *q, int64_t j)
+{
+    const mc_product *p = q->p;
+    return q->taps == THIN && q->run == THIN && q->first && q->last && p->x_step == 1 &&
+           !p->accumulate && is_plain(q, j, 1);
+}
+
+static inline __attribute__((always_inline)) void
+thin_block(mc_vec (*line)[THIN], const float *const *x, float *y, int64_t y_step, const int block)
+{
+    mc_vec sum[THIN_ROWS];
+    MC_UNROLL
+    for (int i = 0; i < block; i++) {
+        sum[i] = (mc_vec){0.0f};
+    }
+    MC_UNROLL
+    for (int t = 0; t < THIN; t++) {
+        MC_UNROLL
+        for (int k = 0; k < THIN; k++) {
+            MC_UNROLL
+            for (int i = 0; i < block; i++) {
+                sum[i] += x[t][i + k] * line[t][k];
+            }
+        }
+    }
+    MC_UNROLL
+    for (int i = 0; i < block; i++, y += y_step) {
+        *(mc_vec *)y = sum[i];
+    }
+}
+
+static int64_t thin_1(const part *q, const float *panel, int64_t j, int64_t rows, const float *x,
+                      float *y)
+{
+    (void)j;
+    const int64_t y_step = q->p->y_step;
+    const float *from[THIN];
+    mc_vec line[THIN][THIN];
+    MC_UNROLL
+    for (int t = 0; t < THIN; t++) {
+        const mc_vec *b = (const mc_vec *)(panel + term_row(q, q->t + t) * LANES);
+        from[t] = x + term_at(q, q->t + t);
+        MC_UNROLL
+        for (int k = 0; k < THIN; k++) {
+            line[t][k] = b[k];
+        }
+    }
+    for (int64_t left = rows, done; left > 0; left -= done, y += done * y_step) {
+        done = left >= THIN_ROWS ? THIN_ROWS : 1;
+        if (done > 1) {
+            thin_block(line, from, y, y_step, THIN_ROWS);
+        } else {
+            thin_block(line, from, y, y_step, 1);
+        }
+        MC_UNROLL
+        for (int t = 0; t < THIN; t++) {
+            from[t] += done;
+        }
+    }
+    return rows;
+}
+
 /* One block of rows x and y, of which `rows` are real; the others repeat the last. */
 static inline __attribute__((always_inline)) void
 gathered_block(const part *q, const float *panel, int64_t j, int rows, const float *const *x,
@@ -397,6 +463,7 @@ static const blocks by_most = {MC_ROWS, MC_ROWS, spaced_4, block_4, half_4};
 static const blocks by_two = {MC_ROWS_2, MC_ROWS_2, spaced_2, block_2, half_2};
 static const blocks by_one = {MC_ROWS_1, MC_ROWS_2, spaced_1, block_1, half_1};
 static const blocks by_square = {SQUARE_ROWS, MC_ROWS_2, square_1, block_1, half_1};
+static const blocks by_thin = {1, MC_ROWS_2, thin_1, block_1, half_1};
 
 /* A place among the rows: stretch, and row of it. */
 typedef struct place {
@@ -480,6 +547,7 @@ static void product_part(part *q)
         const blocks *by = vectors == MC_VECTORS ? &by_most
                            : vectors == 2        ? &by_two
                            : is_square(q, j)     ? &by_square
+                           : is_thin(q, j)       ? &by_thin
                                                  : &by_one;
         product_panel(q, by, p->panels + j * p->panel_rows, j);
     }

@@ -6,6 +6,7 @@
 #include "kernels/kernels.h"
 #include "unit.h"
 #include <math.h>
+#include <string.h>
 
 static const char *const isas[] = {"baseline", "avx2", "avx512"};
 enum { ISAS = 3 };
@@ -137,6 +138,61 @@ START_TEST(test_product)
 }
 END_TEST
 
+/* 3x3 windows of an image of one channel, whose rows overlap: pixels of two of its rows. */
+START_TEST(test_windows)
+{
+    enum { WIDTH = 23, PITCH = WIDTH + 2, TAPS = 9 };
+    static const int64_t columns[] = {4, 8, 16, 20};
+    const mc_kernels *k = kernels_of(_i % ISAS);
+    int64_t n = columns[_i / ISAS];
+    if (k == NULL) {
+        return;
+    }
+    float *x = values(4 * PITCH, 1), *w = values(n * TAPS, 2), *bias = values(n, 3);
+    float *panels = values((n + k->lanes - 1) / k->lanes * k->lanes * TAPS, 4);
+    float *y = values(2 * WIDTH * n, 5), *before = values(2 * WIDTH * n, 5);
+    const float *xs[] = {x, x + PITCH};
+    float *ys[] = {y, y + WIDTH * n};
+    const int64_t x_at[] = {0, PITCH, 2 * PITCH};
+    k->pack_panels(w, n, 1, TAPS, 0, n, panels);
+    for (int variant = 0; variant < 4; variant++) {
+        bool accumulate = variant == 1, biased = variant == 2, relu = variant == 3;
+        memcpy(y, before, (size_t)(2 * WIDTH * n) * sizeof *y);
+        mc_product p = {.rows = 2 * WIDTH,
+                        .taps = 3,
+                        .run = 3,
+                        .n = n,
+                        .each = WIDTH,
+                        .x = xs,
+                        .x_step = 1,
+                        .x_at = x_at,
+                        .panels = panels,
+                        .panel_rows = TAPS,
+                        .bias = biased ? bias : NULL,
+                        .relu = relu,
+                        .accumulate = accumulate,
+                        .y = ys,
+                        .y_step = n};
+        k->product(&p);
+        for (int64_t at = 0; at < 2 * WIDTH * n; at++) {
+            int64_t pixel = at / n, j = at % n;
+            const float *window = x + pixel / WIDTH * PITCH + pixel % WIDTH;
+            double sum = (biased ? (double)bias[j] : 0.0) + (accumulate ? (double)before[at] : 0.0);
+            for (int64_t t = 0; t < TAPS; t++) {
+                sum += (double)window[t / 3 * PITCH + t % 3] * (double)w[j * TAPS + t];
+            }
+            near((double)y[at], relu && sum < 0.0 ? 0.0 : sum, (double)TAPS);
+        }
+    }
+    free(x);
+    free(w);
+    free(bias);
+    free(panels);
+    free(y);
+    free(before);
+}
+END_TEST
+
 /* [rows] by [n], the rows one run of x or three in reverse order. */
 START_TEST(test_outer)
 {
@@ -218,6 +274,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, test_product, 0, SHAPES * ISAS);
+    tcase_add_loop_test(tests, test_windows, 0, 4 * ISAS);
     tcase_add_loop_test(tests, test_outer, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_empty, 0, ISAS);
 }
