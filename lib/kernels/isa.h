@@ -74,7 +74,7 @@ static inline mc_vec mc_max(mc_vec a, mc_vec b)
 #endif
 
 /* Before a loop of few iterations that has to vanish. */
-#define MC_UNROLL _Pragma("GCC unroll 24")
+#define MC_UNROLL _Pragma("GCC unroll 32")
 /* Before one whose body is large enough: unrolled, its addresses would not fit the registers. */
 #define MC_ROLLED _Pragma("GCC unroll 1")
 

@@ -309,32 +309,39 @@ static int64_t square_1(const part *q, const float *panel, int64_t j, int64_t ro
     return rows - left;
 }
 
-/* 3x3 windows of images of one channel, pixel after pixel, by a panel of one vector: three runs of
- * three numbers, from row to row one on. All of the panel stays in registers. */
-enum { THIN = 3, THIN_ROWS = 4 };
+/* 3x3 windows of images of `c` channels, one or three, pixel after pixel, by a panel of one vector:
+ * three runs of 3 c numbers, from row to row c on. A number is loaded once for all windows that it
+ * is in. */
+enum { THIN = 3, THIN_ROWS = 8, THIN_MOST = 3 };
 
 static inline bool is_thin(const part *q, int64_t j)
 {
     const mc_product *p = q->p;
-    return q->taps == THIN && q->run == THIN && q->first && q->last && p->x_step == 1 &&
-           !p->accumulate && is_plain(q, j, 1);
+    return q->taps == THIN && (q->run == THIN || q->run == THIN * THIN_MOST) && q->first &&
+           q->last && p->x_step == q->run / THIN && !p->accumulate && is_plain(q, j, 1);
 }
 
-static inline __attribute__((always_inline)) void
-thin_block(mc_vec (*line)[THIN], const float *const *x, float *y, int64_t y_step, const int block)
+static inline __attribute__((always_inline)) void thin_block(const part *q, const float *panel,
+                                                             const float *x, float *y, const int c,
+                                                             const int block)
 {
+    const int64_t y_step = q->p->y_step;
     mc_vec sum[THIN_ROWS];
     MC_UNROLL
     for (int i = 0; i < block; i++) {
         sum[i] = (mc_vec){0.0f};
     }
-    MC_UNROLL
-    for (int t = 0; t < THIN; t++) {
+    for (int64_t t = q->t; t < q->t + THIN; t++) {
+        const mc_vec *line = (const mc_vec *)(panel + term_row(q, t) * LANES);
+        const float *at = x + term_at(q, t);
         MC_UNROLL
-        for (int k = 0; k < THIN; k++) {
+        for (int k = 0; k < (block - 1 + THIN) * c; k++) {
+            float number = at[k];
             MC_UNROLL
             for (int i = 0; i < block; i++) {
-                sum[i] += x[t][i + k] * line[t][k];
+                if (k >= i * c && k < (i + THIN) * c) {
+                    sum[i] += number * line[k - i * c];
+                }
             }
         }
     }
@@ -344,33 +351,32 @@ thin_block(mc_vec (*line)[THIN], const float *const *x, float *y, int64_t y_step
     }
 }
 
+static inline __attribute__((always_inline)) void
+thin_rows(const part *q, const float *panel, int64_t rows, const float *x, float *y, const int c)
+{
+    for (int64_t left = rows, done; left > 0; left -= done, x += done * c) {
+        if (left >= THIN_ROWS) {
+            done = THIN_ROWS;
+            thin_block(q, panel, x, y, c, THIN_ROWS);
+        } else if (left >= THIN_ROWS / 2) {
+            done = THIN_ROWS / 2;
+            thin_block(q, panel, x, y, c, THIN_ROWS / 2);
+        } else {
+            done = 1;
+            thin_block(q, panel, x, y, c, 1);
+        }
+        y += done * q->p->y_step;
+    }
+}
+
 static int64_t thin_1(const part *q, const float *panel, int64_t j, int64_t rows, const float *x,
                       float *y)
 {
     (void)j;
-    const int64_t y_step = q->p->y_step;
-    const float *from[THIN];
-    mc_vec line[THIN][THIN];
-    MC_UNROLL
-    for (int t = 0; t < THIN; t++) {
-        const mc_vec *b = (const mc_vec *)(panel + term_row(q, q->t + t) * LANES);
-        from[t] = x + term_at(q, q->t + t);
-        MC_UNROLL
-        for (int k = 0; k < THIN; k++) {
-            line[t][k] = b[k];
-        }
-    }
-    for (int64_t left = rows, done; left > 0; left -= done, y += done * y_step) {
-        done = left >= THIN_ROWS ? THIN_ROWS : 1;
-        if (done > 1) {
-            thin_block(line, from, y, y_step, THIN_ROWS);
-        } else {
-            thin_block(line, from, y, y_step, 1);
-        }
-        MC_UNROLL
-        for (int t = 0; t < THIN; t++) {
-            from[t] += done;
-        }
+    if (q->run == THIN) {
+        thin_rows(q, panel, rows, x, y, 1);
+    } else {
+        thin_rows(q, panel, rows, x, y, THIN_MOST);
     }
     return rows;
 }

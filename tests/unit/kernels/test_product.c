@@ -138,36 +138,37 @@ START_TEST(test_product)
 }
 END_TEST
 
-/* 3x3 windows of an image of one channel, whose rows overlap: pixels of two of its rows. */
+/* 3x3 windows of an image of one channel or three, whose rows overlap: pixels of two of its rows.
+ */
 START_TEST(test_windows)
 {
-    enum { WIDTH = 23, PITCH = WIDTH + 2, TAPS = 9 };
+    enum { WIDTH = 23, TAPS = 9 };
     static const int64_t columns[] = {4, 8, 16, 20};
     const mc_kernels *k = kernels_of(_i % ISAS);
-    int64_t n = columns[_i / ISAS];
+    int64_t n = columns[_i / ISAS % 4], c = _i / ISAS < 4 ? 1 : 3, pitch = (WIDTH + 2) * c;
     if (k == NULL) {
         return;
     }
-    float *x = values(4 * PITCH, 1), *w = values(n * TAPS, 2), *bias = values(n, 3);
-    float *panels = values((n + k->lanes - 1) / k->lanes * k->lanes * TAPS, 4);
+    float *x = values(4 * pitch, 1), *w = values(n * c * TAPS, 2), *bias = values(n, 3);
+    float *panels = values((n + k->lanes - 1) / k->lanes * k->lanes * c * TAPS, 4);
     float *y = values(2 * WIDTH * n, 5), *before = values(2 * WIDTH * n, 5);
-    const float *xs[] = {x, x + PITCH};
+    const float *xs[] = {x, x + pitch};
     float *ys[] = {y, y + WIDTH * n};
-    const int64_t x_at[] = {0, PITCH, 2 * PITCH};
-    k->pack_panels(w, n, 1, TAPS, 0, n, panels);
+    const int64_t x_at[] = {0, pitch, 2 * pitch};
+    k->pack_panels(w, n, c, TAPS, 0, n, panels);
     for (int variant = 0; variant < 4; variant++) {
         bool accumulate = variant == 1, biased = variant == 2, relu = variant == 3;
         memcpy(y, before, (size_t)(2 * WIDTH * n) * sizeof *y);
         mc_product p = {.rows = 2 * WIDTH,
                         .taps = 3,
-                        .run = 3,
+                        .run = 3 * c,
                         .n = n,
                         .each = WIDTH,
                         .x = xs,
-                        .x_step = 1,
+                        .x_step = c,
                         .x_at = x_at,
                         .panels = panels,
-                        .panel_rows = TAPS,
+                        .panel_rows = TAPS * c,
                         .bias = biased ? bias : NULL,
                         .relu = relu,
                         .accumulate = accumulate,
@@ -176,12 +177,13 @@ START_TEST(test_windows)
         k->product(&p);
         for (int64_t at = 0; at < 2 * WIDTH * n; at++) {
             int64_t pixel = at / n, j = at % n;
-            const float *window = x + pixel / WIDTH * PITCH + pixel % WIDTH;
+            const float *window = x + pixel / WIDTH * pitch + pixel % WIDTH * c;
             double sum = (biased ? (double)bias[j] : 0.0) + (accumulate ? (double)before[at] : 0.0);
-            for (int64_t t = 0; t < TAPS; t++) {
-                sum += (double)window[t / 3 * PITCH + t % 3] * (double)w[j * TAPS + t];
+            for (int64_t l = 0; l < c * TAPS; l++) {
+                int64_t t = l / c, tap = t / 3 * pitch + t % 3 * c + l % c;
+                sum += (double)window[tap] * (double)w[(j * c + l % c) * TAPS + t];
             }
-            near((double)y[at], relu && sum < 0.0 ? 0.0 : sum, (double)TAPS);
+            near((double)y[at], relu && sum < 0.0 ? 0.0 : sum, (double)(c * TAPS));
         }
     }
     free(x);
@@ -274,7 +276,7 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_loop_test(tests, test_product, 0, SHAPES * ISAS);
-    tcase_add_loop_test(tests, test_windows, 0, 4 * ISAS);
+    tcase_add_loop_test(tests, test_windows, 0, 8 * ISAS);
     tcase_add_loop_test(tests, test_outer, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_empty, 0, ISAS);
 }
