@@ -123,6 +123,25 @@ static void sum_up(const product_job *job, const mc_tile *tile, int64_t part, in
         tile->images * (end - begin) * width, columns.begin, columns.count);
 }
 
+/* A kernel shorter than its stride has no tap for some classes of the input's gradient. Where a
+ * tile is whole rows of all channels, these zeros are written before, row after row; whether they
+ * were. */
+static bool clear_tile(const product_job *job, const mc_tile *tile)
+{
+    const mc_axis *y = &job->reading.y;
+    bool gaps = y->backward && y->kernel < y->stride;
+    if (!gaps || job->accumulate || job->columns > 1 || job->tiling.tiles_x > 1) {
+        return false;
+    }
+    int64_t begin = tile->y * y->to_step, width = job->reading.x.to * job->c;
+    int64_t end = mc_smaller((tile->y + tile->rows) * y->to_step, y->to);
+    for (int64_t image = tile->image; image < tile->image + tile->images; image++) {
+        memset(job->y + (image * y->to + begin) * width, 0,
+               (size_t)((end - begin) * width) * sizeof *job->y);
+    }
+    return true;
+}
+
 /* A tile of all classes by one cut of the columns. */
 static void tile_task(void *arg, int64_t task, int worker)
 {
@@ -134,13 +153,14 @@ static void tile_task(void *arg, int64_t task, int worker)
     mc_view view = mc_view_of(r, pass->kernels, &tile, rows.frame);
     mc_product product = {.rows = 0};
     int64_t had_height = 0, had_width = 0;
+    bool cleared = clear_tile(job, &tile);
 
     for (int64_t class = 0; class < r->y.classes * r->x.classes; class ++) {
         mc_reach y = mc_axis_reach(&r->y, class / r->x.classes);
         mc_reach x = mc_axis_reach(&r->x, class % r->x.classes);
         int64_t height = mc_smaller(y.count - tile.y, tile.rows);
         int64_t width = mc_smaller(x.count - tile.x, tile.columns);
-        if (height <= 0 || width <= 0) {
+        if (height <= 0 || width <= 0 || (cleared && (y.taps == 0 || x.taps == 0))) {
             continue;
         }
         if (height != had_height || width != had_width) {
