@@ -191,7 +191,6 @@ void MC_ISA_NAME(mask_reduce)(const mc_map *x, const float *y, float *dy, int64_
     reduce(x, y, dy, rows, count, BY_OUTPUT, shift, sum, product);
 }
 
-/* What a channel's gradient becomes: g a + x p + q. */
 /* As affine_block(), of channels i on. */
 static inline __attribute__((always_inline)) void apply_block(const mc_pull *pull, const float *dy,
                                                               int64_t rows, int64_t i,

@@ -160,12 +160,12 @@ spread(const int64_t vectors, mc_tile_kind tile_y, mc_tile_kind tile_x, const re
     MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
     const int in_y = extents->in[tile_y];
     const spreading s = *job; /* a copy, as what is written might be any of its numbers */
+    int64_t from = 0;
     float *to = s.to;
 
     MC_ROLLED
-    for (int64_t t = 0; t < s.count; t++, to += s.planes.row) {
-        spread_rows(vectors, tile_x, MC_TILE_OUT, how, along, extents, in_y, in_y, &s, t * s.step,
-                    half);
+    for (int64_t t = 0; t < s.count; t++, from += s.step, to += s.planes.row) {
+        spread_rows(vectors, tile_x, MC_TILE_OUT, how, along, extents, in_y, in_y, &s, from, half);
         spread_columns(vectors, tile_y, MC_TILE_OUT, along, extents, extents->out[tile_x],
                        MC_TILE_OUT, &s, half, to);
     }
@@ -184,10 +184,11 @@ spread(const int64_t vectors, mc_tile_kind tile_y, mc_tile_kind tile_x, const re
         MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];                                      \
         const int in_y = extents.in[tile], out_x = extents.out[tile];                              \
         const spreading s = *job;                                                                  \
+        int64_t from = 0;                                                                          \
         float *to = s.to;                                                                          \
-        for (int64_t t = 0; t < s.count; t++, to += s.planes.row) {                                \
+        for (int64_t t = 0; t < s.count; t++, from += s.step, to += s.planes.row) {                \
             MC_BY_OUTPUTS(s.x, spread_rows, s.vectors, tile, how, along, &extents,                 \
-                          extent_of(in_y, s.y), in_y, &s, t *s.step, half);                        \
+                          extent_of(in_y, s.y), in_y, &s, from, half);                             \
             MC_BY_OUTPUTS(s.y, spread_columns, s.vectors, tile, along, &extents, out_x, s.x, &s,   \
                           half, to);                                                               \
         }                                                                                          \
