@@ -4,6 +4,7 @@
  * 2e-6, gradients to 4e-6 (relative L2), on every instruction set, also at 512 channels; a random
  * sweep of shapes.
  */
+#include "nn/layers/conv_winograd.h"
 #include "twin.h"
 #include <stdio.h>
 
@@ -273,6 +274,35 @@ START_TEST(test_512_channels)
 }
 END_TEST
 
+/* V and M in one memory: a frequency's products end before what they still need of V begins, and
+ * the last of V is inside. */
+START_TEST(test_plane_pair)
+{
+    static const int64_t channels[] = {1, 16, 64, 100};
+    mc_window window = {.c = 1, .h = 9, .w = 9, .kernel = 3, .padding = 1};
+    window.stride = 1 + _i % 2;
+    window.oh = window.ow = (9 + window.stride - 1) / window.stride;
+    mc_winograd w = mc_winograd_of(&window, _i % 4 >= 2);
+    int64_t v_phases = mc_v_phases(&w, 0), m_phases = mc_m_phases(&w, 0);
+    for (int which = 0; which < 16; which++) {
+        int64_t tiles = 1 + 23 * (_i / 4), k = channels[which / 4], n = channels[which % 4];
+        int64_t size = mc_plane_pair_size(&w, tiles, v_phases, k, m_phases, n);
+        float *memory = malloc((size_t)size * sizeof *memory);
+        mc_plane_pair pair = mc_plane_pair_at(memory, tiles, v_phases, k, m_phases, n);
+        mc_planes v = pair.v, m = pair.m;
+        ck_assert_int_ge(v.row, v_phases * k);
+        ck_assert_int_ge(m.row, m_phases * n);
+        ck_assert_ptr_eq(m.data, memory);
+        for (int64_t f = 0; f < mc_winograd_frequencies(&w); f++) {
+            int64_t v_begin = v.data - memory + f * v.plane;
+            ck_assert_int_le(f * m.plane + tiles * m.row, v_begin);
+            ck_assert_int_le(v_begin + tiles * v.row + MC_ROW_SLACK, size);
+        }
+        free(memory);
+    }
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -284,6 +314,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_slabs, 0, 8 * ISAS);
     tcase_add_loop_test(tests, test_sweep, 0, 6);
     tcase_add_loop_test(tests, test_512_channels, 0, ISAS);
+    tcase_add_loop_test(tests, test_plane_pair, 0, 8);
 }
 
 int main(void)
