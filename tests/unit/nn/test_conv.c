@@ -303,6 +303,31 @@ START_TEST(test_plane_pair)
 }
 END_TEST
 
+/* A worker's memory has room for the blocks of a layer's gradients. */
+START_TEST(test_scratch)
+{
+    static const int64_t channels[] = {8, 16, 48, 128};
+    for (int which = 0; which < 4 * 4 * 3; which++) {
+        int64_t c = channels[which % 4], o = channels[which / 4 % 4], n = 1 + which / 16 * 60;
+        int64_t side = 4 + 3 * _i, stride = 1 + _i % 2, out = (side + stride - 1) / stride;
+        mc_node node = {.in = {c, side, side}, .out = {o, out, out}};
+        node.window = (mc_window){c, side, side, out, out, 3, stride, 1};
+        if (!mc_conv_winograd_possible(&node)) {
+            continue;
+        }
+        mc_winograd w = mc_winograd_of(&node.window, false);
+        int64_t scratch = mc_conv_winograd_scratch(&node, n, true), phases = mc_v_phases(&w, 0);
+        int64_t block = mc_block_tiles(&node, &w, n * mc_image_tiles(&w));
+        ck_assert_int_le(mc_v_size(&w, block, c) + mc_m_size(&w, block, o), scratch);
+        if (mc_conv_winograd_joins(&node, n)) {
+            int64_t tiles = mc_joint_cut_of(&node, n).rows * w.x.tiles;
+            int64_t pair = mc_plane_pair_size(&w, tiles, phases, c, phases, c);
+            ck_assert_int_le(mc_m_size(&w, tiles, o) + pair, scratch);
+        }
+    }
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
@@ -315,6 +340,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_sweep, 0, 6);
     tcase_add_loop_test(tests, test_512_channels, 0, ISAS);
     tcase_add_loop_test(tests, test_plane_pair, 0, 8);
+    tcase_add_loop_test(tests, test_scratch, 0, 6);
 }
 
 int main(void)
