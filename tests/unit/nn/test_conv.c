@@ -2,7 +2,7 @@
  *
  * Convolution algorithms against the double twin at the accuracy asked of kernels: outputs to
  * 2e-6, gradients to 4e-6 (relative L2), on every instruction set, also at 512 channels; a random
- * sweep of shapes.
+ * sweep of shapes; and whether the memory of Winograd's blocks holds what they put there.
  */
 #include "nn/layers/conv_winograd.h"
 #include "twin.h"
