@@ -312,12 +312,12 @@ static int64_t square_1(const part *q, const float *panel, int64_t j, int64_t ro
 /* 3x3 windows of images of `c` channels, one or three, pixel after pixel, by a panel of one vector:
  * three runs of 3 c numbers, from row to row c on. A number is loaded once for all windows that it
  * is in. */
-enum { THIN = 3, THIN_ROWS = 8, THIN_MOST = 3 };
+enum { THIN = 3, THIN_ROWS = 8, THIN_CHANNELS = 3 };
 
 static inline bool is_thin(const part *q, int64_t j)
 {
     const mc_product *p = q->p;
-    return q->taps == THIN && (q->run == THIN || q->run == THIN * THIN_MOST) && q->first &&
+    return q->taps == THIN && (q->run == THIN || q->run == THIN * THIN_CHANNELS) && q->first &&
            q->last && p->x_step == q->run / THIN && !p->accumulate && is_plain(q, j, 1);
 }
 
@@ -376,7 +376,7 @@ static int64_t thin_1(const part *q, const float *panel, int64_t j, int64_t rows
     if (q->run == THIN) {
         thin_rows(q, panel, rows, x, y, 1);
     } else {
-        thin_rows(q, panel, rows, x, y, THIN_MOST);
+        thin_rows(q, panel, rows, x, y, THIN_CHANNELS);
     }
     return rows;
 }

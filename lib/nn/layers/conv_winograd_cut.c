@@ -60,10 +60,16 @@ int64_t mc_m_size(const mc_winograd *w, int64_t tiles, int64_t n)
     return mc_winograd_frequencies(w) * plane_size(tiles, mc_m_phases(w, 0), n);
 }
 
+/* From frequency to frequency of a pair. */
+static int64_t pair_plane(int64_t tiles, int64_t v_phases, int64_t k, int64_t m_phases, int64_t n)
+{
+    return mc_at_least(plane_size(tiles, v_phases, k), plane_size(tiles, m_phases, n));
+}
+
 mc_plane_pair mc_plane_pair_at(float *data, int64_t tiles, int64_t v_phases, int64_t k,
                                int64_t m_phases, int64_t n)
 {
-    int64_t plane = mc_at_least(plane_size(tiles, v_phases, k), plane_size(tiles, m_phases, n));
+    int64_t plane = pair_plane(tiles, v_phases, k, m_phases, n);
     mc_plane_pair pair = {mc_planes_at(data + plane, tiles, v_phases, k),
                           mc_planes_at(data, tiles, m_phases, n)};
     pair.v.plane = pair.m.plane = plane;
@@ -73,8 +79,7 @@ mc_plane_pair mc_plane_pair_at(float *data, int64_t tiles, int64_t v_phases, int
 int64_t mc_plane_pair_size(const mc_winograd *w, int64_t tiles, int64_t v_phases, int64_t k,
                            int64_t m_phases, int64_t n)
 {
-    return (mc_winograd_frequencies(w) + 1) *
-           mc_at_least(plane_size(tiles, v_phases, k), plane_size(tiles, m_phases, n));
+    return (mc_winograd_frequencies(w) + 1) * pair_plane(tiles, v_phases, k, m_phases, n);
 }
 
 int64_t mc_u_plane(const mc_winograd *w, int64_t k, int64_t n)
