@@ -182,8 +182,8 @@ static inline mc_vec mc_load_masked(const float *p, mc_mask mask)
 #endif
 }
 
-/* AVX2's masked stores take some processors sixteen cycles (AMD's Zen 3), so whole vectors, which are
- * nearly all, go without; the compiler makes one test of those by the same mask. */
+/* AVX2's masked stores take some processors sixteen cycles (AMD's Zen 3), so whole vectors, which
+ * are nearly all, go without; the compiler makes one test of those by the same mask. */
 static inline void mc_store_masked(float *p, mc_mask mask, mc_vec v)
 {
 #if defined(__AVX512F__)
