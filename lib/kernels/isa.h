@@ -20,29 +20,34 @@
 
 /* A vector register of floats, loaded and stored at any address. What a product keeps in registers
  * (product.c, outer.c) are the sums of MC_ROWS rows by MC_VECTORS vectors of columns, MC_ROWS_2 by
- * two or MC_ROWS_1 by one: at most 24 of 32 registers, or 12 of 16. */
+ * two or MC_ROWS_1 by one: at most 24 of 32 registers, or 12 of 16. Of MC_ROWS rows and of MC_FEW
+ * every even number but 2 is made. */
 #if defined(__AVX512F__)
 #    define MC_LANES 16
 #    define MC_VECTORS 4
 #    define MC_ROWS 6
+#    define MC_FEW 4
 #    define MC_ROWS_2 8
 #    define MC_ROWS_1 16
 #elif defined(__AVX2__)
 #    define MC_LANES 8
 #    define MC_VECTORS 2
 #    define MC_ROWS 6
+#    define MC_FEW 4
 #    define MC_ROWS_2 6
 #    define MC_ROWS_1 12
 #elif defined(__aarch64__)
 #    define MC_LANES 4
 #    define MC_VECTORS 4
 #    define MC_ROWS 6
+#    define MC_FEW 4
 #    define MC_ROWS_2 8
 #    define MC_ROWS_1 16
 #else
 #    define MC_LANES 4
 #    define MC_VECTORS 2
 #    define MC_ROWS 4
+#    define MC_FEW 2
 #    define MC_ROWS_2 4
 #    define MC_ROWS_1 8
 #endif

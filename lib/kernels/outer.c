@@ -31,8 +31,8 @@ typedef struct place {
     bool add;                    /* to what w holds */
 } place;
 
-/* MC_ROWS columns of x from column k on, row after row: read once for every panel of d, and rows of
- * x may lie a power of two apart. */
+/* MC_ROWS columns of x from column k on, or of a block of few, row after row: read once for every
+ * panel of d, and rows of x may lie a power of two apart. */
 static void pack_columns(const place *q, int64_t k, float *to)
 {
     const mc_outer *p = q->p;
@@ -213,6 +213,7 @@ typedef struct block_fns {
     static const block_fns name = {name##_single, name##_any};
 enum { QUARTER = MC_ROWS_1 / 4 };
 OUTER(outer_4, MC_ROWS, MC_VECTORS, WHOLE)
+OUTER(outer_4_few, MC_FEW, MC_VECTORS, WHOLE)
 OUTER(outer_2, MC_ROWS_2, 2, WHOLE)
 OUTER(outer_2_half, MC_ROWS_2 / 2, 2, WHOLE)
 OUTER(packed_2, MC_ROWS, 2, WHOLE)
@@ -227,6 +228,12 @@ OUTER(outer_rest, MC_ROWS_2, 1, REST)
 static inline void run_block(const block_fns *fns, const place *q)
 {
     (q->together == q->count ? fns->single : fns->any)(q);
+}
+
+/* Whether of `left` rows a block of few is the next. */
+static bool is_few(int64_t left)
+{
+    return left <= MC_FEW || (left == 2 * MC_FEW && left > MC_ROWS);
 }
 
 /* The smallest block by some vectors that has `left` rows, or the largest, and its rows. */
@@ -244,8 +251,9 @@ static const block_fns *block_of(int64_t left, int64_t n, int64_t *rows)
         return quarters[count - 1];
     }
     if (n == PANEL) {
-        *rows = MC_ROWS;
-        return &outer_4;
+        bool few = is_few(left);
+        *rows = few ? MC_FEW : MC_ROWS;
+        return few ? &outer_4_few : &outer_4;
     }
     bool half = left <= MC_ROWS_2 / 2;
     *rows = half ? MC_ROWS_2 / 2 : MC_ROWS_2;
@@ -276,18 +284,20 @@ static void sum_rows(place q)
 static void sum_packed(place q)
 {
     MC_ALIGNED float packed[BLOCKS * SUM_MOST * MC_ROWS];
-    for (int64_t k = 0, end; k < q.p->k; k = end) {
-        end = smaller(k + BLOCKS * MC_ROWS, q.p->k);
-        for (int64_t b = 0; k + b * MC_ROWS < end; b++) {
-            pack_columns(&q, k + b * MC_ROWS, packed + b * q.count * MC_ROWS);
+    int64_t at[BLOCKS + 1] = {0}; /* where blocks begin */
+    for (int64_t count; at[0] < q.p->k; at[0] = at[count]) {
+        for (count = 0; count < BLOCKS && at[count] < q.p->k; count++) {
+            int64_t left = q.p->k - at[count];
+            pack_columns(&q, at[count], packed + count * q.count * MC_ROWS);
+            at[count + 1] = at[count] + smaller(is_few(left) ? MC_FEW : MC_ROWS, left);
         }
         for (q.j = 0; q.j < q.p->n; q.j += q.n) {
             q.n = width_of(q.p->n - q.j);
-            for (int64_t b = 0; k + b * MC_ROWS < end; b++) {
-                q.k = k + b * MC_ROWS;
-                q.rows = smaller(MC_ROWS, end - q.k);
+            for (int64_t b = 0; b < count; b++) {
+                q.k = at[b];
+                q.rows = at[b + 1] - q.k;
                 q.packed = packed + b * q.count * MC_ROWS;
-                run_block(q.n == PANEL       ? &outer_4
+                run_block(q.n == PANEL       ? (q.rows <= MC_FEW ? &outer_4_few : &outer_4)
                           : q.n == 2 * LANES ? &packed_2
                           : q.n == LANES     ? &packed_1
                                              : &packed_rest,
@@ -373,6 +383,15 @@ static void sum_thin(place q, thin_fn thin)
     }
 }
 
+/* Whether columns of x are packed: where many panels of d read them, or several and rows of x lie a
+ * power of two apart, which a first cache does not hold together. */
+enum { MANY_COLUMNS = 128, APART = 64 };
+
+static bool is_packed(const mc_outer *p)
+{
+    return p->n > MANY_COLUMNS || (p->n > 2 * PANEL && p->x_step % APART == 0);
+}
+
 /* One run, or several by a function for them. */
 static void sum_all(const mc_outer *p, thin_fn thin)
 {
@@ -388,7 +407,7 @@ static void sum_all(const mc_outer *p, thin_fn thin)
                      .add = p->accumulate || r > 0};
         if (thin != NULL) {
             sum_thin(all, thin);
-        } else if (p->n > 2 * PANEL) {
+        } else if (is_packed(p)) {
             sum_packed(all);
         } else {
             sum_rows(all);

@@ -20,8 +20,10 @@
 enum {
     LANES = MC_LANES,
     PANEL = MC_VECTORS * MC_LANES,
-    ROWS_MOST = MC_ROWS_1,    /* of a block */
-    GATHERED_MOST = MC_ROWS_2 /* rows of one that is not spaced */
+    ROWS_MOST = MC_ROWS_1,                                 /* of a block */
+    FEW_2 = MC_ROWS_2 == MC_ROWS ? MC_FEW : MC_ROWS_2 / 2, /* of one of few by two vectors */
+    FEW_1 = MC_ROWS_1 / 2,                                 /* and by one */
+    GATHERED_MOST = MC_ROWS_2                              /* rows of one that is not spaced */
 };
 
 static inline int64_t smaller(int64_t a, int64_t b)
@@ -451,6 +453,9 @@ typedef void (*gathered_fn)(const part *q, const float *panel, int64_t j, int ro
 SPACED(spaced_4, MC_ROWS, MC_VECTORS)
 SPACED(spaced_2, MC_ROWS_2, 2)
 SPACED(spaced_1, MC_ROWS_1, 1)
+SPACED(few_4, MC_FEW, MC_VECTORS)
+SPACED(few_2, FEW_2, 2)
+SPACED(few_1, FEW_1, 1)
 GATHERED(block_4, MC_ROWS, MC_VECTORS)
 GATHERED(block_2, MC_ROWS_2, 2)
 GATHERED(block_1, MC_ROWS_2, 1)
@@ -458,18 +463,28 @@ GATHERED(half_4, MC_ROWS / 2, MC_VECTORS)
 GATHERED(half_2, MC_ROWS_2 / 2, 2)
 GATHERED(half_1, MC_ROWS_2 / 2, 1)
 
-/* Blocks by a number of vectors: rows of a spaced and of a gathered one, which can be half one. */
+/* Blocks by a number of vectors: rows of a spaced one, of a spaced one of few, and of a gathered
+ * one, which can be half one. */
 typedef struct blocks {
-    int64_t spaced, gathered;
-    spaced_fn run_spaced;
+    int64_t spaced, few, gathered;
+    spaced_fn run_spaced, run_few;
     gathered_fn run_gathered, run_half;
 } blocks;
 
-static const blocks by_most = {MC_ROWS, MC_ROWS, spaced_4, block_4, half_4};
-static const blocks by_two = {MC_ROWS_2, MC_ROWS_2, spaced_2, block_2, half_2};
-static const blocks by_one = {MC_ROWS_1, MC_ROWS_2, spaced_1, block_1, half_1};
-static const blocks by_square = {SQUARE_ROWS, MC_ROWS_2, square_1, block_1, half_1};
-static const blocks by_thin = {1, MC_ROWS_2, thin_1, block_1, half_1};
+static const blocks by_most = {MC_ROWS, MC_FEW, MC_ROWS, spaced_4, few_4, block_4, half_4};
+static const blocks by_two = {MC_ROWS_2, FEW_2, MC_ROWS_2, spaced_2, few_2, block_2, half_2};
+static const blocks by_one = {MC_ROWS_1, FEW_1, MC_ROWS_2, spaced_1, few_1, block_1, half_1};
+static const blocks by_square = {SQUARE_ROWS, FEW_1, MC_ROWS_2, square_1, few_1, block_1, half_1};
+static const blocks by_thin = {1, 1, MC_ROWS_2, thin_1, thin_1, block_1, half_1};
+
+/* Of some spaced rows those for whole blocks, none where they are for blocks of few: two of these
+ * take a whole one's place where too few rows would be left. */
+static inline int64_t whole_blocks(const blocks *by, int64_t rows)
+{
+    int64_t left = rows % by->spaced, whole = rows - left;
+    bool two = left > 0 && whole > 0 && left + by->spaced == 2 * by->few;
+    return whole - (two ? by->spaced : 0);
+}
 
 /* A place among the rows: stretch, and row of it. */
 typedef struct place {
@@ -510,10 +525,12 @@ static void product_panel(const part *q, const blocks *by, const float *panel, i
     place at = {0, 0};
     for (int64_t left = p->rows, rows; left > 0; left -= rows) {
         int64_t spaced = smaller(p->each - at.row, left);
-        if (spaced >= by->spaced) {
-            rows = by->run_spaced(q, panel, j, spaced,
-                                  p->x[at.stretch] + at.row * p->x_step + p->x_offset,
-                                  p->y[at.stretch] + at.row * p->y_step + p->y_offset + j);
+        if (spaced >= by->few) {
+            int64_t whole = whole_blocks(by, spaced);
+            spaced_fn run = whole > 0 ? by->run_spaced : by->run_few;
+            rows = run(q, panel, j, whole > 0 ? whole : spaced,
+                       p->x[at.stretch] + at.row * p->x_step + p->x_offset,
+                       p->y[at.stretch] + at.row * p->y_step + p->y_offset + j);
         } else {
             rows = smaller(by->gathered, left);
             gather(q, by, panel, j, at, rows);
