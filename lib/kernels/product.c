@@ -103,26 +103,30 @@ static inline int64_t term_row(const part *q, int64_t t)
     return (q->p->panel_at != NULL ? q->p->panel_at[t] : t * q->p->run) + q->k;
 }
 
-/* Sums of a row, from column j on, to y: with bias, what was there, rectified. */
-static __attribute__((noinline)) void finish_row(const part *q, const mc_vec *sum, float *y,
-                                                 int64_t j, int vectors)
+/* Sums of rows, from column j on, to y: with bias, what was there, rectified. */
+static __attribute__((noinline)) void finish_rows(const part *q, const mc_vec *sum, int64_t rows,
+                                                  float *y, int64_t y_step, int64_t j, int vectors)
 {
     const mc_product *p = q->p;
     const float *bias = q->first ? p->bias : NULL;
-    bool add = !q->first || p->accumulate;
+    const bool add = !q->first || p->accumulate, relu = q->last && p->relu;
     for (int v = 0; v < vectors; v++, j += LANES, y += LANES) {
-        int64_t left = p->n - j;
-        mc_vec value = sum[v];
-        if (bias != NULL) {
-            value += mc_load(bias + j, left);
+        const int64_t left = p->n - j;
+        const mc_vec shift = bias != NULL ? mc_load(bias + j, left) : (mc_vec){0.0f};
+        for (int64_t i = 0; i < rows; i++) {
+            float *to = y + i * y_step;
+            mc_vec value = sum[i * vectors + v];
+            if (bias != NULL) { /* -0 stays what it is */
+                value += shift;
+            }
+            if (add) {
+                value += mc_load(to, left);
+            }
+            if (relu) {
+                value = mc_max((mc_vec){0.0f}, value);
+            }
+            mc_store(to, left, value);
         }
-        if (add) {
-            value += mc_load(y, left);
-        }
-        if (q->last && p->relu) {
-            value = mc_max((mc_vec){0.0f}, value);
-        }
-        mc_store(y, left, value);
     }
 }
 
@@ -196,18 +200,25 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
         }                                                                                          \
     }
 
-/* As many blocks as there are of `rows` spaced rows, from x and y on, by a panel at column j; how
- * many rows that was. */
+/* Rows that are better two blocks of few than a whole one and a rest; 0 if there are none. */
+static inline int64_t by_few(int64_t block, int64_t few)
+{
+    return few < block && 2 * few > block ? 2 * few : 0;
+}
+
+/* As many blocks as there are of `rows` spaced rows, from x and y on, by a panel at column j, or
+ * one less where the rest then is two blocks of few; how many rows that was. */
 static inline __attribute__((always_inline)) int64_t
 spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const float *x, float *y,
-              const int block, const int vectors)
+              const int block, const int few, const int vectors)
 {
     const mc_product *p = q->p;
     const int64_t step = p->x_step, y_step = p->y_step;
     const bool plain = is_plain(q, j, vectors), add = !q->first || p->accumulate;
     touching soon = touch_from(q->ahead, panel);
     int64_t left = rows;
-    for (; left >= block; left -= block, x += block * step, y += block * y_step) {
+    for (; left >= block && left != by_few(block, few);
+         left -= block, x += block * step, y += block * y_step) {
         mc_vec sum[ROWS_MOST][MC_VECTORS];
         if (q->first && add) {
             MC_UNROLL
@@ -251,9 +262,7 @@ spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const 
         } else {
             MC_ALIGNED mc_vec kept[ROWS_MOST * MC_VECTORS];
             keep_block(sum, kept, block, vectors);
-            for (int i = 0; i < block; i++) {
-                finish_row(q, kept + i * vectors, y + i * y_step, j, vectors);
-            }
+            finish_rows(q, kept, block, y, y_step, j, vectors);
         }
     }
     touched_to(soon, q->ahead);
@@ -427,7 +436,7 @@ gathered_block(const part *q, const float *panel, int64_t j, int rows, const flo
         MC_ALIGNED mc_vec kept[GATHERED_MOST * MC_VECTORS];
         keep_block(sum, kept, block, vectors);
         for (int i = 0; i < rows; i++) {
-            finish_row(q, kept + i * vectors, y[i], j, vectors);
+            finish_rows(q, kept + i * vectors, 1, y[i], 0, j, vectors);
         }
     }
 }
@@ -438,11 +447,11 @@ typedef int64_t (*spaced_fn)(const part *q, const float *panel, int64_t j, int64
                              const float *x, float *y);
 typedef void (*gathered_fn)(const part *q, const float *panel, int64_t j, int rows,
                             const float *const *x, float *const *y);
-#define SPACED(name, block, vectors)                                                               \
+#define SPACED(name, block, few, vectors)                                                          \
     static __attribute__((noinline)) int64_t name(const part *q, const float *panel, int64_t j,    \
                                                   int64_t rows, const float *x, float *y)          \
     {                                                                                              \
-        return spaced_blocks(q, panel, j, rows, x, y, block, vectors);                             \
+        return spaced_blocks(q, panel, j, rows, x, y, block, few, vectors);                        \
     }
 #define GATHERED(name, block, vectors)                                                             \
     static __attribute__((noinline)) void name(const part *q, const float *panel, int64_t j,       \
@@ -450,12 +459,12 @@ typedef void (*gathered_fn)(const part *q, const float *panel, int64_t j, int ro
     {                                                                                              \
         gathered_block(q, panel, j, rows, x, y, block, vectors);                                   \
     }
-SPACED(spaced_4, MC_ROWS, MC_VECTORS)
-SPACED(spaced_2, MC_ROWS_2, 2)
-SPACED(spaced_1, MC_ROWS_1, 1)
-SPACED(few_4, MC_FEW, MC_VECTORS)
-SPACED(few_2, FEW_2, 2)
-SPACED(few_1, FEW_1, 1)
+SPACED(spaced_4, MC_ROWS, MC_FEW, MC_VECTORS)
+SPACED(spaced_2, MC_ROWS_2, FEW_2, 2)
+SPACED(spaced_1, MC_ROWS_1, FEW_1, 1)
+SPACED(few_4, MC_FEW, 0, MC_VECTORS)
+SPACED(few_2, FEW_2, 0, 2)
+SPACED(few_1, FEW_1, 0, 1)
 GATHERED(block_4, MC_ROWS, MC_VECTORS)
 GATHERED(block_2, MC_ROWS_2, 2)
 GATHERED(block_1, MC_ROWS_2, 1)
@@ -476,15 +485,6 @@ static const blocks by_two = {MC_ROWS_2, FEW_2, MC_ROWS_2, spaced_2, few_2, bloc
 static const blocks by_one = {MC_ROWS_1, FEW_1, MC_ROWS_2, spaced_1, few_1, block_1, half_1};
 static const blocks by_square = {SQUARE_ROWS, FEW_1, MC_ROWS_2, square_1, few_1, block_1, half_1};
 static const blocks by_thin = {1, 1, MC_ROWS_2, thin_1, thin_1, block_1, half_1};
-
-/* Of some spaced rows those for whole blocks, none where they are for blocks of few: two of these
- * take a whole one's place where too few rows would be left. */
-static inline int64_t whole_blocks(const blocks *by, int64_t rows)
-{
-    int64_t left = rows % by->spaced, whole = rows - left;
-    bool two = left > 0 && whole > 0 && left + by->spaced == 2 * by->few;
-    return whole - (two ? by->spaced : 0);
-}
 
 /* A place among the rows: stretch, and row of it. */
 typedef struct place {
@@ -526,11 +526,10 @@ static void product_panel(const part *q, const blocks *by, const float *panel, i
     for (int64_t left = p->rows, rows; left > 0; left -= rows) {
         int64_t spaced = smaller(p->each - at.row, left);
         if (spaced >= by->few) {
-            int64_t whole = whole_blocks(by, spaced);
-            spaced_fn run = whole > 0 ? by->run_spaced : by->run_few;
-            rows = run(q, panel, j, whole > 0 ? whole : spaced,
-                       p->x[at.stretch] + at.row * p->x_step + p->x_offset,
-                       p->y[at.stretch] + at.row * p->y_step + p->y_offset + j);
+            bool whole = spaced >= by->spaced && spaced != by_few(by->spaced, by->few);
+            rows = (whole ? by->run_spaced : by->run_few)(
+                q, panel, j, spaced, p->x[at.stretch] + at.row * p->x_step + p->x_offset,
+                p->y[at.stretch] + at.row * p->y_step + p->y_offset + j);
         } else {
             rows = smaller(by->gathered, left);
             gather(q, by, panel, j, at, rows);
