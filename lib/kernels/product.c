@@ -201,7 +201,7 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
     }
 
 /* Rows that are better two blocks of few than a whole one and a rest; 0 if there are none. */
-static inline int64_t by_few(int64_t block, int64_t few)
+static inline int64_t rows_by_few(int64_t block, int64_t few)
 {
     return few < block && 2 * few > block ? 2 * few : 0;
 }
@@ -217,7 +217,7 @@ spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const 
     const bool plain = is_plain(q, j, vectors), add = !q->first || p->accumulate;
     touching soon = touch_from(q->ahead, panel);
     int64_t left = rows;
-    for (; left >= block && left != by_few(block, few);
+    for (; left >= block && left != rows_by_few(block, few);
          left -= block, x += block * step, y += block * y_step) {
         mc_vec sum[ROWS_MOST][MC_VECTORS];
         if (q->first && add) {
@@ -526,7 +526,7 @@ static void product_panel(const part *q, const blocks *by, const float *panel, i
     for (int64_t left = p->rows, rows; left > 0; left -= rows) {
         int64_t spaced = smaller(p->each - at.row, left);
         if (spaced >= by->few) {
-            bool whole = spaced >= by->spaced && spaced != by_few(by->spaced, by->few);
+            bool whole = spaced >= by->spaced && spaced != rows_by_few(by->spaced, by->few);
             rows = (whole ? by->run_spaced : by->run_few)(
                 q, panel, j, spaced, p->x[at.stretch] + at.row * p->x_step + p->x_offset,
                 p->y[at.stretch] + at.row * p->y_step + p->y_offset + j);

@@ -282,6 +282,13 @@ static int by_size(const void *a, const void *b)
     return p < q ? -1 : p > q;
 }
 
+static int by_life(const void *a, const void *b)
+{
+    const piece *p = *(piece *const *)a, *q = *(piece *const *)b;
+    int32_t life = p->last - p->first, other = q->last - q->first;
+    return life != other ? (life < other ? 1 : -1) : by_size(a, b);
+}
+
 /* Lowest offset at which `p` fits beside the `n` placed pieces that live at the same time. */
 static int64_t find_offset(const piece *p, piece *const *placed, int64_t n)
 {
@@ -300,11 +307,11 @@ static int64_t find_offset(const piece *p, piece *const *placed, int64_t n)
     return offset;
 }
 
-/* Largest first, each at the lowest free offset; returns the size of the arena. */
-static int64_t place(piece **order, int64_t n)
+/* In this order, each at the lowest free offset; returns the size of the arena. */
+static int64_t place(piece **order, int64_t n, int (*before)(const void *, const void *))
 {
     int64_t total = 0;
-    qsort(order, (size_t)n, sizeof *order, by_size);
+    qsort(order, (size_t)n, sizeof *order, before);
     for (int64_t i = 0; i < n; i++) {
         order[i]->offset = find_offset(order[i], order, i);
         int64_t end = order[i]->offset + order[i]->size;
@@ -313,6 +320,7 @@ static int64_t place(piece **order, int64_t n)
     return total;
 }
 
+/* What lives longest first, which leaves few holes in training, or what is largest first. */
 static int64_t place_all(plan *p, piece **order)
 {
     int64_t n = 0;
@@ -322,7 +330,8 @@ static int64_t place_all(plan *p, piece **order)
             order[n++] = &p->pieces[i];
         }
     }
-    return place(order, n);
+    int64_t by_sizes = place(order, n, by_size), total = place(order, n, by_life);
+    return total <= by_sizes ? total : place(order, n, by_size);
 }
 
 /* ---- the pass ------------------------------------------------------------------------------ */
