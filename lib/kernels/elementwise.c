@@ -100,4 +100,5 @@ const mc_kernels MC_ISA_NAME(kernels) = {
     .gelu_back = MC_ISA_NAME(gelu_back),
     .layer_norm = MC_ISA_NAME(layer_norm),
     .layer_norm_back = MC_ISA_NAME(layer_norm_back),
+    .uniform = MC_ISA_NAME(uniform),
 };

@@ -301,6 +301,8 @@ void MC_ISA_NAME(layer_norm)(const float *x, int64_t rows, int64_t d, const floa
 void MC_ISA_NAME(layer_norm_back)(const float *x, const float *dy, const float *moments,
                                   int64_t rows, int64_t d, const float *gamma, bool accumulate,
                                   float *dx, double *sum, double *product);
+void MC_ISA_NAME(uniform)(uint64_t seed, uint32_t stream, uint64_t first, int64_t n, double bound,
+                          float *values);
 
 extern const mc_kernels MC_ISA_NAME(kernels);
 

@@ -275,6 +275,10 @@ struct mc_kernels {
     void (*layer_norm_back)(const float *x, const float *dy, const float *moments, int64_t rows,
                             int64_t d, const float *gamma, bool accumulate, float *dx, double *sum,
                             double *product);
+
+    /* values[i] = bound * (2 u - 1), u = mc_random_f64(seed, stream, first + i, 0), for i < n. */
+    void (*uniform)(uint64_t seed, uint32_t stream, uint64_t first, int64_t n, double bound,
+                    float *values);
 };
 
 /* Vectors of every instruction set divide this. */

@@ -195,6 +195,7 @@ void mc_model_set_history(modeconn_model *model, modeconn_history *history)
 enum { INIT_CHUNK = 16384 };
 
 typedef struct init_job {
+    const mc_kernels *kernels;
     const mc_tensor_spec *spec;
     uint64_t seed;
     float *values;
@@ -206,35 +207,35 @@ static void init_task(void *arg, int64_t task, int worker)
     (void)worker;
     const init_job *job = arg;
     const mc_tensor_spec *spec = job->spec;
-    double bound = spec->init == MC_INIT_FAN_IN ? 1.0 / sqrt((double)spec->fan_in) : 0.0;
-    int64_t begin = task * INIT_CHUNK;
-    int64_t end = begin + INIT_CHUNK < spec->size ? begin + INIT_CHUNK : spec->size;
-    for (int64_t at = spec->offset + begin; at < spec->offset + end; at++) {
+    int64_t begin = task * INIT_CHUNK, left = spec->size - begin;
+    int64_t first = spec->offset + begin, count = left < INIT_CHUNK ? left : INIT_CHUNK;
+    if (spec->init == MC_INIT_FAN_IN) {
+        job->kernels->uniform(job->seed, MC_STREAM_INIT, (uint64_t)first, count,
+                              1.0 / sqrt((double)spec->fan_in), job->values + first);
+        return;
+    }
+    for (int64_t at = first; at < first + count; at++) {
         job->values[at] = spec->init == MC_INIT_ONE ? 1.0f : 0.0f;
-        if (spec->init == MC_INIT_FAN_IN) {
-            double u = mc_random_f64(job->seed, MC_STREAM_INIT, (uint64_t)at, 0);
-            job->values[at] = (float)(bound * (2.0 * u - 1.0));
-        }
     }
 }
 
-static void initialise(mc_pool *pool, const mc_tensor_spec *spec, uint64_t seed, float *values)
+static void initialise(const modeconn_context *context, const mc_tensor_spec *spec, uint64_t seed,
+                       float *values)
 {
-    init_job job = {spec, seed, values};
-    mc_pool_run(pool, (spec->size + INIT_CHUNK - 1) / INIT_CHUNK, init_task, &job);
+    init_job job = {context->kernels, spec, seed, values};
+    mc_pool_run(context->pool, (spec->size + INIT_CHUNK - 1) / INIT_CHUNK, init_task, &job);
 }
 
 void mc_graph_initialise(const modeconn_graph *graph, uint64_t seed, float *theta,
                          float *statistics)
 {
-    mc_pool *pool = graph->context->pool;
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
         for (int32_t k = 0; k < node->n_params; k++) {
-            initialise(pool, &node->params[k], seed, theta);
+            initialise(graph->context, &node->params[k], seed, theta);
         }
         for (int32_t k = 0; k < node->n_stats; k++) {
-            initialise(pool, &node->stats[k], seed, statistics);
+            initialise(graph->context, &node->stats[k], seed, statistics);
         }
     }
 }

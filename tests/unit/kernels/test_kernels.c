@@ -51,6 +51,31 @@ static bool is_positive(const mc_map *map, int64_t at)
     return (double)map->x[at] * (double)map->scale[i] + (double)map->offset[i] > 0.0;
 }
 
+/* Bit for bit the numbers of mc_random_f64(), of any count and first index, also where the index
+ * leaves 32 bits in their midst; nothing behind the last is touched. */
+START_TEST(test_uniform)
+{
+    static const uint64_t seeds[] = {0, 7, UINT64_MAX, 0xffffffff00000001};
+    static const uint64_t firsts[] = {0, 3, UINT32_MAX - 2, 0x123456789abcdef0};
+    static const uint32_t stream = 0x80000005;
+    enum { MOST = 37 };
+    const mc_kernels *k = kernels_of(_i);
+    for (int which = 0; k != NULL && which < 16; which++) {
+        uint64_t seed = seeds[which % 4], first = firsts[which / 4];
+        for (int64_t n = 0; n <= MOST; n++) {
+            float got[MOST + 1];
+            got[n] = 9.0f;
+            k->uniform(seed, stream, first, n, 0.3, got);
+            ck_assert_float_eq(got[n], 9.0f);
+            for (int64_t i = 0; i < n; i++) {
+                double u = mc_random_f64(seed, stream, first + (uint64_t)i, 0);
+                ck_assert_float_eq(got[i], (float)(0.3 * (2.0 * u - 1.0)));
+            }
+        }
+    }
+}
+END_TEST
+
 /* The first channels only, masked by another activation in place. */
 START_TEST(test_mask_reduce)
 {
@@ -288,6 +313,7 @@ END_TEST
 
 static void add(TCase *tests)
 {
+    tcase_add_loop_test(tests, test_uniform, 0, ISAS);
     tcase_add_loop_test(tests, test_mask_reduce, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_norm, 0, SHAPES * ISAS);
     tcase_add_loop_test(tests, test_add, 0, SHAPES * ISAS);
