@@ -525,7 +525,8 @@ static void product_panel(const part *q, const blocks *by, const float *panel, i
     place at = {0, 0};
     for (int64_t left = p->rows, rows; left > 0; left -= rows) {
         int64_t spaced = smaller(p->each - at.row, left);
-        if (spaced >= by->few) {
+        /* A few that others follow are better gathered with them: panels are read for more rows. */
+        if (spaced >= by->spaced || (spaced >= by->few && spaced == left)) {
             bool whole = spaced >= by->spaced && spaced != rows_by_few(by->spaced, by->few);
             rows = (whole ? by->run_spaced : by->run_few)(
                 q, panel, j, spaced, p->x[at.stretch] + at.row * p->x_step + p->x_offset,

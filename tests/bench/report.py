@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""report.py BENCH_JSON [DOCUMENT]: the benchmark's result as text, or, with a document such as
+"""report.py BENCH_JSON [DOCUMENT [MARK]]: the benchmark's result as text, or, with a document such as
 docs/performance.md, as Markdown between its marks <!-- bench: begin --> / <!-- bench: end --> and
-<!-- profile: begin --> / <!-- profile: end -->.
+<!-- profile: begin --> / <!-- profile: end -->; the table alone between marks of another name.
 """
 import json
 import re
@@ -202,7 +202,7 @@ def fill(document, mark, body):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3, 4):
         raise SystemExit(__doc__)
     with open(sys.argv[1], encoding="utf-8") as file:
         result = json.load(file)
@@ -211,8 +211,9 @@ def main():
         return
     with open(sys.argv[2], encoding="utf-8") as file:
         document = file.read()
-    document = fill(document, "bench", bench_markdown(result))
-    if result.get("profile"):
+    mark = sys.argv[3] if len(sys.argv) == 4 else "bench"
+    document = fill(document, mark, bench_markdown(result))
+    if mark == "bench" and result.get("profile"):
         document = fill(document, "profile", profile_markdown(result))
     with open(sys.argv[2], "w", encoding="utf-8") as file:
         file.write(document)
