@@ -14,7 +14,7 @@ enum { TOGETHER = 8 };
 #if defined(__AVX2__)
 enum { ROUNDS = 10, QUARTET = 4 };
 
-static inline __m256i both(uint64_t value)
+static inline __m256i in_all(uint64_t value)
 {
     return _mm256_set1_epi64x((long long)value);
 }
@@ -23,24 +23,24 @@ static inline __m256i both(uint64_t value)
  * lane for each, whose upper half is what happens to be there: products do not read it. */
 static inline void draw_quartet(uint64_t seed, uint32_t stream, uint64_t first, uint64_t *out)
 {
-    const __m256i m0 = both(0xD2511F53U), m1 = both(0xCD9E8D57U);
-    __m256i c0 = _mm256_add_epi64(both(first), _mm256_setr_epi64x(0, 1, 2, 3));
-    __m256i c1 = _mm256_srli_epi64(c0, 32), c2 = _mm256_setzero_si256(), c3 = both(stream);
+    const __m256i m0 = in_all(0xD2511F53U), m1 = in_all(0xCD9E8D57U);
+    __m256i c0 = _mm256_add_epi64(in_all(first), _mm256_setr_epi64x(0, 1, 2, 3));
+    __m256i c1 = _mm256_srli_epi64(c0, 32), c2 = _mm256_setzero_si256(), c3 = in_all(stream);
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
 
     MC_UNROLL
     for (int round = 0; round < ROUNDS; round++) {
         __m256i p0 = _mm256_mul_epu32(m0, c0), p1 = _mm256_mul_epu32(m1, c2);
-        c0 = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(c1, both(k0)));
+        c0 = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), _mm256_xor_si256(c1, in_all(k0)));
         c1 = p1;
-        c2 = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(c3, both(k1)));
+        c2 = _mm256_xor_si256(_mm256_srli_epi64(p0, 32), _mm256_xor_si256(c3, in_all(k1)));
         c3 = p0;
         k0 += 0x9E3779B9U;
         k1 += 0xBB67AE85U;
     }
     /* c1's lower half above c0's. */
     c1 = _mm256_slli_epi64(c1, 32);
-    c0 = _mm256_and_si256(c0, both(UINT32_MAX));
+    c0 = _mm256_and_si256(c0, in_all(UINT32_MAX));
     _mm256_storeu_si256((__m256i *)(void *)out, _mm256_or_si256(c0, c1));
 }
 
