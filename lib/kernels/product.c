@@ -103,9 +103,9 @@ static inline int64_t term_row(const part *q, int64_t t)
     return (q->p->panel_at != NULL ? q->p->panel_at[t] : t * q->p->run) + q->k;
 }
 
-/* Sums of rows, from column j on, to y: with bias, what was there, rectified. */
+/* Sums of spaced rows, from column j on, to y: with bias, what was there, rectified. */
 static __attribute__((noinline)) void finish_rows(const part *q, const mc_vec *sum, int64_t rows,
-                                                  float *y, int64_t y_step, int64_t j, int vectors)
+                                                  float *y, int64_t j, int vectors)
 {
     const mc_product *p = q->p;
     const float *bias = q->first ? p->bias : NULL;
@@ -114,7 +114,7 @@ static __attribute__((noinline)) void finish_rows(const part *q, const mc_vec *s
         const int64_t left = p->n - j;
         const mc_vec shift = bias != NULL ? mc_load(bias + j, left) : (mc_vec){0.0f};
         for (int64_t i = 0; i < rows; i++) {
-            float *to = y + i * y_step;
+            float *to = y + i * p->y_step;
             mc_vec value = sum[i * vectors + v];
             if (bias != NULL) { /* -0 stays what it is */
                 value += shift;
@@ -262,7 +262,7 @@ spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const 
         } else {
             MC_ALIGNED mc_vec kept[ROWS_MOST * MC_VECTORS];
             keep_block(sum, kept, block, vectors);
-            finish_rows(q, kept, block, y, y_step, j, vectors);
+            finish_rows(q, kept, block, y, j, vectors);
         }
     }
     touched_to(soon, q->ahead);
@@ -436,7 +436,7 @@ gathered_block(const part *q, const float *panel, int64_t j, int rows, const flo
         MC_ALIGNED mc_vec kept[GATHERED_MOST * MC_VECTORS];
         keep_block(sum, kept, block, vectors);
         for (int i = 0; i < rows; i++) {
-            finish_rows(q, kept + i * vectors, 1, y[i], 0, j, vectors);
+            finish_rows(q, kept + i * vectors, 1, y[i], j, vectors);
         }
     }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""report.py BENCH_JSON [DOCUMENT [MARK]]: the benchmark's result as text, or, with a document such as
-docs/performance.md, as Markdown between its marks <!-- bench: begin --> / <!-- bench: end --> and
-<!-- profile: begin --> / <!-- profile: end -->; the table alone between marks of another name.
+"""report.py BENCH_JSON [DOCUMENT [MARK]]: the benchmark's result as text, or, with a document such
+as docs/performance.md, as Markdown between its marks <!-- bench: begin --> / <!-- bench: end --> and
+<!-- profile: begin --> / <!-- profile: end -->; with MARK the table alone, between marks of that name.
 """
 import json
 import re
