@@ -282,9 +282,9 @@ void MC_ISA_NAME(moments)(const float *x, int64_t rows, int64_t c, int64_t step,
 void MC_ISA_NAME(affine)(const float *x, int64_t rows, int64_t c, const float *scale,
                          const float *offset, bool relu, float *y);
 void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
-                              const float *shift, double *sum, double *product);
+                              double *sum, double *product);
 void MC_ISA_NAME(mask_reduce)(const mc_map *x, const float *y, float *dy, int64_t rows,
-                              int64_t count, const float *shift, double *sum, double *product);
+                              int64_t count, double *sum, double *product);
 void MC_ISA_NAME(norm_apply)(const mc_pull *pull, const float *dy, int64_t rows, bool accumulate,
                              float *dx);
 void MC_ISA_NAME(add)(const mc_map *a, const mc_map *b, int64_t rows, bool relu, float *y);

@@ -90,9 +90,10 @@ typedef struct mc_outer {
 } mc_outer;
 
 /* An activation [rows][c] that is read through the batch norm behind it:
- * max(0, x * scale[c] + offset[c]), without max unless relu; scale NULL: x itself. */
+ * max(0, x * scale[c] + offset[c]), without max unless relu; scale NULL: x itself. Sums of
+ * gradients are taken about the mean of x. */
 typedef struct mc_map {
-    const float *x, *scale, *offset;
+    const float *x, *scale, *offset, *mean;
     bool relu;
     int64_t c;
 } mc_map;
@@ -236,12 +237,12 @@ struct mc_kernels {
     void (*affine)(const float *x, int64_t rows, int64_t c, const float *scale, const float *offset,
                    bool relu, float *y);
     /* With g = dy, masked to where the map x is positive if it rectifies, over the first `count`
-     * channels: sum[c] += sum g, product[c] += sum g * (x->x - shift[c]). */
-    void (*norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
-                        const float *shift, double *sum, double *product);
+     * channels: sum[c] += sum g, product[c] += sum g * (x->x - x->mean[c]). */
+    void (*norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count, double *sum,
+                        double *product);
     /* First dy = dy masked to y > 0, then likewise; of a map that does not rectify. */
     void (*mask_reduce)(const mc_map *x, const float *y, float *dy, int64_t rows, int64_t count,
-                        const float *shift, double *sum, double *product);
+                        double *sum, double *product);
     /* dx = (accumulate ? dx : 0) + dy pulled back; dx may be dy. */
     void (*norm_apply)(const mc_pull *pull, const float *dy, int64_t rows, bool accumulate,
                        float *dx);

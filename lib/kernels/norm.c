@@ -118,17 +118,16 @@ typedef enum mask_by { BY_NOTHING, BY_MAP, BY_OUTPUT } mask_by;
 /* As moments_block(), of g = dy masked; y is read and dy written by BY_OUTPUT only. */
 static inline __attribute__((always_inline)) void
 reduce_block(const mc_map *map, int64_t at, const float *y, float *dy, int64_t rows,
-             const int vectors, int64_t width, mask_by by, const float *shift, double *sum,
-             double *product)
+             const int vectors, int64_t width, mask_by by, double *sum, double *product)
 {
-    mc_vec s[GROUP], p[GROUP], first[GROUP], scale[GROUP], offset[GROUP];
+    mc_vec s[GROUP], p[GROUP], mean[GROUP], scale[GROUP], offset[GROUP];
     mc_mask last = mc_first(width - (vectors - 1) * LANES), whole = mc_first(LANES);
     const float *x = map->x + at;
     MC_UNROLL
     for (int v = 0; v < vectors; v++) {
         mc_mask mask = v < vectors - 1 ? whole : last;
         s[v] = p[v] = scale[v] = offset[v] = (mc_vec){0.0f};
-        first[v] = mc_load_masked(shift + v * LANES, mask);
+        mean[v] = mc_load_masked(map->mean + at % map->c + v * LANES, mask);
         if (by == BY_MAP) {
             scale[v] = mc_load_masked(map->scale + at % map->c + v * LANES, mask);
             offset[v] = mc_load_masked(map->offset + at % map->c + v * LANES, mask);
@@ -146,7 +145,7 @@ reduce_block(const mc_map *map, int64_t at, const float *y, float *dy, int64_t r
                 mc_store_masked(dy + at + v * LANES, mask, g);
             }
             s[v] += g;
-            p[v] += g * (value - first[v]);
+            p[v] += g * (value - mean[v]);
         }
     }
     MC_UNROLL
@@ -158,37 +157,34 @@ reduce_block(const mc_map *map, int64_t at, const float *y, float *dy, int64_t r
 
 static inline __attribute__((always_inline)) void reduce(const mc_map *map, const float *y,
                                                          float *dy, int64_t rows, int64_t count,
-                                                         mask_by by, const float *shift,
-                                                         double *sum, double *product)
+                                                         mask_by by, double *sum, double *product)
 {
     for (int64_t r = 0; r < rows; r += BLOCK) {
         int64_t block = smaller(BLOCK, rows - r), i = 0, at = r * map->c;
         for (; count - i >= GROUP * LANES; i += GROUP * LANES) {
-            reduce_block(map, at + i, y, dy, block, GROUP, GROUP * LANES, by, shift + i, sum + i,
-                         product + i);
+            reduce_block(map, at + i, y, dy, block, GROUP, GROUP * LANES, by, sum + i, product + i);
         }
         for (; i < count; i += LANES) {
-            reduce_block(map, at + i, y, dy, block, 1, count - i, by, shift + i, sum + i,
-                         product + i);
+            reduce_block(map, at + i, y, dy, block, 1, count - i, by, sum + i, product + i);
         }
     }
 }
 
 void MC_ISA_NAME(norm_reduce)(const mc_map *x, const float *dy, int64_t rows, int64_t count,
-                              const float *shift, double *sum, double *product)
+                              double *sum, double *product)
 {
     float *read_only = (float *)(uintptr_t)dy; /* BY_OUTPUT alone writes it */
     if (x->relu) {
-        reduce(x, NULL, read_only, rows, count, BY_MAP, shift, sum, product);
+        reduce(x, NULL, read_only, rows, count, BY_MAP, sum, product);
     } else {
-        reduce(x, NULL, read_only, rows, count, BY_NOTHING, shift, sum, product);
+        reduce(x, NULL, read_only, rows, count, BY_NOTHING, sum, product);
     }
 }
 
 void MC_ISA_NAME(mask_reduce)(const mc_map *x, const float *y, float *dy, int64_t rows,
-                              int64_t count, const float *shift, double *sum, double *product)
+                              int64_t count, double *sum, double *product)
 {
-    reduce(x, y, dy, rows, count, BY_OUTPUT, shift, sum, product);
+    reduce(x, y, dy, rows, count, BY_OUTPUT, sum, product);
 }
 
 /* As affine_block(), of channels i on. */

@@ -248,6 +248,11 @@ const mc_node *mc_lazy_input(const mc_pass *pass, const mc_node *node, int which
  * it, and how it then does. */
 bool mc_conv_pulls_back(mc_pass *pass, const mc_node *node);
 mc_pull mc_norm_pull(mc_pass *pass, const mc_node *norm);
+/* Mean and squared deviations, summed, of each channel of x [rows][c], at least one row, `step`
+ * floats apart. Taken about the mean of a few rows spread over all: about any one of them, which
+ * may be far off, they would lose digits. */
+void mc_row_moments(const mc_kernels *kernels, const float *x, int64_t rows, int64_t c,
+                    int64_t step, double *mean, double *square);
 /* The running statistics as scale [c] and offset [c] of the node's slot->saved. */
 void mc_norm_running(mc_pass *pass, const mc_node *node);
 

@@ -58,27 +58,32 @@ static int64_t chunk_count(const mc_node *node, int64_t n)
     return (rows + chunk - 1) / chunk;
 }
 
-/* Two sums in double per chunk and channel. */
+/* Doubles of a chunk: its rows, and two sums per channel. */
+static int64_t part_size(int64_t c)
+{
+    return 1 + 2 * c;
+}
+
 static int64_t shared(const mc_node *node, int64_t n, bool gradients)
 {
     (void)gradients;
-    return chunk_count(node, n) * node->out.c * 4;
+    return chunk_count(node, n) * part_size(node->out.c) * 2;
 }
 
-/* Per channel: scale and offset of the forward map, and a, p, q of the backward one. */
+/* Per channel: scale, offset and mean of the forward map, and a, p, q of the backward one. */
 static int64_t saved(const mc_node *node, int64_t n)
 {
     (void)n;
-    return 5 * node->out.c;
+    return 6 * node->out.c;
 }
 
 typedef struct norm_job {
     const mc_pass *pass;
     const mc_node *node;
-    const float *x, *dy, *shift, *coefficients;
+    const float *x, *dy, *coefficients;
     float *out;
     bool accumulate;
-    double *sums; /* [chunks][2][c] */
+    double *sums; /* of the chunks, part_size() apart; gradients' leave the rows out */
     int64_t rows, c, chunk;
 } norm_job;
 
@@ -107,12 +112,24 @@ static int64_t run_chunks(mc_pass *pass, mc_task_fn fn, norm_job *job)
     return chunks;
 }
 
-/* Adds the chunks' sums into the first chunk's, in order. */
-static void add_chunks(const norm_job *job, int64_t chunks)
+/* Rows whose mean the moments are taken about; channels at a time. */
+enum { SHIFT_ROWS = 8, SHIFT_CHANNELS = 256 };
+
+void mc_row_moments(const mc_kernels *kernels, const float *x, int64_t rows, int64_t c,
+                    int64_t step, double *mean, double *square)
 {
-    for (int64_t k = 1; k < chunks; k++) {
-        for (int64_t i = 0; i < 2 * job->c; i++) {
-            job->sums[i] += job->sums[k * 2 * job->c + i];
+    const int64_t few = rows < SHIFT_ROWS ? rows : SHIFT_ROWS;
+    float shift[SHIFT_CHANNELS];
+    memset(mean, 0, (size_t)c * sizeof *mean);
+    memset(square, 0, (size_t)c * sizeof *square);
+    for (int64_t first = 0; first < c; first += SHIFT_CHANNELS) {
+        int64_t count = c - first < SHIFT_CHANNELS ? c - first : SHIFT_CHANNELS;
+        kernels->window_sum(x + first, few, rows / few * step, 1, count, 1.0f / (float)few, shift);
+        kernels->moments(x + first, rows, count, step, shift, mean + first, square + first);
+        for (int64_t i = first; i < first + count; i++) {
+            double d = mean[i] / (double)rows, square_of = square[i] - mean[i] * d;
+            square[i] = square_of < 0.0 ? 0.0 : square_of;
+            mean[i] = (double)shift[i - first] + d;
         }
     }
 }
@@ -121,10 +138,11 @@ static void moments_task(void *arg, int64_t task, int worker)
 {
     (void)worker;
     const norm_job *job = arg;
-    double *sums = job->sums + task * 2 * job->c;
-    memset(sums, 0, (size_t)(2 * job->c) * sizeof *sums);
-    job->pass->kernels->moments(job->x + task * job->chunk * job->c, rows_of_task(job, task),
-                                job->c, job->c, job->shift, sums, sums + job->c);
+    int64_t rows = rows_of_task(job, task);
+    double *part = job->sums + task * part_size(job->c);
+    part[0] = (double)rows;
+    mc_row_moments(job->pass->kernels, job->x + task * job->chunk * job->c, rows, job->c, job->c,
+                   part + 1, part + 1 + job->c);
 }
 
 /* Mean and biased variance from those of the parts: with counts a, b and means ma, mb the squared
@@ -149,22 +167,16 @@ static void join_parts(const mc_parts *parts, int64_t c, double *mean, double *v
     }
 }
 
-/* Mean and biased variance of the batch, shifted by the first row against cancellation; from the
- * convolution before, where it has taken them. */
+/* Mean and biased variance of the batch; from the convolution before, where it has taken them. */
 static void batch_moments(mc_pass *pass, norm_job *job, double *mean, double *variance)
 {
-    if (pass->parts.of > 0 && pass->parts.of == job->node->inputs[0]) {
-        join_parts(&pass->parts, job->c, mean, variance);
-        return;
+    mc_parts own = {.stride = part_size(job->c), .data = job->sums};
+    const mc_parts *parts = &pass->parts;
+    if (parts->of == 0 || parts->of != job->node->inputs[0]) {
+        own.count = run_chunks(pass, moments_task, job);
+        parts = &own;
     }
-    job->shift = job->x;
-    add_chunks(job, run_chunks(pass, moments_task, job));
-    for (int64_t i = 0; i < job->c; i++) {
-        double d = job->sums[i] / (double)job->rows;
-        double v = job->sums[job->c + i] / (double)job->rows - d * d;
-        mean[i] = (double)job->shift[i] + d;
-        variance[i] = v < 0.0 ? 0.0 : v;
-    }
+    join_parts(parts, job->c, mean, variance);
 }
 
 static void affine_task(void *arg, int64_t task, int worker)
@@ -176,7 +188,7 @@ static void affine_task(void *arg, int64_t task, int worker)
                                job->coefficients + job->c, job->node->rectify, job->out + at);
 }
 
-/* scale and offset from slot->moment. */
+/* scale, offset and mean from slot->moment. */
 static void set_map(mc_pass *pass, const mc_node *node)
 {
     mc_slot *slot = mc_slot_of(pass, node);
@@ -187,6 +199,7 @@ static void set_map(mc_pass *pass, const mc_node *node)
         double scale = (double)gamma[i] / sqrt(slot->moment[c + i] + node->eps);
         slot->saved[i] = (float)scale;
         slot->saved[c + i] = (float)((double)beta[i] - slot->moment[i] * scale);
+        slot->saved[2 * c + i] = (float)slot->moment[i];
     }
 }
 
@@ -231,14 +244,20 @@ const mc_node *mc_lazy_input(const mc_pass *pass, const mc_node *node, int which
     }
     map->scale = pass->slots[input - pass->graph->nodes].saved;
     map->offset = map->scale + map->c;
+    map->mean = map->offset + map->c;
     map->relu = input->rectify;
     return input;
 }
 
 static mc_map map_at(const norm_job *job, int64_t at)
 {
-    return (mc_map){job->x + at, job->coefficients, job->coefficients + job->c, job->node->rectify,
-                    job->c};
+    const float *scale = job->coefficients;
+    return (mc_map){.x = job->x + at,
+                    .scale = scale,
+                    .offset = scale + job->c,
+                    .mean = scale + 2 * job->c,
+                    .relu = job->node->rectify,
+                    .c = job->c};
 }
 
 static void reduce_task(void *arg, int64_t task, int worker)
@@ -246,33 +265,33 @@ static void reduce_task(void *arg, int64_t task, int worker)
     (void)worker;
     const norm_job *job = arg;
     int64_t at = task * job->chunk * job->c;
-    double *sums = job->sums + task * 2 * job->c;
+    double *sums = job->sums + task * part_size(job->c) + 1;
     memset(sums, 0, (size_t)(2 * job->c) * sizeof *sums);
     mc_map x = map_at(job, at);
-    job->pass->kernels->norm_reduce(&x, job->dy + at, rows_of_task(job, task), job->c, job->shift,
-                                    sums, sums + job->c);
+    job->pass->kernels->norm_reduce(&x, job->dy + at, rows_of_task(job, task), job->c, sums,
+                                    sums + job->c);
 }
 
-/* Both sums to job->sums [2][c]; from the convolution that gave the gradient, where it has taken
- * them. */
-static void reduce(mc_pass *pass, norm_job *job)
+/* Both sums [2][c]; from the convolution that gave the gradient, where it has taken them. */
+static const double *reduce(mc_pass *pass, norm_job *job)
 {
+    mc_parts own = {.stride = part_size(job->c), .data = job->sums};
     const mc_parts *parts = &pass->parts;
     if (parts->of == 0 || parts->of != job->node - pass->graph->nodes) {
-        add_chunks(job, run_chunks(pass, reduce_task, job));
-        return;
+        own.count = run_chunks(pass, reduce_task, job);
+        parts = &own;
     }
-    memset(job->sums, 0, (size_t)(2 * job->c) * sizeof *job->sums);
-    for (int64_t k = 0; k < parts->count; k++) {
-        for (int64_t i = 0; i < 2 * job->c; i++) {
-            job->sums[i] += parts->data[k * parts->stride + 1 + i];
+    for (int64_t k = 1; k < parts->count; k++) {
+        for (int64_t i = 1; i <= 2 * job->c; i++) {
+            parts->data[i] += parts->data[k * parts->stride + i];
         }
     }
+    return parts->data + 1;
 }
 
 static mc_pull pull_at(const norm_job *job, int64_t at)
 {
-    const float *a = job->coefficients + 2 * job->c;
+    const float *a = job->coefficients + 3 * job->c;
     return (mc_pull){map_at(job, at), a, a + job->c, a + 2 * job->c};
 }
 
@@ -300,18 +319,17 @@ static void backward(mc_pass *pass, const mc_node *node)
     float *d_gamma = pass->grad + node->params[0].offset;
     float *d_beta = pass->grad + node->params[1].offset;
     const double *mean = slot->moment, *variance = slot->moment + job.c;
-    float *a = slot->saved + 2 * job.c, *p = a + job.c, *q = p + job.c;
+    const float *near = slot->saved + 2 * job.c; /* the mean in float: sums are about that */
+    float *a = slot->saved + 3 * job.c, *p = a + job.c, *q = p + job.c;
 
     job.dy = slot->d_out;
     job.out = mc_input_slot(pass, node, 0)->d_out;
     job.accumulate = slot->accumulate[0];
-    /* sum g (x - shift), shifted by the first row: the mean is near it. */
-    job.shift = job.x;
-    reduce(pass, &job);
+    const double *sums = reduce(pass, &job);
     for (int64_t i = 0; i < job.c; i++) {
         double r = 1.0 / sqrt(variance[i] + node->eps);
-        double sum = job.sums[i];
-        double product = (job.sums[job.c + i] - (mean[i] - (double)job.shift[i]) * sum) * r;
+        double sum = sums[i];
+        double product = (sums[job.c + i] - (mean[i] - (double)near[i]) * sum) * r;
         mc_add_grad(pass, d_beta + i, sum);
         mc_add_grad(pass, d_gamma + i, product);
         double scale = (double)gamma[i] * r, n = (double)job.rows;

@@ -155,15 +155,7 @@ void mc_conv_sum_y(const mc_conv_job *job, int64_t part, int64_t first, int64_t 
     int64_t o = job->node->out.c;
     const float *y = job->y + first * o + column;
     double *of = parts->data + part * parts->stride, *mean = of + 1 + column, *square = mean + o;
-    memset(mean, 0, (size_t)columns * sizeof *mean);
-    memset(square, 0, (size_t)columns * sizeof *square);
-    /* Shifted by the part's first row against cancellation. */
-    job->pass->kernels->moments(y, rows, columns, o, y, mean, square);
-    for (int64_t i = 0; i < columns; i++) {
-        double d = mean[i] / (double)rows;
-        square[i] -= mean[i] * d;
-        mean[i] = (double)y[i] + d;
-    }
+    mc_row_moments(job->pass->kernels, y, rows, columns, o, mean, square);
     if (column == 0) {
         of[0] = (double)rows;
     }
@@ -175,16 +167,19 @@ void mc_conv_sum_dx(const mc_conv_job *job, int64_t part, int64_t first, int64_t
     const mc_parts *parts = &job->pass->parts;
     int64_t c = job->node->in.c, at = first * c + column;
     double *of = parts->data + part * parts->stride, *sum = of + 1 + column, *product = sum + c;
-    const float *shift = job->summed.x + column;
-    mc_map map = {job->summed.x + at, job->summed.scale + column, job->summed.offset + column,
-                  job->summed.relu, c};
+    mc_map map = {.x = job->summed.x + at,
+                  .scale = job->summed.scale + column,
+                  .offset = job->summed.offset + column,
+                  .mean = job->summed.mean + column,
+                  .relu = job->summed.relu,
+                  .c = c};
     memset(sum, 0, (size_t)columns * sizeof *sum);
     memset(product, 0, (size_t)columns * sizeof *product);
     if (job->positive != NULL) {
-        job->pass->kernels->mask_reduce(&map, job->positive + at, job->dx + at, rows, columns,
-                                        shift, sum, product);
+        job->pass->kernels->mask_reduce(&map, job->positive + at, job->dx + at, rows, columns, sum,
+                                        product);
     } else {
-        job->pass->kernels->norm_reduce(&map, job->dx + at, rows, columns, shift, sum, product);
+        job->pass->kernels->norm_reduce(&map, job->dx + at, rows, columns, sum, product);
     }
     if (column == 0) {
         of[0] = (double)rows;

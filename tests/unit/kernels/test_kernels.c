@@ -86,18 +86,18 @@ START_TEST(test_mask_reduce)
     }
     int64_t count = (c + 1) / 2;
     float *x = values(n, 1), *y = values(n, 2), *dy = values(n, 3), *before = values(n, 3);
-    float *shift = values(c, 7);
+    float *mean = values(c, 7);
     double *sum = calloc((size_t)(2 * c), sizeof *sum), *product = sum + c;
-    mc_map map = {.x = x, .c = c};
+    mc_map map = {.x = x, .mean = mean, .c = c};
 
-    k->mask_reduce(&map, y, dy, rows, count, shift, sum, product);
+    k->mask_reduce(&map, y, dy, rows, count, sum, product);
     for (int64_t i = 0; i < c; i++) {
         double g = 0.0, gx = 0.0;
         for (int64_t at = i; at < n; at += c) {
             float masked = i >= count || y[at] > 0.0f ? before[at] : 0.0f;
             ck_assert_float_eq(dy[at], masked);
             g += i < count ? (double)masked : 0.0;
-            gx += i < count ? (double)masked * ((double)x[at] - (double)shift[i]) : 0.0;
+            gx += i < count ? (double)masked * ((double)x[at] - (double)mean[i]) : 0.0;
         }
         near(sum[i], g, (double)rows);
         near(product[i], gx, (double)rows);
@@ -106,7 +106,7 @@ START_TEST(test_mask_reduce)
     free(y);
     free(dy);
     free(before);
-    free(shift);
+    free(mean);
     free(sum);
 }
 END_TEST
@@ -124,8 +124,8 @@ START_TEST(test_norm)
     double *gsum = sum + 2 * c, *product = sum + 3 * c;
 
     k->moments(x, rows, c, c, shift, sum, square);
-    mc_map map = {x, a, q, true, c};
-    k->norm_reduce(&map, dy, rows, c, shift, gsum, product);
+    mc_map map = {.x = x, .scale = a, .offset = q, .mean = shift, .relu = true, .c = c};
+    k->norm_reduce(&map, dy, rows, c, gsum, product);
     for (int64_t i = 0; i < c; i++) {
         double s = 0.0, s2 = 0.0, g = 0.0, gx = 0.0;
         for (int64_t r = 0; r < rows; r++) {
@@ -187,7 +187,11 @@ START_TEST(test_add)
     for (int mode = 0; mode < 32; mode++) {
         mc_map map[2];
         for (int m = 0; m < 2; m++) {
-            map[m] = (mc_map){x[m], mode >> m & 1 ? scale : NULL, offset, mode >> (2 + m) & 1, c};
+            map[m] = (mc_map){.x = x[m],
+                              .scale = mode >> m & 1 ? scale : NULL,
+                              .offset = offset,
+                              .relu = mode >> (2 + m) & 1,
+                              .c = c};
         }
         bool relu = mode >> 4 & 1;
         k->add(&map[0], &map[1], rows, relu, y);

@@ -113,7 +113,7 @@ static int64_t filter_at(const job *j, bool up, int64_t c, int64_t f, int64_t ph
 /* Reads x as max(0, x * scale + offset). */
 static mc_map through(float *x, int64_t n, const float *scale, const float *offset)
 {
-    mc_map map = {x, scale, offset, true, C};
+    mc_map map = {.x = x, .scale = scale, .offset = offset, .relu = true, .c = C};
     for (int64_t at = 0; at < n && scale != NULL; at++) {
         float value = fmaf(x[at], scale[at % C], offset[at % C]);
         x[at] = value > 0.0f ? value : 0.0f;
@@ -290,10 +290,12 @@ START_TEST(test_weight_gradient)
     int64_t group_size = j.freq * PHASES * C;
     float *du = calloc((size_t)(2 * group_size), sizeof *du);
     float *normed = values(j.out * C, 6), *by = values(5 * C, 7);
-    mc_pull pull = {{normed, by, by + C, _i / ISAS % 3 > 0, C}, by + 2 * C, by + 3 * C, by + 4 * C};
+    mc_map map = {
+        .x = normed, .scale = by, .offset = by + C, .relu = _i / ISAS % 3 > 0, .c = C};
+    mc_pull pull = {map, by + 2 * C, by + 3 * C, by + 4 * C};
     bool pulled = (_i + _i / ISAS) % 2 == 0 && j.w.y.tile != MC_TILE_T2 && j.w.x.tile != MC_TILE_T2;
 
-    mc_map map = {.x = x, .c = C};
+    map = (mc_map){.x = x, .c = C};
     j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, C));
     j.k->winograd_cotangent(&j.w, dy, pulled ? &pull : NULL, C, C, &j.tiles,
                             planes(d, j.tiles.count, C));
