@@ -73,15 +73,16 @@ static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_con
                                                       &mc_conv_grouped};
 enum { ALGORITHMS = sizeof algorithms / sizeof algorithms[0] };
 
-/* Images from which on a choice no longer changes. */
-enum { MANY_IMAGES = 1048576 };
+/* Images from which on a choice no longer changes, and what few count as in passes with gradients.
+ */
+enum { MANY_IMAGES = 1048576, SOME_IMAGES = 24 };
 
 static bool can_take(int i, const mc_node *node)
 {
     return algorithms[i]->grouped == (node->groups > 1);
 }
 
-/* The last algorithm of each kind suits always. */
+/* The first that suits; the last of each kind always does. */
 static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
 {
     int i = 0;
@@ -89,6 +90,14 @@ static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
         i++;
     }
     return algorithms[i];
+}
+
+/* The same to read through a map, which the algorithm of large batches can. Passes with gradients
+ * do that, and to them a few images are worth as much work as some. */
+static const mc_conv_algorithm *choose_for_map(const mc_node *node, int64_t n)
+{
+    const mc_conv_algorithm *chosen = choose(node, mc_at_least(n, SOME_IMAGES));
+    return chosen->reads_maps(node) ? chosen : choose(node, MANY_IMAGES);
 }
 
 bool mc_conv_reads_maps(const mc_node *node)
@@ -193,8 +202,7 @@ static mc_conv_job job_of(mc_pass *pass, const mc_node *node)
     const mc_slot *slot = mc_slot_of(pass, node), *input = mc_input_slot(pass, node, 0);
     mc_conv_job job = {.pass = pass, .node = node};
     const mc_node *norm = mc_lazy_input(pass, node, 0, &job.input);
-    /* Only the algorithm of large batches can read through a map. */
-    job.algorithm = choose(node, norm != NULL ? MANY_IMAGES : pass->n);
+    job.algorithm = norm == NULL ? choose(node, pass->n) : choose_for_map(node, pass->n);
     job.x = input->out;
     job.dx = input->d_out;
     job.y = slot->out;

@@ -16,9 +16,9 @@ bool mc_conv_winograd_possible(const mc_node *node)
 
 /* Worth it when the products saved outweigh the transforms: channels enough to share a tile's
  * transform, tiles enough to share a kernel's, and little of the tiles outside the image. At stride
- * 2 fewer are saved: there has to be more to do of an image, and where it is a single tile, the 81
- * kernels of a channel pair are worth reading for wide layers only. */
-enum { STRIDED_PAIRS = 4096, WIDE_PAIRS = 65536 };
+ * 2 fewer are saved: there has to be more to do of an image, and where it is a single tile, more of
+ * all images, for the 81 kernels of a channel pair to be worth making. */
+enum { TILES_LEAST = 24, STRIDED_PAIRS = 4096, SINGLE_PAIRS = 128 * 4096 };
 
 bool mc_conv_winograd_suits(const mc_node *node, int64_t n)
 {
@@ -27,9 +27,10 @@ bool mc_conv_winograd_suits(const mc_node *node, int64_t n)
     }
     mc_winograd w = mc_winograd_of(&node->window, false);
     int64_t tiles = mc_image_tiles(&w), products = mc_winograd_image_lines(&w);
-    return n * tiles >= 24 && 5 * products <= 3 * 9 * node->out.h * node->out.w &&
-           (w.y.tile != MC_TILE_DOWN ||
-            tiles * mc_channel_pairs(node) >= (tiles > 1 ? STRIDED_PAIRS : WIDE_PAIRS));
+    int64_t pairs = mc_channel_pairs(node);
+    bool worth = w.y.tile != MC_TILE_DOWN ||
+                 (tiles * pairs >= STRIDED_PAIRS && (tiles > 1 || n * pairs >= SINGLE_PAIRS));
+    return n * tiles >= TILES_LEAST && 5 * products <= 3 * 9 * node->out.h * node->out.w && worth;
 }
 
 /* ---- planes ---------------------------------------------------------------------------------- */

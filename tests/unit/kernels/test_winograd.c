@@ -290,8 +290,7 @@ START_TEST(test_weight_gradient)
     int64_t group_size = j.freq * PHASES * C;
     float *du = calloc((size_t)(2 * group_size), sizeof *du);
     float *normed = values(j.out * C, 6), *by = values(5 * C, 7);
-    mc_map map = {
-        .x = normed, .scale = by, .offset = by + C, .relu = _i / ISAS % 3 > 0, .c = C};
+    mc_map map = {.x = normed, .scale = by, .offset = by + C, .relu = _i / ISAS % 3 > 0, .c = C};
     mc_pull pull = {map, by + 2 * C, by + 3 * C, by + 4 * C};
     bool pulled = (_i + _i / ISAS) % 2 == 0 && j.w.y.tile != MC_TILE_T2 && j.w.x.tile != MC_TILE_T2;
 

@@ -199,21 +199,21 @@ START_TEST(test_wide_groups)
 }
 END_TEST
 
-/* Weights whose gradient is summed in slabs of channels: the input is read through a batch norm or
- * not; maps of many pixels and of few. */
-static modeconn_model *slab_model(int64_t extent, bool norm, int kernel)
+/* A convolution of stride 2 that reads its input through a batch norm, or not. */
+static modeconn_model *strided_model(int64_t extent, int middle, bool norm, int kernel, int o)
 {
     modeconn_graph *graph;
     modeconn_model *model;
     char settings[96];
     int32_t node = 0;
     OK(modeconn_graph_create(ctx, 3, extent, extent, &graph));
-    OK(modeconn_graph_add(graph, "conv2d", "a", "out_channels=40,kernel=1", &node, 1, &node));
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=1", middle);
+    OK(modeconn_graph_add(graph, "conv2d", "a", settings, &node, 1, &node));
     if (norm) {
         OK(modeconn_graph_add(graph, "batch_norm", "bn", NULL, &node, 1, &node));
     }
-    snprintf(settings, sizeof settings, "out_channels=%d,kernel=%d,stride=2,padding=%d",
-             4700 / (kernel * kernel), kernel, kernel / 2);
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=%d,stride=2,padding=%d", o, kernel,
+             kernel / 2);
     OK(modeconn_graph_add(graph, "conv2d", "b", settings, &node, 1, &node));
     OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, 1, &model));
@@ -222,13 +222,33 @@ static modeconn_model *slab_model(int64_t extent, bool norm, int kernel)
 }
 
 /* A norm's bias has a gradient of terms that cancel: its rounding shows more. */
+static double backward_limit(bool norm)
+{
+    return norm ? 2e-5 : 4e-6;
+}
+
+/* Weights whose gradient is summed in slabs of channels; maps of many pixels and of few. */
 START_TEST(test_slabs)
 {
-    int which = _i / ISAS;
+    int which = _i / ISAS, kernel = which & 4 ? 1 : 3;
     bool norm = which & 2;
     if (open_context(_i % ISAS)) {
-        modeconn_model *model = slab_model(which & 1 ? 9 : 5, norm, which & 4 ? 1 : 3);
-        check_model(model, 5, 2e-6, norm ? 2e-5 : 4e-6);
+        modeconn_model *model =
+            strided_model(which & 1 ? 9 : 5, 40, norm, kernel, 4700 / (kernel * kernel));
+        check_model(model, 5, 2e-6, backward_limit(norm));
+    }
+}
+END_TEST
+
+/* Images of a single tile: few products from as many of them on as share the kernels. */
+START_TEST(test_single_tile)
+{
+    static const int64_t images[] = {5, 127, 128};
+    int which = _i / ISAS;
+    bool norm = which & 1;
+    if (open_context(_i % ISAS)) {
+        check_model(strided_model(8, 64, norm, 3, 64), images[which / 2], 2e-6,
+                    backward_limit(norm));
     }
 }
 END_TEST
@@ -337,6 +357,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_grouped, 0, GROUPED * ISAS);
     tcase_add_loop_test(tests, test_wide_groups, 0, ISAS);
     tcase_add_loop_test(tests, test_slabs, 0, 8 * ISAS);
+    tcase_add_loop_test(tests, test_single_tile, 0, 6 * ISAS);
     tcase_add_loop_test(tests, test_sweep, 0, 6);
     tcase_add_loop_test(tests, test_512_channels, 0, ISAS);
     tcase_add_loop_test(tests, test_plane_pair, 0, 8);

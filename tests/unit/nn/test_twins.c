@@ -374,7 +374,8 @@ END_TEST
  * double, over one row and few, over several blocks of channels, rows close together and apart. */
 START_TEST(test_row_moments)
 {
-    static const int64_t cases[][3] = {{1, 3, 3}, {2, 5, 5}, {8, 1, 1}, {9, 17, 20}, {200, 300, 300}};
+    static const int64_t cases[][3] = {
+        {1, 3, 3}, {2, 5, 5}, {8, 1, 1}, {9, 17, 20}, {200, 300, 300}};
     static const char *const isas[] = {"baseline", "avx2", "avx512"};
     int64_t rows = cases[_i][0], c = cases[_i][1], step = cases[_i][2];
     float *x = twin_alloc(rows * step, sizeof *x);
