@@ -26,9 +26,10 @@ typedef struct lens {
 } lens;
 
 /* What is transformed: of a run of tiles up to a group of vectors of channels, of each vector the
- * lanes `there`, read from `at` through scale and offset, to `to` in the planes. */
+ * lanes `there`, read from `at` through scale and offset, to `to` in the planes; `ahead` floats
+ * behind lies what is transformed next. */
 typedef struct spreading {
-    int64_t vectors, count, step;
+    int64_t vectors, count, step, ahead;
     int y, x; /* outputs */
     mc_mask there;
     bool relu;
@@ -79,6 +80,26 @@ static inline __attribute__((always_inline)) void read_row(const spreading *s, i
     }
 }
 
+/* A row of the next window into the first cache. A row's pixels are a few lines, rows are far
+ * apart: no processor sees that coming. */
+static inline __attribute__((always_inline)) void ask_for_row(const spreading *s, int64_t from,
+                                                              const int64_t vectors,
+                                                              const int columns, const reading how)
+{
+    enum { LINE = MC_LINE / sizeof(float) };
+    from += s->ahead;
+    MC_UNROLL
+    for (int k = 0; k < columns; k++, from += s->at.column) {
+        MC_ROLLED
+        for (int64_t i = 0; i < vectors * LANES; i += LINE) {
+            __builtin_prefetch(s->at.origin + from + i);
+            if (how == PULLED) {
+                __builtin_prefetch(s->value + from + i);
+            }
+        }
+    }
+}
+
 /* Along x: `rows` of the window, to half [group][whole_in][whole_out], by n outputs; of these
  * numbers a whole tile has so many. */
 static inline __attribute__((always_inline)) void
@@ -101,6 +122,7 @@ spread_rows(const int64_t vectors, mc_tile_kind tile, const int n, const reading
     for (int r = 0; r < rows; r++, from += s->at.row) {
         mc_vec *row = half + r * whole_out;
         bool inside = r >= s->at.top && r < s->at.bottom;
+        ask_for_row(s, from, vectors, in, how);
         MC_ROLLED
         for (int64_t g = 0; g < vectors; g++, row += whole_in * whole_out) {
             if (inside) {
@@ -231,6 +253,8 @@ static inline int64_t enter_channels(spreading *s, const run *r, const mc_map *m
     together n = together_at(count, i);
     s->vectors = n.vectors;
     s->there = n.there;
+    /* The next tile's channels; of a single one the next ones before that. */
+    s->ahead = in_runs(count) ? r->step : i + n.step < count ? n.step : r->step - i;
     s->at.origin = r->at.origin + i;
     s->to = s->planes.data + r->row * s->planes.row + i;
     if (map->scale != NULL) {
