@@ -80,8 +80,8 @@ static inline __attribute__((always_inline)) void read_row(const spreading *s, i
     }
 }
 
-/* A row of the next window into the first cache. A row's pixels are a few lines, rows are far
- * apart: no processor sees that coming. */
+/* A row of the next window into the first cache, `from` floats behind where it begins. A row's
+ * pixels are a few lines, rows are far apart: no processor sees that coming. */
 static inline __attribute__((always_inline)) void ask_for_row(const spreading *s, int64_t from,
                                                               const int64_t vectors,
                                                               const int columns, const reading how)
@@ -101,11 +101,11 @@ static inline __attribute__((always_inline)) void ask_for_row(const spreading *s
 }
 
 /* Along x: `rows` of the window, to half [group][whole_in][whole_out], by n outputs; of these
- * numbers a whole tile has so many. */
+ * numbers a whole tile has so many. Whether to ask for the next window's meanwhile. */
 static inline __attribute__((always_inline)) void
 spread_rows(const int64_t vectors, mc_tile_kind tile, const int n, const reading how,
-            mc_transform_1d along, const mc_extents *extents, const int rows, const int whole_in,
-            const spreading *s, int64_t from, mc_vec *half)
+            const bool ask, mc_transform_1d along, const mc_extents *extents, const int rows,
+            const int whole_in, const spreading *s, int64_t from, mc_vec *half)
 {
     const int whole_out = extents->out[tile];
     const int in = extent_of(extents->in[tile], n), out = extent_of(whole_out, n);
@@ -122,7 +122,9 @@ spread_rows(const int64_t vectors, mc_tile_kind tile, const int n, const reading
     for (int r = 0; r < rows; r++, from += s->at.row) {
         mc_vec *row = half + r * whole_out;
         bool inside = r >= s->at.top && r < s->at.bottom;
-        ask_for_row(s, from, vectors, in, how);
+        if (ask) {
+            ask_for_row(s, from, vectors, in, how);
+        }
         MC_ROLLED
         for (int64_t g = 0; g < vectors; g++, row += whole_in * whole_out) {
             if (inside) {
@@ -180,6 +182,8 @@ spread(const int64_t vectors, mc_tile_kind tile_y, mc_tile_kind tile_x, const re
        mc_transform_1d along, const mc_extents *extents, const spreading *job)
 {
     MC_ALIGNED mc_vec half[MC_GROUP * MC_SIDE * MC_SIDE];
+    /* Code for what is called often, of wide vectors: it is a lot for a library of 2 MB. */
+    const bool ask = tile_y == tile_x && __builtin_constant_p(vectors) && LANES >= 8;
     const int in_y = extents->in[tile_y];
     const spreading s = *job; /* a copy, as what is written might be any of its numbers */
     int64_t from = 0;
@@ -187,7 +191,8 @@ spread(const int64_t vectors, mc_tile_kind tile_y, mc_tile_kind tile_x, const re
 
     MC_ROLLED
     for (int64_t t = 0; t < s.count; t++, from += s.step, to += s.planes.row) {
-        spread_rows(vectors, tile_x, MC_TILE_OUT, how, along, extents, in_y, in_y, &s, from, half);
+        spread_rows(vectors, tile_x, MC_TILE_OUT, how, ask, along, extents, in_y, in_y, &s, from,
+                    half);
         spread_columns(vectors, tile_y, MC_TILE_OUT, along, extents, extents->out[tile_x],
                        MC_TILE_OUT, &s, half, to);
     }
@@ -209,7 +214,7 @@ spread(const int64_t vectors, mc_tile_kind tile_y, mc_tile_kind tile_x, const re
         int64_t from = 0;                                                                          \
         float *to = s.to;                                                                          \
         for (int64_t t = 0; t < s.count; t++, from += s.step, to += s.planes.row) {                \
-            MC_BY_OUTPUTS(s.x, spread_rows, s.vectors, tile, how, along, &extents,                 \
+            MC_BY_OUTPUTS(s.x, spread_rows, s.vectors, tile, how, false, along, &extents,          \
                           extent_of(in_y, s.y), in_y, &s, from, half);                             \
             MC_BY_OUTPUTS(s.y, spread_columns, s.vectors, tile, along, &extents, out_x, s.x, &s,   \
                           half, to);                                                               \

@@ -6,6 +6,7 @@ python3 has it, prints a table, writes JSON. docs/performance.md explains what t
 No time decides pass or fail: the exit status is 0 unless something could not be run.
 """
 import argparse
+import concurrent.futures
 import glob
 import json
 import os
@@ -205,6 +206,25 @@ class Runner:
         self.side.ask(op="close", id=self.number)
 
 
+class Together:
+    """A job in several processes of one thread at once, which share nothing but the machine: the
+    sum of their rates is what it has to give to as many threads."""
+
+    def __init__(self, command, count, settings, job, seconds):
+        self.runners = [Runner(Side(command), dict(settings, threads=1), job, seconds)
+                        for _ in range(count)]
+        self.sides = [runner.side for runner in self.runners]
+        self.rates = []
+
+    def measure(self):
+        with concurrent.futures.ThreadPoolExecutor(len(self.runners)) as pool:
+            self.rates.append(sum(pool.map(Runner.time_one, self.runners)))
+
+    def close(self):
+        for side in self.sides:
+            side.end()
+
+
 def best_format(peer, job, settings, seconds, formats):
     """The peer's runner in the format that is fastest for this job, warm, and each one's rate. A long
     job is tried by a short one."""
@@ -260,11 +280,14 @@ def measure_job(job, ours, peer, options, data):
 
     own = mine()
     bound = mine(job="bound") if job.get("bound") else None
-    single = mine(threads=1) if job.get("scaling_goal") and options.threads > 1 else None
+    scaling = job.get("scaling_goal") and options.threads > 1
+    single = mine(threads=1) if scaling else None
+    together = Together(ours.process.args, options.threads, settings, job,
+                        options.seconds) if scaling else None
     theirs, named = peers(job["formats"]) if peer else (None, {})
     script, script_named = peers(job["optimised"]) if peer and job.get("optimised") else (None, {})
-    runners = [runner for runner in (own, theirs, bound, script, single) if runner]
-    others = Others(ours, peer.side if peer else None)
+    runners = [runner for runner in (own, theirs, bound, script, single, together) if runner]
+    others = Others(ours, peer.side if peer else None, *(together.sides if together else []))
     for _ in range(options.pairs):
         for runner in runners:
             runner.measure()
@@ -283,11 +306,15 @@ def measure_job(job, ours, peer, options, data):
     if script:
         rows.append(row(job["key"] + "-script", label + ", both prepared", unit, None,
                         bound.rates, script.rates, **facts, **script_named))
-    if single:
+    if scaling:
+        one = dict(facts, peer_flop=job["flop"], scaling=True)
         rows.append(row(job["key"] + "-scaling",
                         "%s, %d threads over one" % (label, options.threads), unit,
                         job["scaling_goal"] if options.threads == 2 else None, own.rates,
-                        single.rates, scaling=True, **dict(facts, peer_flop=job["flop"])))
+                        single.rates, **one))
+        rows.append(row(job["key"] + "-processes",
+                        "%s, %d processes at once over one" % (label, options.threads), unit,
+                        None, together.rates, single.rates, **one))
     return rows
 
 

@@ -73,8 +73,7 @@ static const mc_conv_algorithm *const algorithms[] = {&mc_conv_winograd, &mc_con
                                                       &mc_conv_grouped};
 enum { ALGORITHMS = sizeof algorithms / sizeof algorithms[0] };
 
-/* Images from which on a choice no longer changes, and what few count as in passes with gradients.
- */
+/* Images from which on a choice no longer changes, and what few count as behind a map. */
 enum { MANY_IMAGES = 1048576, SOME_IMAGES = 24 };
 
 static bool can_take(int i, const mc_node *node)
@@ -92,8 +91,8 @@ static const mc_conv_algorithm *choose(const mc_node *node, int64_t n)
     return algorithms[i];
 }
 
-/* The same to read through a map, which the algorithm of large batches can. Passes with gradients
- * do that, and to them a few images are worth as much work as some. */
+/* The same to read through a map, which the algorithm of large batches can; few images get that of
+ * some, which trains them faster too. */
 static const mc_conv_algorithm *choose_for_map(const mc_node *node, int64_t n)
 {
     const mc_conv_algorithm *chosen = choose(node, mc_at_least(n, SOME_IMAGES));
