@@ -151,7 +151,7 @@ mc_planes mc_make_v(const mc_pass *pass, const mc_winograd *w, const mc_map *x, 
 
 /* Tiles of a block. Where U leaves room in the second cache, V and M that would be half a megabyte
  * apart stay beside it; where it does not, more tiles share each reading of it. */
-enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512, SHARE_TILES = 96 };
+enum { U_MOST = 262144, BLOCK_MOST = 131072, LEAST_TILES = 24, MOST_TILES = 512, SHARE_TILES = 48 };
 /* A multiple of it leaves few rows over: products take 8 at a time by two vectors, 16 by one, and 6
  * by four, of which 24 and 48 are multiples too (lib/kernels/isa.h). */
 enum { TILES_UNIT = 8 };
@@ -193,9 +193,8 @@ int64_t mc_panel_slice(const mc_winograd *w, int64_t k)
 }
 
 /* Most of up to `tiles` tiles, of k inputs and n outputs, that are worked on by panels. A block
- * reads all of U, k n numbers, a panel all of V: panels pay where tiles / SHARE_TILES * k n exceeds
- * tiles (k + n), all the more as they need no memory for U; and where blocks would be too few to
- * share out. */
+ * reads all of U, k n numbers, a panel all of V: panels pay where k n is many times k + n, all the
+ * more as they need no memory for U; and where blocks would be too few to share out. */
 static int64_t panel_tiles(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
 {
     int64_t most = V_MOST / (mc_winograd_frequencies(w) * padded_row(mc_v_phases(w, 0) * k));
