@@ -214,6 +214,8 @@ class Together:
         self.runners = [Runner(Side(command), dict(settings, threads=1), job, seconds)
                         for _ in range(count)]
         self.sides = [runner.side for runner in self.runners]
+        for runner in self.runners:
+            runner.steps = self.runners[0].steps  # or one would have the machine for itself
         self.rates = []
 
     def measure(self):
