@@ -127,8 +127,8 @@ void mc_row_moments(const mc_kernels *kernels, const float *x, int64_t rows, int
         kernels->window_sum(x + first, few, rows / few * step, 1, count, 1.0f / (float)few, shift);
         kernels->moments(x + first, rows, count, step, shift, mean + first, square + first);
         for (int64_t i = first; i < first + count; i++) {
-            double d = mean[i] / (double)rows, square_of = square[i] - mean[i] * d;
-            square[i] = square_of < 0.0 ? 0.0 : square_of;
+            double d = mean[i] / (double)rows, left = square[i] - mean[i] * d;
+            square[i] = left < 0.0 ? 0.0 : left; /* NaN stays NaN */
             mean[i] = (double)shift[i - first] + d;
         }
     }

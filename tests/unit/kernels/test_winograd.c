@@ -290,11 +290,11 @@ START_TEST(test_weight_gradient)
     int64_t group_size = j.freq * PHASES * C;
     float *du = calloc((size_t)(2 * group_size), sizeof *du);
     float *normed = values(j.out * C, 6), *by = values(5 * C, 7);
-    mc_map map = {.x = normed, .scale = by, .offset = by + C, .relu = _i / ISAS % 3 > 0, .c = C};
-    mc_pull pull = {map, by + 2 * C, by + 3 * C, by + 4 * C};
+    mc_map norm = {.x = normed, .scale = by, .offset = by + C, .relu = _i / ISAS % 3 > 0, .c = C};
+    mc_pull pull = {norm, by + 2 * C, by + 3 * C, by + 4 * C};
     bool pulled = (_i + _i / ISAS) % 2 == 0 && j.w.y.tile != MC_TILE_T2 && j.w.x.tile != MC_TILE_T2;
 
-    map = (mc_map){.x = x, .c = C};
+    mc_map map = {.x = x, .c = C};
     j.k->winograd_input(&j.w, &map, &j.tiles, planes(v, j.tiles.count, C));
     j.k->winograd_cotangent(&j.w, dy, pulled ? &pull : NULL, C, C, &j.tiles,
                             planes(d, j.tiles.count, C));
