@@ -244,6 +244,17 @@ int mc_pool_size(const mc_pool *pool);
  */
 void mc_pool_run(mc_pool *pool, int64_t n, mc_task_fn fn, void *arg);
 
+/* Jobs, of up to INT32_MAX tasks each, that need not wait for each other: runs them as one, so that
+ * who has finished with one begins the next. A thread begins those of an earlier job first; one
+ * thread alone runs all of it before the next. */
+typedef struct mc_work {
+    int64_t n;
+    mc_task_fn fn;
+    void *arg;
+} mc_work;
+enum { MC_WORKS = 2 };
+void mc_pool_run_all(mc_pool *pool, const mc_work *works, int count);
+
 /* Tasks done so far by threads other than a caller (for tests). */
 int64_t mc_pool_helped(const mc_pool *pool);
 

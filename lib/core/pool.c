@@ -6,6 +6,7 @@
  *
  * Each thread has a share of the job's tasks, a run of them, and takes over tasks of the others'
  * when it has finished: layer after layer, the same images stay with the same core and its caches.
+ * A job can be several works, one after the other for each thread, with shares of each.
  *
  * A share's ticket, one 64-bit atomic, holds the job's number (high half) and the next task to
  * claim (low half). A task is claimed by adding one with compare-and-swap: success proves that the
@@ -26,7 +27,7 @@ enum { SPIN_TURNS = 20000 };
 /* Tasks of one job; more are run as several jobs. Below the ticket's low half of 2^32. */
 static const int64_t most_tasks = INT32_MAX;
 
-/* What one thread begins with; a cache line of its own. */
+/* What one thread begins a work with; a cache line of its own. */
 typedef struct share {
     _Alignas(64) _Atomic uint64_t ticket;
     _Atomic int64_t end;
@@ -45,11 +46,10 @@ struct mc_pool {
     worker *workers; /* [size - 1] */
 
     atomic_bool busy;     /* somebody runs a job */
-    share *shares;        /* [size] */
+    share *shares;        /* [MC_WORKS][size] */
     _Atomic int64_t left; /* tasks of the job that are not yet done */
-    mc_task_fn fn;
-    void *arg;
-    int64_t first; /* number of the job's task 0 */
+    mc_work works[MC_WORKS];
+    int64_t first; /* number of their task 0 */
     fenv_t mode;   /* the caller's floating-point mode */
     _Atomic int64_t helped;
 
@@ -91,18 +91,19 @@ static int64_t claim(share *from)
     }
 }
 
-/* Claims and runs tasks until none is left, those of its own share first; returns how many. */
+/* Claims and runs tasks until none is left, those of its own shares first; returns how many. */
 static int64_t work_on(mc_pool *pool, int number, bool set_mode)
 {
     int64_t count = 0;
 
-    for (int i = 0; i < pool->size; i++) {
-        share *from = &pool->shares[(number + i) % pool->size];
+    for (int i = 0; i < MC_WORKS * pool->size; i++) {
+        int which = i / pool->size;
+        share *from = &pool->shares[which * pool->size + (number + i) % pool->size];
         for (int64_t task = claim(from); task >= 0; task = claim(from)) {
             if (set_mode && count == 0) {
                 fesetenv(&pool->mode);
             }
-            pool->fn(pool->arg, pool->first + task, number);
+            pool->works[which].fn(pool->works[which].arg, pool->first + task, number);
             count++;
         }
     }
@@ -200,7 +201,7 @@ int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **o
     pthread_cond_init(&pool->done, NULL);
     pool->size = threads;
     pool->spin = threads <= mc_available_cores() ? SPIN_TURNS : 0;
-    pool->shares = mc_calloc(context, threads, sizeof(*pool->shares));
+    pool->shares = mc_calloc(context, MC_WORKS * threads, sizeof(*pool->shares));
     pool->workers = mc_calloc(context, threads - 1, sizeof(*pool->workers));
     status =
         pool->shares != NULL && pool->workers != NULL ? start_workers(pool) : MODECONN_ERROR_MEMORY;
@@ -244,31 +245,48 @@ int64_t mc_pool_helped(const mc_pool *pool)
 
 /* ---- callers --------------------------------------------------------------------------- */
 
-static void run_alone(int64_t n, mc_task_fn fn, void *arg)
+static void run_alone(const mc_work *works, int count)
 {
-    for (int64_t task = 0; task < n; task++) {
-        fn(arg, task, 0);
+    for (int i = 0; i < count; i++) {
+        for (int64_t task = 0; task < works[i].n; task++) {
+            works[i].fn(works[i].arg, task, 0);
+        }
     }
 }
 
-/* Closes the tickets under the new job's number, writes the job, opens them. */
-static void publish(mc_pool *pool, int64_t first, int64_t n, mc_task_fn fn, void *arg)
+/* Shares out a work; none, if it is NULL. */
+static void open_work(mc_pool *pool, int which, uint64_t job, const mc_work *work)
+{
+    const int64_t n = work != NULL ? work->n : 0;
+
+    for (int i = 0; i < pool->size; i++) {
+        share *of = &pool->shares[which * pool->size + i];
+        atomic_store(&of->end, (i + 1) * n / pool->size);
+        atomic_store(&of->ticket, job | (uint64_t)(i * n / pool->size));
+    }
+}
+
+/* Closes the tickets under the new job's number, writes the job, opens them: those of the first
+ * work, which workers wait for, at last. */
+static void publish(mc_pool *pool, int64_t first, const mc_work *works, int count)
 {
     const uint32_t before = job_of(atomic_load(&pool->shares[0].ticket));
     const uint64_t job = (uint64_t)(before + 1) << 32;
+    int64_t n = 0;
     int sleepers;
 
-    for (int i = 0; i < pool->size; i++) {
+    for (int i = 0; i < MC_WORKS * pool->size; i++) {
         atomic_store(&pool->shares[i].ticket, job | UINT32_MAX);
     }
-    pool->fn = fn;
-    pool->arg = arg;
+    for (int i = 0; i < count; i++) {
+        pool->works[i] = works[i];
+        n += works[i].n;
+    }
     pool->first = first;
     fegetenv(&pool->mode);
     atomic_store(&pool->left, n);
-    for (int i = 0; i < pool->size; i++) {
-        atomic_store(&pool->shares[i].end, (i + 1) * n / pool->size);
-        atomic_store(&pool->shares[i].ticket, job | (uint64_t)(i * n / pool->size));
+    for (int which = MC_WORKS - 1; which >= 0; which--) {
+        open_work(pool, which, job, which < count ? &works[which] : NULL);
     }
 
     sleepers = atomic_load(&pool->sleepers);
@@ -303,19 +321,42 @@ static void wait_until_done(mc_pool *pool)
     pthread_mutex_unlock(&pool->mutex);
 }
 
+/* With the pool taken: works whose tasks are numbered from `first` on. */
+static void run_together(mc_pool *pool, int64_t first, const mc_work *works, int count)
+{
+    publish(pool, first, works, count);
+    const int64_t mine = work_on(pool, 0, false);
+    if (atomic_fetch_sub(&pool->left, mine) != mine) {
+        wait_until_done(pool);
+    }
+}
+
 void mc_pool_run(mc_pool *pool, int64_t n, mc_task_fn fn, void *arg)
 {
+    mc_work work = {n, fn, arg};
+
     if (pool->size == 1 || n <= 1 || atomic_exchange(&pool->busy, true)) {
-        run_alone(n, fn, arg);
+        run_alone(&work, 1);
         return;
     }
     for (int64_t first = 0; first < n; first += most_tasks) {
-        const int64_t part = n - first < most_tasks ? n - first : most_tasks;
-        publish(pool, first, part, fn, arg);
-        const int64_t count = work_on(pool, 0, false);
-        if (atomic_fetch_sub(&pool->left, count) != count) {
-            wait_until_done(pool);
-        }
+        work.n = n - first < most_tasks ? n - first : most_tasks;
+        run_together(pool, first, &work, 1);
     }
+    atomic_store(&pool->busy, false);
+}
+
+void mc_pool_run_all(mc_pool *pool, const mc_work *works, int count)
+{
+    int64_t n = 0;
+
+    for (int i = 0; i < count; i++) {
+        n += works[i].n;
+    }
+    if (pool->size == 1 || n <= 1 || atomic_exchange(&pool->busy, true)) {
+        run_alone(works, count);
+        return;
+    }
+    run_together(pool, 0, works, count);
     atomic_store(&pool->busy, false);
 }

@@ -18,6 +18,13 @@
 #    define MC_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
+/* Of a function that is compiled once, not anew for what some callers always say. */
+#if defined(__clang__)
+#    define MC_ONCE __attribute__((noinline))
+#else
+#    define MC_ONCE __attribute__((noinline, noclone))
+#endif
+
 /* A vector register of floats, loaded and stored at any address. What a product keeps in registers
  * (product.c, outer.c) are the sums of MC_ROWS rows by MC_VECTORS vectors of columns, MC_ROWS_2 by
  * two or MC_ROWS_1 by one: at most 24 of 32 registers, or 12 of 16. Of MC_ROWS rows and of MC_FEW

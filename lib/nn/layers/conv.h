@@ -35,7 +35,7 @@ typedef struct mc_conv_job {
 struct mc_conv_algorithm {
     const char *name;
     bool grouped; /* for layers whose channels are in groups; the others are for all other layers */
-    /* Whether forward and backward_weight can take job->input for x. */
+    /* Whether it can take job->input for x. */
     bool (*reads_maps)(const mc_node *node);
     /* Whether it is the better choice for n images; depends on shapes only. */
     bool (*suits)(const mc_node *node, int64_t n);
@@ -45,12 +45,11 @@ struct mc_conv_algorithm {
     /* Floats of the weights as forward wants them. */
     int64_t (*prepared)(const mc_node *node);
     void (*forward)(const mc_conv_job *job);
-    void (*backward_weight)(const mc_conv_job *job);
-    void (*backward_input)(const mc_conv_job *job);
-    /* Where it joins, both gradients are taken together, and dy pulled back as job->pull says: for
-     * n images, or for some number of them (n 0). NULL: never. */
+    /* The weights' gradient and, where job->dx is not NULL, the input's. */
+    void (*backward)(const mc_conv_job *job);
+    /* Whether both are taken together, dy then pulled back as job->pull says: for n images, or for
+     * some number of them (n 0). NULL: never. */
     bool (*joins)(const mc_node *node, int64_t n);
-    void (*backward_both)(const mc_conv_job *job);
 };
 
 extern const mc_conv_algorithm mc_conv_direct, mc_conv_grouped, mc_conv_winograd;

@@ -307,25 +307,17 @@ static void backward(mc_pass *pass, const mc_node *node)
     mc_conv_job job = job_of(pass, node);
     const mc_node *norm = norm_to_sum(pass, &job);
     job.in_parts = norm != NULL;
-    bool joint = is_joint(&job);
     mc_pull pull;
-    if (joint && node->pulls) {
+    if (node->pulls && is_joint(&job)) {
         const mc_node *norm_behind = &pass->graph->nodes[node->last_reader];
         pull = mc_norm_pull(pass, norm_behind);
         job.pull = &pull;
         job.dy = mc_slot_of(pass, norm_behind)->d_out;
     }
     pass->parts.count = 0;
-    if (joint) {
-        job.algorithm->backward_both(&job);
-    } else {
-        job.algorithm->backward_weight(&job);
-    }
+    job.algorithm->backward(&job);
     if (job.bias != NULL) {
         backward_bias(&job);
-    }
-    if (job.dx != NULL && !joint) {
-        job.algorithm->backward_input(&job);
     }
     pass->parts.of = pass->parts.count > 0 ? (int32_t)(norm - pass->graph->nodes) : 0;
     pass->parts.masked = pass->parts.count > 0 && job.positive != NULL ? node->sum : 0;

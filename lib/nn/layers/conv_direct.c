@@ -253,6 +253,14 @@ static void backward_input(const mc_conv_job *conv)
     run_product(&job);
 }
 
+static void backward(const mc_conv_job *conv)
+{
+    mc_conv_direct_weight(conv);
+    if (conv->dx != NULL) {
+        backward_input(conv);
+    }
+}
+
 static bool suits(const mc_node *node, int64_t n)
 {
     (void)node;
@@ -268,6 +276,5 @@ const mc_conv_algorithm mc_conv_direct = {
     .shared = shared,
     .prepared = prepared,
     .forward = forward,
-    .backward_weight = mc_conv_direct_weight,
-    .backward_input = backward_input,
+    .backward = backward,
 };

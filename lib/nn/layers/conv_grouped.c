@@ -323,6 +323,14 @@ static void backward_weight(const mc_conv_job *conv)
     mc_pool_run(pass->pool, job.cut.count, sum_task, &job);
 }
 
+static void backward(const mc_conv_job *conv)
+{
+    backward_weight(conv);
+    if (conv->dx != NULL) {
+        backward_input(conv);
+    }
+}
+
 /* ---- the row of the table -------------------------------------------------------------------- */
 
 static bool reads_maps(const mc_node *node)
@@ -347,6 +355,5 @@ const mc_conv_algorithm mc_conv_grouped = {
     .shared = shared,
     .prepared = prepared,
     .forward = forward,
-    .backward_weight = backward_weight,
-    .backward_input = backward_input,
+    .backward = backward,
 };

@@ -203,31 +203,28 @@ void mc_winograd_product_of(const mc_conv_job *conv, mc_winograd_product *job, f
     job->u = (mc_planes){u, mc_u_plane(&job->w, job->x.c, columns_of(job)), job->x.c, 0};
 }
 
-static void run_product(const mc_conv_job *conv, mc_winograd_product *job)
+static bool by_panels(const mc_winograd_product *job)
 {
-    mc_pool *pool = conv->pass->pool;
-    bool ready = false;
-    float *u = job->way == MC_FORWARD ? mc_conv_prepared(conv, &ready) : conv->pass->shared;
-    mc_winograd_product_of(conv, job, u);
-    int64_t k = job->x.c, n = columns_of(job);
-    bool panels = mc_by_panels(&job->w, job->tiles, k, n);
-    /* Gradients are never taken where U is kept: a panel's columns going up would not follow each
-     * other in it. */
-    job->kept = conv->pass->keeps_prepared || !panels;
-    if (job->kept && !ready) {
-        mc_make_u(job);
-    }
-    if (panels) {
-        job->v = mc_make_v(conv->pass, &job->w, &job->x, job->tiles);
-        job->in_parts = mc_conv_parts(conv, 1, n);
-        mc_pool_run(pool, (n + mc_panel_channels(&job->w) - 1) / mc_panel_channels(&job->w),
-                    panel_task, job);
-    } else {
-        job->block = mc_block_tiles(conv->node, &job->w, job->tiles);
-        int64_t blocks = (job->tiles + job->block - 1) / job->block;
-        job->in_parts = job->block % job->w.x.tiles == 0 && mc_conv_parts(conv, blocks, n);
-        mc_pool_run(pool, blocks, product_task, job);
-    }
+    return mc_by_panels(&job->w, job->tiles, job->x.c, columns_of(job));
+}
+
+/* With U made. */
+static mc_work by_blocks(mc_winograd_product *job)
+{
+    job->block = mc_block_tiles(job->conv->node, &job->w, job->tiles);
+    int64_t blocks = (job->tiles + job->block - 1) / job->block;
+    job->in_parts =
+        job->block % job->w.x.tiles == 0 && mc_conv_parts(job->conv, blocks, columns_of(job));
+    return (mc_work){blocks, product_task, job};
+}
+
+/* With U made if it is kept. */
+static void run_panels(mc_winograd_product *job)
+{
+    int64_t n = columns_of(job), panel = mc_panel_channels(&job->w);
+    job->v = mc_make_v(job->pass, &job->w, &job->x, job->tiles);
+    job->in_parts = mc_conv_parts(job->conv, 1, n);
+    mc_pool_run(job->pass->pool, (n + panel - 1) / panel, panel_task, job);
 }
 
 static void forward(const mc_conv_job *conv)
@@ -238,17 +235,60 @@ static void forward(const mc_conv_job *conv)
                                .bias = conv->bias,
                                .relu = conv->relu,
                                .y = conv->y};
-    run_product(conv, &job);
+    bool ready;
+    mc_winograd_product_of(conv, &job, mc_conv_prepared(conv, &ready));
+    /* Gradients are never taken where U is kept: a panel's columns going up would not follow each
+     * other in it. */
+    bool panels = by_panels(&job);
+    job.kept = conv->pass->keeps_prepared || !panels;
+    if (job.kept && !ready) {
+        mc_make_u(&job);
+    }
+    if (panels) {
+        run_panels(&job);
+    } else {
+        mc_work work = by_blocks(&job);
+        mc_pool_run(conv->pass->pool, work.n, work.fn, work.arg);
+    }
 }
 
-static void backward_input(const mc_conv_job *conv)
+/* Each gradient as it suits it; side by side where both go by blocks. */
+static void backward(const mc_conv_job *conv)
 {
-    mc_winograd_product job = {.w = mc_winograd_of(&conv->node->window, true),
-                               .x = {.x = conv->dy, .c = conv->node->out.c},
-                               .y = conv->dx,
-                               .way = MC_TURNED,
-                               .accumulate = conv->accumulate};
-    run_product(conv, &job);
+    const mc_node *node = conv->node;
+    mc_pass *pass = conv->pass;
+    if (conv->dx != NULL && mc_conv_winograd_joins(node, pass->n)) {
+        mc_conv_winograd_both(conv);
+        return;
+    }
+    mc_winograd_weight weight = mc_winograd_weight_of(conv);
+    mc_winograd_product input = {.w = mc_winograd_of(&node->window, true),
+                                 .x = {.x = conv->dy, .c = node->out.c},
+                                 .y = conv->dx,
+                                 .way = MC_TURNED,
+                                 .accumulate = conv->accumulate};
+    bool weight_panels = mc_by_panels(&weight.w, weight.tiles, node->in.c, node->out.c);
+    mc_work works[MC_WORKS];
+    int count = 0;
+    if (weight_panels) {
+        mc_winograd_weight_panels(&weight);
+    } else {
+        works[count++] = mc_winograd_weight_work(&weight);
+    }
+    mc_winograd_product_of(conv, &input,
+                           pass->shared + weight.cut.groups * mc_sums_size(&weight.w, node));
+    bool input_panels = conv->dx != NULL && by_panels(&input);
+    if (conv->dx != NULL && !input_panels) {
+        mc_make_u(&input);
+        works[count++] = by_blocks(&input);
+    }
+    mc_pool_run_all(pass->pool, works, count);
+    if (!weight_panels) {
+        mc_winograd_sums_back(&weight);
+    }
+    if (input_panels) {
+        run_panels(&input);
+    }
 }
 
 const mc_conv_algorithm mc_conv_winograd = {
@@ -259,8 +299,6 @@ const mc_conv_algorithm mc_conv_winograd = {
     .shared = mc_conv_winograd_shared,
     .prepared = mc_conv_winograd_prepared,
     .forward = forward,
-    .backward_weight = mc_conv_winograd_weight,
-    .backward_input = backward_input,
+    .backward = backward,
     .joins = mc_conv_winograd_joins,
-    .backward_both = mc_conv_winograd_both,
 };

@@ -35,7 +35,9 @@
  *
  * By blocks, both gradients of a narrow layer are taken together from one D, by the last formula
  * (conv_winograd_both.c); its windows overlap, so an image's follow each other. Where the input's
- * gradient is taken alone its tiles are each other's neighbours and any worker's.
+ * gradient is taken alone its tiles are each other's neighbours and any worker's; its blocks are
+ * shared out together with the weight gradient's groups, so that who is done with these, which are
+ * few, goes on with those.
  */
 #ifndef MC_CONV_WINOGRAD_H
 #define MC_CONV_WINOGRAD_H
@@ -122,6 +124,7 @@ typedef struct mc_joint_cut {
     int64_t groups, group, rows; /* images of a group; the last and the last block may have fewer */
 } mc_joint_cut;
 mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n);
+enum { MC_JOINT_GROUPS = 8 }; /* at most */
 
 /* What mc_conv_algorithm asks of an algorithm. */
 bool mc_conv_winograd_possible(const mc_node *node);
@@ -130,7 +133,6 @@ bool mc_conv_winograd_joins(const mc_node *node, int64_t n);
 int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients);
 int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients);
 int64_t mc_conv_winograd_prepared(const mc_node *node);
-void mc_conv_winograd_weight(const mc_conv_job *conv);
 void mc_conv_winograd_both(const mc_conv_job *conv);
 
 /* ---- memory wanted soon ---------------------------------------------------------------------- */
@@ -188,6 +190,9 @@ typedef struct mc_winograd_weight {
 } mc_winograd_weight;
 
 mc_winograd_weight mc_winograd_weight_of(const mc_conv_job *conv);
+/* By panels, to the end; or by blocks, the groups' sums. */
+void mc_winograd_weight_panels(mc_winograd_weight *job);
+mc_work mc_winograd_weight_work(mc_winograd_weight *job);
 /* The groups' sums to the gradient, by all workers. */
 void mc_winograd_sums_back(mc_winograd_weight *job);
 

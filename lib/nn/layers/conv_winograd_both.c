@@ -8,6 +8,9 @@
  *
  * so each dy, x and what a batch norm behind the layer still has to do to dy comes from memory and
  * is transformed once, and a frequency's D is in the first cache for its second product.
+ *
+ * Groups of images are few, as their sums are kept apart. So a group's last blocks, which have to
+ * wait for its others, are a task of their own for whoever has time.
  */
 #include "nn/layers/conv_winograd.h"
 
@@ -15,8 +18,12 @@ typedef struct both_job {
     mc_winograd_weight weight;
     mc_winograd_product product;
     mc_joint_cut cut;
-    int64_t blocks; /* of a group */
+    int64_t blocks;                    /* of a group */
+    atomic_flag half[MC_JOINT_GROUPS]; /* one of a group's two tasks has been here */
 } both_job;
+
+/* Of a group's blocks those of its last task. */
+enum { LAST_OF = 4 };
 
 /* Rows of tiles row .. row + rows - 1. */
 typedef struct block {
@@ -101,10 +108,9 @@ static void both_block(const both_job *job, const block *b, float *memory, float
     kernels->winograd_input_back(w, planes.m, c, &here, conv->accumulate, conv->dx);
 }
 
-/* The images of one group, block by block. */
-static void both_task(void *arg, int64_t group, int worker)
+/* Blocks from .. to - 1 of a group, or as many as it has. */
+static void run_blocks(const both_job *job, int64_t group, int64_t from, int64_t to, int worker)
 {
-    const both_job *job = arg;
     const mc_conv_job *conv = job->weight.conv;
     const mc_winograd *w = &job->weight.w;
     int64_t image = group * job->cut.group, left = conv->pass->n - image;
@@ -112,17 +118,33 @@ static void both_task(void *arg, int64_t group, int worker)
     int64_t end = begin + (left < job->cut.group ? left : job->cut.group) * w->y.tiles;
     float *du = job->weight.du.data + group * mc_sums_size(w, conv->node);
 
-    for (int64_t row = begin, part = group * job->blocks; row < end; part++) {
+    for (int64_t at = from; at < to && begin + at * job->cut.rows < end; at++) {
+        int64_t row = begin + at * job->cut.rows;
         int64_t rows = end - row < job->cut.rows ? end - row : job->cut.rows;
         block b = {row, rows, row == begin, row + rows == end};
         both_block(job, &b, conv->pass->scratch[worker], du);
         if (job->product.in_parts) { /* of rows that no window to come has */
             int64_t done = mc_input_row(w, row) * w->x.from;
-            mc_conv_sum_dx(conv, part, done, mc_input_row(w, row + rows) * w->x.from - done, 0,
-                           conv->node->in.c);
+            mc_conv_sum_dx(conv, group * job->blocks + at, done,
+                           mc_input_row(w, row + rows) * w->x.from - done, 0, conv->node->in.c);
         }
-        row += rows;
     }
+}
+
+/* The last blocks, by whoever comes here second: the others are done then. */
+static void last_task(void *arg, int64_t group, int worker)
+{
+    both_job *job = arg;
+    if (atomic_flag_test_and_set(&job->half[group])) {
+        run_blocks(job, group, job->blocks - job->blocks / LAST_OF, job->blocks, worker);
+    }
+}
+
+static void first_task(void *arg, int64_t group, int worker)
+{
+    const both_job *job = arg;
+    run_blocks(job, group, 0, job->blocks - job->blocks / LAST_OF, worker);
+    last_task(arg, group, worker);
 }
 
 /* Blocks of so many images. */
@@ -146,6 +168,10 @@ void mc_conv_winograd_both(const mc_conv_job *conv)
     int64_t parts = others * job.blocks + blocks_of(&job, pass->n - others * job.cut.group);
     job.product.in_parts = mc_conv_parts(conv, parts, conv->node->in.c);
     mc_make_u(&job.product);
-    mc_pool_run(pass->pool, job.cut.groups, both_task, &job);
+    for (int64_t group = 0; group < job.cut.groups; group++) {
+        atomic_flag_clear(&job.half[group]);
+    }
+    mc_work works[] = {{job.cut.groups, first_task, &job}, {job.cut.groups, last_task, &job}};
+    mc_pool_run_all(pass->pool, works, MC_WORKS);
     mc_winograd_sums_back(&job.weight);
 }

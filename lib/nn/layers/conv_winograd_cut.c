@@ -238,7 +238,7 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
 /* Both gradients go together where their kernels and sums leave room in the second cache for D and
  * for V and M, in one memory, of some rows of tiles. The windows of T2, which are whole dimensions,
  * have no way back. */
-enum { BOTH_MOST = 65536, BOTH_GROUPS = 8, JOINT_MOST = 76800 };
+enum { BOTH_MOST = 65536, JOINT_MOST = 76800 };
 
 /* Rows of tiles of a block, of JOINT_MOST floats of V and D. */
 static int64_t joint_rows(const mc_node *node, const mc_winograd *w)
@@ -273,7 +273,7 @@ bool mc_conv_winograd_joins(const mc_node *node, int64_t n)
 mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n)
 {
     mc_winograd w = mc_winograd_of(&node->window, false);
-    int64_t groups = n < BOTH_GROUPS ? n : BOTH_GROUPS, group = (n + groups - 1) / groups;
+    int64_t groups = n < MC_JOINT_GROUPS ? n : MC_JOINT_GROUPS, group = (n + groups - 1) / groups;
     return (mc_joint_cut){(n + group - 1) / group, group, joint_rows(node, &w)};
 }
 
@@ -336,13 +336,14 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
     int64_t c = node->in.c, o = node->out.c, tiles = n * mc_image_tiles(&w);
     int64_t need = product_shared(&w, tiles, c, o, gradients);
     if (gradients) {
-        need = mc_at_least(need, product_shared(&back, n * mc_image_tiles(&back), o, c, true));
-        if (!mc_by_panels(&w, tiles, c, o)) {
-            int64_t groups = mc_weight_cut_of(node, &w, tiles).groups;
-            need = mc_at_least(need, groups * mc_sums_size(&w, node));
+        int64_t input = product_shared(&back, n * mc_image_tiles(&back), o, c, true);
+        if (!mc_by_panels(&w, tiles, c, o)) { /* beside each other */
+            input += mc_weight_cut_of(node, &w, tiles).groups * mc_sums_size(&w, node);
         }
+        need = mc_at_least(need, input);
         if (could_join(node)) {
-            need = mc_at_least(need, BOTH_GROUPS * mc_sums_size(&w, node) + mc_u_size(&w, o, c));
+            need =
+                mc_at_least(need, MC_JOINT_GROUPS * mc_sums_size(&w, node) + mc_u_size(&w, o, c));
         }
     }
     return need;

@@ -150,21 +150,20 @@ void mc_winograd_sums_back(mc_winograd_weight *job)
                 job);
 }
 
-void mc_conv_winograd_weight(const mc_conv_job *conv)
+mc_work mc_winograd_weight_work(mc_winograd_weight *job)
 {
-    mc_winograd_weight job = mc_winograd_weight_of(conv);
-    mc_pool *pool = conv->pass->pool;
-    int64_t c = conv->node->in.c, o = conv->node->out.c;
-    if (mc_by_panels(&job.w, job.tiles, c, o)) {
-        job.v = mc_make_v(conv->pass, &job.w, &conv->input, job.tiles);
-        mc_pool_run(pool, (o + MC_PANEL - 1) / MC_PANEL, weight_panel_task, &job);
-        return;
-    }
-    job.block = mc_block_tiles(conv->node, &job.w, job.tiles);
-    job.cut = mc_weight_cut_of(conv->node, &job.w, job.tiles);
-    job.per_group = (job.tiles + job.cut.groups - 1) / job.cut.groups;
+    job->block = mc_block_tiles(job->conv->node, &job->w, job->tiles);
+    job->cut = mc_weight_cut_of(job->conv->node, &job->w, job->tiles);
+    job->per_group = (job->tiles + job->cut.groups - 1) / job->cut.groups;
     /* Rounding up can leave the last group without a tile. */
-    job.cut.groups = (job.tiles + job.per_group - 1) / job.per_group;
-    mc_pool_run(pool, job.cut.groups * job.cut.slabs, sum_task, &job);
-    mc_winograd_sums_back(&job);
+    job->cut.groups = (job->tiles + job->per_group - 1) / job->per_group;
+    return (mc_work){job->cut.groups * job->cut.slabs, sum_task, job};
+}
+
+void mc_winograd_weight_panels(mc_winograd_weight *job)
+{
+    const mc_conv_job *conv = job->conv;
+    job->v = mc_make_v(conv->pass, &job->w, &conv->input, job->tiles);
+    mc_pool_run(conv->pass->pool, (conv->node->out.c + MC_PANEL - 1) / MC_PANEL, weight_panel_task,
+                job);
 }

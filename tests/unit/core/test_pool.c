@@ -54,6 +54,41 @@ START_TEST(every_task_runs_once)
 }
 END_TEST
 
+enum { HALF = MOST / 2 };
+
+static void count_in_second_half(void *arg, int64_t task, int worker)
+{
+    count_task(arg, HALF + task, worker);
+}
+
+START_TEST(every_task_of_several_works_runs_once)
+{
+    static const int64_t sizes[] = {0, 1, 2, 5, 64, HALF};
+    enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
+
+    for (int threads = 1; threads <= MOST_THREADS; threads++) {
+        mc_pool *pool = NULL;
+        OK(mc_pool_create(NULL, threads, &pool));
+        for (int i = 0; i < SIZES * SIZES; i++) {
+            const int64_t first = sizes[i / SIZES], second = sizes[i % SIZES];
+            counts c = {.pool = pool};
+            const mc_work works[] = {{first, count_task, &c}, {second, count_in_second_half, &c}};
+            mc_pool_run_all(pool, works, MC_WORKS);
+            /* A job of fewer works does nothing of those before. */
+            mc_pool_run_all(pool, works, 1);
+            mc_pool_run(pool, first, count_task, &c);
+            for (int64_t task = 0; task < HALF; task++) {
+                ck_assert_int_eq(c.done[task], task < first ? 3 : 0);
+                ck_assert_int_eq(c.done[HALF + task], task < second);
+            }
+            ck_assert_int_eq(c.shared, 0);
+        }
+        mc_pool_run_all(pool, NULL, 0);
+        mc_pool_destroy(NULL, pool);
+    }
+}
+END_TEST
+
 /* Waits until `wanted` tasks have arrived, which takes as many threads; gives up after 20 s. */
 typedef struct meeting {
     atomic_int arrived;
@@ -122,6 +157,15 @@ static void stall_task(void *arg, int64_t task, int worker)
     }
 }
 
+static void add_done(void *arg, int64_t task, int worker)
+{
+    stall *s = arg;
+
+    (void)task;
+    (void)worker;
+    atomic_fetch_add(&s->done, 1);
+}
+
 START_TEST(whoever_is_free_takes_over)
 {
     enum { PER_SHARE = 50 };
@@ -139,6 +183,25 @@ START_TEST(whoever_is_free_takes_over)
         }
         mc_pool_destroy(NULL, pool);
     }
+}
+END_TEST
+
+/* One thread is held by the first work's only task until the second work is done by the other. */
+START_TEST(who_is_done_begins_the_next_work)
+{
+    enum { SECOND = 50 };
+    mc_pool *pool = NULL;
+
+    OK(mc_pool_create(NULL, 2, &pool));
+    for (int again = 0; again < 3; again++) {
+        stall s = {.per_share = SECOND, .free_share = 1, .wanted = SECOND};
+        const mc_work works[] = {{1, stall_task, &s}, {SECOND, add_done, &s}};
+        mc_pool_run_all(pool, works, MC_WORKS);
+        ck_assert_int_eq(s.done, SECOND);
+        ck_assert_int_eq(s.gave_up, 0);
+        usleep(20000);
+    }
+    mc_pool_destroy(NULL, pool);
 }
 END_TEST
 
@@ -198,6 +261,11 @@ static void add_task(void *arg, int64_t task, int worker)
     atomic_fetch_add(sum, task + 1);
 }
 
+static int64_t sum_to(int64_t n)
+{
+    return n * (n + 1) / 2;
+}
+
 START_TEST(many_short_jobs)
 {
     mc_pool *pool = NULL;
@@ -206,8 +274,15 @@ START_TEST(many_short_jobs)
     for (int job = 0; job < 20000; job++) {
         const int64_t n = 2 + job % 5;
         _Atomic int64_t sum = 0;
-        mc_pool_run(pool, n, add_task, (void *)&sum);
-        ck_assert_int_eq(sum, n * (n + 1) / 2);
+        if (job % 3 == 0) {
+            const mc_work works[] = {{n / 2, add_task, (void *)&sum},
+                                     {n - n / 2, add_task, (void *)&sum}};
+            mc_pool_run_all(pool, works, MC_WORKS);
+            ck_assert_int_eq(sum, sum_to(n / 2) + sum_to(n - n / 2));
+        } else {
+            mc_pool_run(pool, n, add_task, (void *)&sum);
+            ck_assert_int_eq(sum, sum_to(n));
+        }
         if (job % 400 == 0) {
             usleep(1000);
         }
@@ -394,8 +469,10 @@ END_TEST
 static void add(TCase *tests)
 {
     tcase_add_test(tests, every_task_runs_once);
+    tcase_add_test(tests, every_task_of_several_works_runs_once);
     tcase_add_test(tests, all_threads_help);
     tcase_add_test(tests, whoever_is_free_takes_over);
+    tcase_add_test(tests, who_is_done_begins_the_next_work);
     tcase_add_test(tests, each_thread_keeps_its_share);
     tcase_add_test(tests, nobody_helps_a_pool_of_one);
     tcase_add_test(tests, many_short_jobs);

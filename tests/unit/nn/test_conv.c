@@ -323,7 +323,8 @@ START_TEST(test_plane_pair)
 }
 END_TEST
 
-/* A worker's memory has room for the blocks of a layer's gradients. */
+/* A worker's memory has room for the blocks of a layer's gradients, the shared one for the sums of
+ * the weight's beside the kernels of the input's. */
 START_TEST(test_scratch)
 {
     static const int64_t channels[] = {8, 16, 48, 128};
@@ -339,6 +340,16 @@ START_TEST(test_scratch)
         int64_t scratch = mc_conv_winograd_scratch(&node, n, true), phases = mc_v_phases(&w, 0);
         int64_t block = mc_block_tiles(&node, &w, n * mc_image_tiles(&w));
         ck_assert_int_le(mc_v_size(&w, block, c) + mc_m_size(&w, block, o), scratch);
+        int64_t shared = mc_conv_winograd_shared(&node, n, true), u = mc_u_size(&w, o, c);
+        for (int64_t fewer = 1; fewer <= n; fewer += 7) { /* images of a last batch */
+            int64_t tiles = fewer * mc_image_tiles(&w);
+            mc_winograd back = mc_winograd_of(&node.window, true);
+            if (!mc_by_panels(&w, tiles, c, o) &&
+                !mc_by_panels(&back, fewer * mc_image_tiles(&back), o, c)) {
+                int64_t groups = mc_weight_cut_of(&node, &w, tiles).groups;
+                ck_assert_int_le(groups * mc_sums_size(&w, &node) + u, shared);
+            }
+        }
         if (mc_conv_winograd_joins(&node, n)) {
             int64_t tiles = mc_joint_cut_of(&node, n).rows * w.x.tiles;
             int64_t pair = mc_plane_pair_size(&w, tiles, phases, c, phases, c);
