@@ -252,42 +252,62 @@ static void forward(const mc_conv_job *conv)
     }
 }
 
-/* Each gradient as it suits it; side by side where both go by blocks. */
+static void backward_weight(mc_winograd_weight *job)
+{
+    const mc_node *node = job->conv->node;
+    if (mc_by_panels(&job->w, job->tiles, node->in.c, node->out.c)) {
+        mc_winograd_weight_panels(job);
+        return;
+    }
+    mc_work work = mc_winograd_weight_work(job);
+    mc_pool_run(job->conv->pass->pool, work.n, work.fn, work.arg);
+    mc_winograd_sums_back(job);
+}
+
+static void backward_input(mc_winograd_product *job)
+{
+    mc_winograd_product_of(job->conv, job, job->conv->pass->shared);
+    if (by_panels(job)) {
+        run_panels(job);
+        return;
+    }
+    mc_make_u(job);
+    mc_work work = by_blocks(job);
+    mc_pool_run(job->pass->pool, work.n, work.fn, work.arg);
+}
+
+/* Side by side: who has done with the weight's groups, which are few, goes on with the input's. */
+static void backward_beside(mc_winograd_weight *weight, mc_winograd_product *input)
+{
+    const mc_conv_job *conv = weight->conv;
+    mc_work works[MC_WORKS] = {mc_winograd_weight_work(weight)};
+    int64_t sums = weight->cut.groups * mc_sums_size(&weight->w, conv->node);
+    mc_winograd_product_of(conv, input, conv->pass->shared + sums);
+    mc_make_u(input);
+    works[1] = by_blocks(input);
+    mc_pool_run_all(conv->pass->pool, works, MC_WORKS);
+    mc_winograd_sums_back(weight);
+}
+
 static void backward(const mc_conv_job *conv)
 {
     const mc_node *node = conv->node;
-    mc_pass *pass = conv->pass;
-    if (conv->dx != NULL && mc_conv_winograd_joins(node, pass->n)) {
-        mc_conv_winograd_both(conv);
-        return;
-    }
     mc_winograd_weight weight = mc_winograd_weight_of(conv);
-    mc_winograd_product input = {.w = mc_winograd_of(&node->window, true),
+    mc_winograd_product input = {.conv = conv,
+                                 .w = mc_winograd_of(&node->window, true),
                                  .x = {.x = conv->dy, .c = node->out.c},
                                  .y = conv->dx,
                                  .way = MC_TURNED,
                                  .accumulate = conv->accumulate};
-    bool weight_panels = mc_by_panels(&weight.w, weight.tiles, node->in.c, node->out.c);
-    mc_work works[MC_WORKS];
-    int count = 0;
-    if (weight_panels) {
-        mc_winograd_weight_panels(&weight);
+    if (conv->dx == NULL) {
+        backward_weight(&weight);
+    } else if (mc_conv_winograd_joins(node, conv->pass->n)) {
+        mc_conv_winograd_both(conv);
+    } else if (mc_gradients_beside(node, conv->pass->n)) {
+        backward_beside(&weight, &input);
     } else {
-        works[count++] = mc_winograd_weight_work(&weight);
-    }
-    mc_winograd_product_of(conv, &input,
-                           pass->shared + weight.cut.groups * mc_sums_size(&weight.w, node));
-    bool input_panels = conv->dx != NULL && by_panels(&input);
-    if (conv->dx != NULL && !input_panels) {
-        mc_make_u(&input);
-        works[count++] = by_blocks(&input);
-    }
-    mc_pool_run_all(pass->pool, works, count);
-    if (!weight_panels) {
-        mc_winograd_sums_back(&weight);
-    }
-    if (input_panels) {
-        run_panels(&input);
+        backward_weight(&weight);
+        backward_input(&input);
     }
 }
 

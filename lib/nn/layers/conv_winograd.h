@@ -35,9 +35,8 @@
  *
  * By blocks, both gradients of a narrow layer are taken together from one D, by the last formula
  * (conv_winograd_both.c); its windows overlap, so an image's follow each other. Where the input's
- * gradient is taken alone its tiles are each other's neighbours and any worker's; its blocks are
- * shared out together with the weight gradient's groups, so that who is done with these, which are
- * few, goes on with those.
+ * gradient is taken alone its tiles are each other's neighbours and any worker's; where there is
+ * memory for both, its blocks are shared out together with the weight gradient's groups.
  */
 #ifndef MC_CONV_WINOGRAD_H
 #define MC_CONV_WINOGRAD_H
@@ -117,6 +116,9 @@ typedef struct mc_weight_cut {
     int64_t groups, slabs, slab;
 } mc_weight_cut;
 mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_t tiles);
+
+/* Whether both gradients of n images go by blocks and have memory beside each other. */
+bool mc_gradients_beside(const mc_node *node, int64_t n);
 
 /* How both gradients are cut where they are taken together: groups of images, whose weight
  * gradients are summed apart, and in them blocks of rows of tiles. */

@@ -235,6 +235,20 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
 
+/* Floats of such sums and of the input gradient's kernels, that both may have memory. */
+enum { BESIDE_MOST = 5505024 };
+
+bool mc_gradients_beside(const mc_node *node, int64_t n)
+{
+    mc_winograd w = mc_winograd_of(&node->window, false);
+    mc_winograd back = mc_winograd_of(&node->window, true);
+    int64_t c = node->in.c, o = node->out.c, tiles = n * mc_image_tiles(&w);
+    int64_t sums = mc_weight_cut_of(node, &w, tiles).groups * mc_sums_size(&w, node);
+    return !mc_by_panels(&w, tiles, c, o) &&
+           !mc_by_panels(&back, n * mc_image_tiles(&back), o, c) &&
+           sums + mc_u_size(&back, o, c) <= BESIDE_MOST;
+}
+
 /* Both gradients go together where their kernels and sums leave room in the second cache for D and
  * for V and M, in one memory, of some rows of tiles. The windows of T2, which are whole dimensions,
  * have no way back. */
@@ -336,11 +350,14 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
     int64_t c = node->in.c, o = node->out.c, tiles = n * mc_image_tiles(&w);
     int64_t need = product_shared(&w, tiles, c, o, gradients);
     if (gradients) {
-        int64_t input = product_shared(&back, n * mc_image_tiles(&back), o, c, true);
-        if (!mc_by_panels(&w, tiles, c, o)) { /* beside each other */
-            input += mc_weight_cut_of(node, &w, tiles).groups * mc_sums_size(&w, node);
+        need = mc_at_least(need, product_shared(&back, n * mc_image_tiles(&back), o, c, true));
+        if (!mc_by_panels(&w, tiles, c, o)) {
+            int64_t groups = mc_weight_cut_of(node, &w, tiles).groups;
+            int64_t sums = groups * mc_sums_size(&w, node), both = sums + mc_u_size(&back, o, c);
+            need = mc_at_least(need, sums);
+            /* Of fewer images the groups may be fewer too. */
+            need = mc_at_least(need, both < BESIDE_MOST ? both : BESIDE_MOST);
         }
-        need = mc_at_least(need, input);
         if (could_join(node)) {
             need =
                 mc_at_least(need, MC_JOINT_GROUPS * mc_sums_size(&w, node) + mc_u_size(&w, o, c));

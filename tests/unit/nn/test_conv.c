@@ -342,10 +342,8 @@ START_TEST(test_scratch)
         ck_assert_int_le(mc_v_size(&w, block, c) + mc_m_size(&w, block, o), scratch);
         int64_t shared = mc_conv_winograd_shared(&node, n, true), u = mc_u_size(&w, o, c);
         for (int64_t fewer = 1; fewer <= n; fewer += 7) { /* images of a last batch */
-            int64_t tiles = fewer * mc_image_tiles(&w);
-            mc_winograd back = mc_winograd_of(&node.window, true);
-            if (!mc_by_panels(&w, tiles, c, o) &&
-                !mc_by_panels(&back, fewer * mc_image_tiles(&back), o, c)) {
+            if (mc_gradients_beside(&node, fewer)) {
+                int64_t tiles = fewer * mc_image_tiles(&w);
                 int64_t groups = mc_weight_cut_of(&node, &w, tiles).groups;
                 ck_assert_int_le(groups * mc_sums_size(&w, &node) + u, shared);
             }
