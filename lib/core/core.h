@@ -73,7 +73,9 @@ struct modeconn_context {
     uint64_t seed;
     mc_pool *pool;
     const mc_kernels *kernels;
-    int64_t kept_most; /* floats up to which a pass keeps what it could make again (nn/plan.c) */
+    /* Floats up to which memory is cheaper than what would save it: outputs made again (nn/plan.c),
+     * gradients added to the velocity (train/run.c). */
+    int64_t kept_most;
 };
 enum { MC_KEPT_MOST = 2097152 };
 

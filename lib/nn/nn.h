@@ -84,6 +84,12 @@ typedef struct mc_model_ops {
     int32_t (*gradient)(mc_session *session, const mc_batch *batch, double scale, double *loss,
                         uint8_t *correct, float *grad, float *running);
 
+    /* The same at scale 1, added to what `to` [n_theta] holds once prepare(user) returns, which is
+     * called when nothing can fail any more. */
+    int32_t (*gradient_added)(mc_session *session, const mc_batch *batch, double *loss,
+                              uint8_t *correct, void (*prepare)(void *user), void *user, float *to,
+                              float *running);
+
     /* Training mode on two batches (each with its own batch statistics): calls fn, then grad
      * [n_theta] = pulled-back cotangents of both, overwritten. `running` sees a, then b. NULL for
      * a model without a representation. */

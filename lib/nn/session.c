@@ -303,8 +303,9 @@ static int32_t statistics_ema(mc_session *session, const mc_batch *batch, float 
 
 /* ---- gradients ----------------------------------------------------------------------------- */
 
-static int32_t gradient(mc_session *session, const mc_batch *batch, double scale, double *loss,
-                        uint8_t *correct, float *grad, float *running)
+/* Forward, up to the cotangents of the logits. */
+static int32_t losses_and_cotangents(mc_session *session, const mc_batch *batch, double scale,
+                                     double *loss, uint8_t *correct, float *running)
 {
     mc_pass *pass = &session->pass[0];
     int64_t classes = session->model->classes;
@@ -324,10 +325,37 @@ static int32_t gradient(mc_session *session, const mc_batch *batch, double scale
     if (running != NULL) {
         update_running(pass, running);
     }
-    pass->grad = grad;
-    pass->add_grad = false;
-    mc_pass_backward(pass, session->cotangents[0], NULL);
     return MODECONN_OK;
+}
+
+static void pull_back(mc_session *session, bool add, float *grad)
+{
+    mc_pass *pass = &session->pass[0];
+    pass->grad = grad;
+    pass->add_grad = add;
+    mc_pass_backward(pass, session->cotangents[0], NULL);
+}
+
+static int32_t gradient(mc_session *session, const mc_batch *batch, double scale, double *loss,
+                        uint8_t *correct, float *grad, float *running)
+{
+    int32_t status = losses_and_cotangents(session, batch, scale, loss, correct, running);
+    if (status == MODECONN_OK) {
+        pull_back(session, false, grad);
+    }
+    return status;
+}
+
+static int32_t gradient_added(mc_session *session, const mc_batch *batch, double *loss,
+                              uint8_t *correct, void (*prepare)(void *user), void *user, float *to,
+                              float *running)
+{
+    int32_t status = losses_and_cotangents(session, batch, 1.0, loss, correct, running);
+    if (status == MODECONN_OK) {
+        prepare(user);
+        pull_back(session, true, to);
+    }
+    return status;
 }
 
 static int32_t pair_gradient(mc_session *session, const mc_batch *a, const mc_batch *b,
@@ -379,6 +407,7 @@ const mc_model_ops mc_graph_ops = {
     .outputs = outputs,
     .activations = activations,
     .gradient = gradient,
+    .gradient_added = gradient_added,
     .pair_gradient = pair_gradient,
     .statistics_begin = statistics_begin,
     .statistics_add = statistics_add,

@@ -232,7 +232,7 @@ static int32_t check_points(void *owner)
     return status;
 }
 
-static const mc_run_job fitting = {MC_STREAM_PATH_SHUFFLE, fit_step, check_points};
+static const mc_run_job fitting = {MC_STREAM_PATH_SHUFFLE, false, fit_step, check_points};
 
 /* ---- public calls ------------------------------------------------------------------------- */
 

@@ -60,11 +60,16 @@ static int32_t configure(mc_run *run, const modeconn_options *options, const mc_
 
 static int32_t allocate(mc_run *run, const modeconn_dataset *dataset)
 {
-    run->grad = mc_alloc(run->context, run->model->n_theta, sizeof(float));
+    bool adds =
+        run->job->adds && !run->sgd.nesterov && run->model->n_theta > run->context->kept_most;
+    if (!adds) {
+        run->grad = mc_alloc(run->context, run->model->n_theta, sizeof(float));
+    }
     run->order = mc_alloc(run->context, run->n, sizeof(int64_t));
     run->loss = mc_alloc(run->context, run->batch_size, sizeof(double));
     run->correct = mc_alloc(run->context, run->batch_size, sizeof(uint8_t));
-    if (run->grad == NULL || run->order == NULL || run->loss == NULL || run->correct == NULL) {
+    if ((run->grad == NULL && !adds) || run->order == NULL || run->loss == NULL ||
+        run->correct == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
     int32_t status = mc_history_create(run->context, mc_history_sgd, MC_HISTORY_SGD, &run->history);

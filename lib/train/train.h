@@ -21,6 +21,11 @@ typedef struct mc_sgd {
  * number of threads. `first` sets v = g. */
 void mc_sgd_step(modeconn_context *context, const mc_sgd *sgd, double rate, bool first, int64_t n,
                  float *theta, float *velocity, const float *grad);
+/* The same in two halves, not for Nesterov's form: between them the gradient is added to v. */
+void mc_sgd_prepare(modeconn_context *context, const mc_sgd *sgd, bool first, int64_t n,
+                    const float *theta, float *velocity);
+void mc_sgd_move(modeconn_context *context, double rate, int64_t n, float *theta,
+                 const float *velocity);
 
 /* ---- schedules (schedule.c) -------------------------------------------------------------- */
 
@@ -147,6 +152,7 @@ extern const char *const mc_history_sgd[];
 /* What training and fitting a path do each in their own way; `owner` is the run's. */
 typedef struct mc_run_job {
     uint32_t shuffle; /* random stream of the samples' order */
+    bool adds;        /* a step can have its gradient added to a velocity (mc_sgd_prepare()) */
     /* One update on `samples` [batch->n], for which batch points at the run's buffer: fills it, and
      * the run's `loss` and `correct`. Where it fails nothing has moved. */
     int32_t (*step)(void *owner, const int64_t *samples, const mc_batch *batch);
@@ -176,7 +182,9 @@ typedef struct mc_run {
 
     mc_session *session;
     mc_batch_buffer buffer;
-    float *grad;      /* [n_theta] */
+    /* [n_theta]; NULL, where the job can do without and it would be large: the gradient is added to
+     * the velocity. */
+    float *grad;
     int64_t *order;   /* [n] of the running epoch */
     double *loss;     /* [batch_size] */
     uint8_t *correct; /* [batch_size] */
@@ -211,6 +219,11 @@ struct modeconn_trainer {
     /* State at the start of the epoch, to which a loss that is not finite leads back. */
     float *start_theta, *start_statistics;
 };
+
+/* The two halves of an update, with bound parameters: the gradient of a batch, which fills the
+ * run's losses, and the step that takes it. */
+int32_t mc_trainer_gradient(modeconn_trainer *trainer, const mc_batch *batch);
+void mc_trainer_update(modeconn_trainer *trainer, double rate);
 
 /* ---- files of interrupted runs (run_file.c) ------------------------------------------------ */
 

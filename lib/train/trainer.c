@@ -44,6 +44,40 @@ static int32_t restore_start(modeconn_trainer *trainer, int32_t status)
     return status;
 }
 
+/* Before the gradient is added to it. */
+static void prepare_velocity(void *user)
+{
+    modeconn_trainer *trainer = user;
+    modeconn_model *model = trainer->model;
+    mc_sgd_prepare(trainer->run.context, &trainer->run.sgd, mc_run_update(&trainer->run) == 0,
+                   model->n_theta, model->theta, trainer->velocity);
+}
+
+int32_t mc_trainer_gradient(modeconn_trainer *trainer, const mc_batch *batch)
+{
+    const modeconn_model *model = trainer->model;
+    mc_run *run = &trainer->run;
+    if (run->grad != NULL) {
+        return model->ops->gradient(run->session, batch, 1.0, run->loss, run->correct, run->grad,
+                                    model->statistics);
+    }
+    return model->ops->gradient_added(run->session, batch, run->loss, run->correct,
+                                      prepare_velocity, trainer, trainer->velocity,
+                                      model->statistics);
+}
+
+void mc_trainer_update(modeconn_trainer *trainer, double rate)
+{
+    modeconn_model *model = trainer->model;
+    mc_run *run = &trainer->run;
+    if (run->grad != NULL) {
+        mc_sgd_step(run->context, &run->sgd, rate, mc_run_update(run) == 0, model->n_theta,
+                    model->theta, trainer->velocity, run->grad);
+    } else {
+        mc_sgd_move(run->context, rate, model->n_theta, model->theta, trainer->velocity);
+    }
+}
+
 static int32_t train_step(void *owner, const int64_t *samples, const mc_batch *batch)
 {
     modeconn_trainer *trainer = owner;
@@ -58,12 +92,10 @@ static int32_t train_step(void *owner, const int64_t *samples, const mc_batch *b
         status = model->ops->bind(run->session, model->theta, NULL);
     }
     if (status == MODECONN_OK) {
-        status = model->ops->gradient(run->session, batch, 1.0, run->loss, run->correct, run->grad,
-                                      model->statistics);
+        status = mc_trainer_gradient(trainer, batch);
     }
     if (status == MODECONN_OK) {
-        mc_sgd_step(run->context, &run->sgd, mc_run_rate(run), mc_run_update(run) == 0,
-                    model->n_theta, model->theta, trainer->velocity, run->grad);
+        mc_trainer_update(trainer, mc_run_rate(run));
     }
     return status;
 }
@@ -74,7 +106,7 @@ static int32_t check_model(void *owner)
     return mc_model_check_finite(trainer->model, trainer->model->theta, trainer->model->statistics);
 }
 
-static const mc_run_job training = {MC_STREAM_SHUFFLE, train_step, check_model};
+static const mc_run_job training = {MC_STREAM_SHUFFLE, true, train_step, check_model};
 
 /* ---- public calls ------------------------------------------------------------------------ */
 

@@ -85,7 +85,7 @@ static void unwatch_graph(modeconn_graph *graph)
 enum { GATHER, BIND, GRADIENT, UPDATE, PARTS };
 static const char *const parts[PARTS] = {"gather", "bind", "gradient", "update"};
 
-static int32_t step(modeconn_trainer *trainer, bool first, double *spent)
+static int32_t step(modeconn_trainer *trainer, double *spent)
 {
     modeconn_model *model = trainer->model;
     mc_run *run = &trainer->run;
@@ -101,12 +101,10 @@ static int32_t step(modeconn_trainer *trainer, bool first, double *spent)
     }
     at[2] = mc_seconds();
     if (status == MODECONN_OK) {
-        status = model->ops->gradient(run->session, &batch, 1.0, run->loss, run->correct, run->grad,
-                                      model->statistics);
+        status = mc_trainer_gradient(trainer, &batch);
     }
     at[3] = mc_seconds();
-    mc_sgd_step(run->context, &run->sgd, run->schedule.rate, first, model->n_theta, model->theta,
-                trainer->velocity, run->grad);
+    mc_trainer_update(trainer, run->schedule.rate);
     at[4] = mc_seconds();
     for (int i = 0; i < PARTS; i++) {
         spent[i] += at[i + 1] - at[i];
@@ -123,7 +121,7 @@ static int32_t steps_of(modeconn_trainer *trainer, int64_t steps, double *spent)
             memset(watch.forward, 0, sizeof watch.forward);
             memset(watch.backward, 0, sizeof watch.backward);
         }
-        status = step(trainer, i == 0, spent);
+        status = step(trainer, spent);
     }
     return status;
 }

@@ -29,7 +29,8 @@ static void twin_step(const mc_sgd *sgd, double rate, bool first, double *theta,
     }
 }
 
-static float *run(modeconn_context *context, const mc_sgd *sgd, float *grad)
+/* In one step, or in halves with the gradient added between them. */
+static float *run(modeconn_context *context, const mc_sgd *sgd, bool halves, float *grad)
 {
     float *theta = malloc(N * sizeof(float)), *velocity = malloc(N * sizeof(float));
     ck_assert(theta != NULL && velocity != NULL);
@@ -37,7 +38,16 @@ static float *run(modeconn_context *context, const mc_sgd *sgd, float *grad)
     fill(velocity, 902); /* the first step must not read it */
     for (int step = 0; step < STEPS; step++) {
         fill(grad, 910 + (uint32_t)step);
-        mc_sgd_step(context, sgd, 0.1 / (step + 1), step == 0, N, theta, velocity, grad);
+        double rate = 0.1 / (step + 1);
+        if (!halves) {
+            mc_sgd_step(context, sgd, rate, step == 0, N, theta, velocity, grad);
+            continue;
+        }
+        mc_sgd_prepare(context, sgd, step == 0, N, theta, velocity);
+        for (int64_t i = 0; i < N; i++) {
+            velocity[i] += grad[i];
+        }
+        mc_sgd_move(context, rate, N, theta, velocity);
     }
     free(velocity);
     return theta;
@@ -49,14 +59,16 @@ START_TEST(twin)
     float *grad = malloc(N * sizeof(float));
     double *theta = malloc(N * sizeof(double)), *velocity = calloc(N, sizeof(double));
     ck_assert(grad != NULL && theta != NULL && velocity != NULL);
-    float *got = run(context, &settings[_i], grad);
+    const mc_sgd *sgd = &settings[_i / 2];
+    bool halves = _i % 2 == 1 && !sgd->nesterov;
+    float *got = run(context, sgd, halves, grad);
     fill(grad, 901);
     for (int64_t i = 0; i < N; i++) {
         theta[i] = (double)grad[i];
     }
     for (int step = 0; step < STEPS; step++) {
         fill(grad, 910 + (uint32_t)step);
-        twin_step(&settings[_i], 0.1 / (step + 1), step == 0, theta, velocity, grad);
+        twin_step(sgd, 0.1 / (step + 1), step == 0, theta, velocity, grad);
     }
     for (int64_t i = 0; i < N; i++) {
         ck_assert_double_eq_tol((double)got[i], theta[i], 4e-6);
@@ -76,7 +88,7 @@ START_TEST(threads)
     ck_assert(grad != NULL);
     for (int64_t count = 1; count <= 3; count++) {
         modeconn_context *context = small_context(count);
-        float *got = run(context, &settings[1], grad);
+        float *got = run(context, &settings[_i], _i == 0, grad);
         if (first == NULL) {
             first = got;
         } else {
@@ -92,8 +104,8 @@ END_TEST
 
 static void add(TCase *tests)
 {
-    tcase_add_loop_test(tests, twin, 0, (int)(sizeof(settings) / sizeof(settings[0])));
-    tcase_add_test(tests, threads);
+    tcase_add_loop_test(tests, twin, 0, 2 * (int)(sizeof(settings) / sizeof(settings[0])));
+    tcase_add_loop_test(tests, threads, 0, 2);
 }
 
 int main(void)

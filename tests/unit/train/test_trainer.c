@@ -9,6 +9,9 @@
 
 static const char settings[] = "epochs=3,batch_size=16,learning_rate=0.05,schedule=cosine,seed=11";
 
+/* Whether trainers add gradients to the velocity, as they do for large models. */
+static bool added;
+
 typedef struct setting {
     modeconn_context *context;
     modeconn_dataset *data;
@@ -18,6 +21,7 @@ typedef struct setting {
 static setting make(int64_t threads, const char *arch, const char *size, int64_t n)
 {
     setting s = {.context = small_context(threads)};
+    s.context->kept_most = added ? 0 : MC_KEPT_MOST;
     s.data = small_shapes(s.context, n, "cue");
     s.model = small_model(s.context, arch, size, s.data);
     return s;
@@ -49,6 +53,7 @@ static void train(modeconn_model *model, const modeconn_dataset *data, const cha
 
 START_TEST(learns)
 {
+    added = _i == 1;
     setting s = make(2, "mlp", "32", 200);
     train(s.model, s.data, "epochs=12,batch_size=20,learning_rate=0.05,schedule=cosine");
     ck_assert_double_lt(value(s.model, "loss", 11), 0.5 * value(s.model, "loss", 0));
@@ -60,9 +65,25 @@ START_TEST(learns)
 }
 END_TEST
 
+/* A velocity that is prepared once the loss is known. */
+typedef struct prepared {
+    modeconn_context *context;
+    mc_sgd sgd;
+    bool first;
+    const modeconn_model *model;
+    float *velocity;
+} prepared;
+
+static void prepare(void *user)
+{
+    const prepared *p = user;
+    mc_sgd_prepare(p->context, &p->sgd, p->first, p->model->n_theta, p->model->theta, p->velocity);
+}
+
 /* The same updates by hand: order, last short batch, rates, running statistics. */
 START_TEST(by_hand)
 {
+    added = _i == 1;
     setting s = make(1, "vgg13", "0.05", 40);
     modeconn_model *twin = NULL;
     mc_session *session = NULL;
@@ -83,9 +104,16 @@ START_TEST(by_hand)
         mc_random_permutation(11, MC_STREAM_SHUFFLE, (uint64_t)(k / 3), 40, order);
         OK(modeconn_dataset_read(s.data, order + 16 * (k % 3), batch.n, buffer.x, buffer.y));
         OK(twin->ops->bind(session, twin->theta, NULL));
-        OK(twin->ops->gradient(session, &batch, 1, loss, NULL, grad, twin->statistics));
-        mc_sgd_step(s.context, &sgd, mc_schedule_rate(&schedule, k), k == 0, twin->n_theta,
-                    twin->theta, velocity, grad);
+        double rate = mc_schedule_rate(&schedule, k);
+        if (added) {
+            prepared p = {s.context, sgd, k == 0, twin, velocity};
+            OK(twin->ops->gradient_added(session, &batch, loss, NULL, prepare, &p, velocity,
+                                         twin->statistics));
+            mc_sgd_move(s.context, rate, twin->n_theta, twin->theta, velocity);
+        } else {
+            OK(twin->ops->gradient(session, &batch, 1, loss, NULL, grad, twin->statistics));
+            mc_sgd_step(s.context, &sgd, rate, k == 0, twin->n_theta, twin->theta, velocity, grad);
+        }
     }
     train(s.model, s.data, settings);
     ck_assert(small_equal(s.model, twin));
@@ -98,8 +126,31 @@ START_TEST(by_hand)
 }
 END_TEST
 
+/* Both ways of taking the gradient lead to the same weights, but for rounding. */
+START_TEST(either_way)
+{
+    setting s[2];
+    double difference = 0, size = 0;
+    for (int i = 0; i < 2; i++) {
+        added = i == 1;
+        s[i] = make(2, "mlp", "32", 60);
+        train(s[i].model, s[i].data, _i == 0 ? settings : "epochs=2,nesterov=1,seed=11");
+    }
+    const float *a = s[0].model->theta, *b = s[1].model->theta;
+    for (int64_t i = 0; i < s[0].model->n_theta; i++) {
+        difference += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        size += (double)a[i] * a[i];
+    }
+    ck_assert_double_lt(sqrt(difference / size), 1e-5);
+    ck_assert(_i == 0 ? difference > 0 : difference == 0); /* Nesterov's form has one way */
+    destroy(&s[0]);
+    destroy(&s[1]);
+}
+END_TEST
+
 START_TEST(threads)
 {
+    added = _i == 1;
     setting one = make(1, "vgg13", "0.05", 40);
     train(one.model, one.data, settings);
     static const int64_t counts[] = {2, 3, 8};
@@ -117,6 +168,7 @@ END_TEST
 /* Cancelled at every step in turn, and by whole epochs: the same as in one go. */
 START_TEST(interrupted)
 {
+    added = _i == 1;
     setting whole = make(2, "vgg13", "0.05", 40);
     modeconn_options *options = options_of("train", settings);
     OK(modeconn_train(whole.model, whole.data, options, NULL, NULL));
@@ -155,6 +207,7 @@ END_TEST
 
 START_TEST(not_finite)
 {
+    added = _i == 1;
     setting s = make(2, "mlp", "32", 40);
     modeconn_options *options = options_of(
         "train", "epochs=4,batch_size=16,learning_rate=0.01,schedule=step,step_factor=1e30,"
@@ -185,6 +238,7 @@ END_TEST
 /* The last update of an epoch: no loss sees what it did. */
 START_TEST(last_update)
 {
+    added = _i == 1;
     setting s = make(1, "mlp", "32", 40);
     modeconn_options *options = options_of(
         "train", "epochs=1,batch_size=16,learning_rate=0.01,schedule=step,step_factor=1e42,"
@@ -202,6 +256,7 @@ END_TEST
 
 START_TEST(errors)
 {
+    added = _i == 1;
     setting s = make(1, "mlp", "4", 40);
     modeconn_dataset *points = small_points(s.context, 4, 1);
     modeconn_options *wrong = options_of("finetune", "");
@@ -242,6 +297,7 @@ END_TEST
  * the layer's name; where the batches divide the samples it trains. */
 START_TEST(single_value)
 {
+    added = _i == 1;
     modeconn_context *context = small_context(1);
     modeconn_dataset *data = small_points(context, 9, 1);
     modeconn_options *options = options_of("train", "batch_size=4");
@@ -272,6 +328,7 @@ END_TEST
 /* Handles may go in any order: the trainer keeps what it needs. */
 START_TEST(keeps_its_handles)
 {
+    added = _i == 1;
     setting s = make(1, "mlp", "4", 40);
     modeconn_trainer *trainer = NULL;
     modeconn_options *options = options_of("train", settings);
@@ -285,6 +342,7 @@ END_TEST
 
 START_TEST(out_of_memory)
 {
+    added = _i == 1;
     failing allocator;
     modeconn_context *context = failing_context(&allocator);
     modeconn_dataset *data = small_points(context, 10, 1);
@@ -334,16 +392,17 @@ END_TEST
 
 static void add(TCase *tests)
 {
-    tcase_add_test(tests, learns);
-    tcase_add_test(tests, by_hand);
-    tcase_add_test(tests, threads);
-    tcase_add_test(tests, interrupted);
-    tcase_add_test(tests, not_finite);
-    tcase_add_test(tests, last_update);
-    tcase_add_test(tests, errors);
-    tcase_add_test(tests, single_value);
-    tcase_add_test(tests, keeps_its_handles);
-    tcase_add_test(tests, out_of_memory);
+    tcase_add_loop_test(tests, learns, 0, 2);
+    tcase_add_loop_test(tests, by_hand, 0, 2);
+    tcase_add_loop_test(tests, either_way, 0, 2);
+    tcase_add_loop_test(tests, threads, 0, 2);
+    tcase_add_loop_test(tests, interrupted, 0, 2);
+    tcase_add_loop_test(tests, not_finite, 0, 2);
+    tcase_add_loop_test(tests, last_update, 0, 2);
+    tcase_add_loop_test(tests, errors, 0, 2);
+    tcase_add_loop_test(tests, single_value, 0, 2);
+    tcase_add_loop_test(tests, keeps_its_handles, 0, 2);
+    tcase_add_loop_test(tests, out_of_memory, 0, 2);
 }
 
 int main(void)
