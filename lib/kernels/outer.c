@@ -217,11 +217,11 @@ static bool is_few(int64_t left)
  * most sums of a Winograd frequency. Short ones do not wait for what a call of each would need
  * worked out: 6 to 15 % of sums of 24 to 64 rows (AVX2). */
 typedef struct column {
-    const float *x, *d; /* of the next block; */
+    const float *x, *d; /* of the next block */
     int64_t x_step, d_step;
-    int64_t rows; /* so many of them */
+    int64_t rows; /* of x and d */
     float *w;
-    int64_t w_stride, left; /* and rows of w */
+    int64_t w_stride, left; /* rows of w */
     bool add;
 } column;
 

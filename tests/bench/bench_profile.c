@@ -105,6 +105,7 @@ static int32_t step(modeconn_trainer *trainer, double *spent)
     }
     at[3] = mc_seconds();
     mc_trainer_update(trainer, run->schedule.rate);
+    run->step = 1; /* only the first update of all does not read the velocity */
     at[4] = mc_seconds();
     for (int i = 0; i < PARTS; i++) {
         spent[i] += at[i + 1] - at[i];

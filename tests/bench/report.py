@@ -147,7 +147,8 @@ def profile_rows(profile, peak):
                      "%.1f" % (1000 * forward), "%.1f" % (1000 * backward),
                      "%.1f%%" % (100 * took / total), "%.0f" % rate if rate else "", limit))
     names = {"gather": "drawing the batch", "bind": "taking the parameters",
-             "update": "SGD", "beside_layers": "loss, layouts, running statistics"}
+             "update": "SGD",
+             "beside_layers": "loss, layouts, running statistics, velocity of large models"}
     for key, name in names.items():
         took = profile["parts"][key]
         rows.append((name, "", "%.1f" % (1000 * took), "%.1f%%" % (100 * took / total), "", ""))
