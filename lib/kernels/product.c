@@ -277,8 +277,8 @@ spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const 
 
 /* The same for one term of an even number of steps whose sums are stored as they are: most products
  * of a Winograd frequency. Without tests between the blocks, and begun with a product instead of
- * zeros, sums of 16 to 64 steps take a tenth to a thirtieth less (AVX2). They round differently from
- * others: which of the first two products is fused with the sum is the compiler's choice. */
+ * zeros, sums of 16 to 64 steps take a tenth to a thirtieth less (AVX2). They round differently
+ * from others: which of the first two products is fused with the sum is the compiler's choice. */
 static inline bool is_straight(const part *q, int64_t j, int vectors)
 {
     return q->taps == 1 && q->run > 0 && q->run % 2 == 0 && q->first && !q->p->accumulate &&
