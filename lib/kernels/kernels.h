@@ -41,15 +41,37 @@ void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix 
 
 /* ---- products of the engine (product.c, outer.c) ------------------------------------------- */
 
-/* Memory that will be wanted soon, `lines` cache lines of it from `at` on. A product that is given
- * some touches it on its way, or a little more, and says how far it came: what it computes with
- * lies in the caches, and memory would rest meanwhile. One that is given none touches the panels
- * that it comes to next. */
+/* Memory that will be wanted soon: ranges of `lines` cache lines from `at` on, in this order. A
+ * product that is given some touches it on its way, or a little more, and says how far it came: what
+ * it computes with lies in the caches, and memory would rest meanwhile. One that is given none
+ * touches the panels that it comes to next. */
 typedef struct mc_ahead {
     const char *at;
     int64_t lines;
 } mc_ahead;
-enum { MC_LINE = 64 }; /* bytes */
+enum { MC_LINE = 64 /* bytes */, MC_RANGES = 5 };
+typedef struct mc_soon {
+    mc_ahead range[MC_RANGES];
+    int count, next;
+} mc_soon;
+
+/* Adds `count` rows of row_size floats of `data`, from row `first` on; no more than MC_RANGES times. */
+static inline void mc_soon_add(mc_soon *list, const float *data, int64_t first, int64_t count,
+                               int64_t row_size)
+{
+    list->range[list->count++] =
+        (mc_ahead){(const char *)(data + first * row_size),
+                   count * row_size * (int64_t)sizeof *data / MC_LINE};
+}
+
+/* The range that is not yet touched; NULL if all are, or the list is NULL. */
+static inline mc_ahead *mc_soon_next(mc_soon *list)
+{
+    while (list != NULL && list->next < list->count && list->range[list->next].lines <= 0) {
+        list->next++;
+    }
+    return list != NULL && list->next < list->count ? &list->range[list->next] : NULL;
+}
 
 /* Rows against a matrix in panels, see product.c. Rows of x lie in stretches of `each`, the first
  * of stretch s at x[s], the others x_step floats apart; so do those of y. Term t of the sum takes
@@ -68,7 +90,7 @@ typedef struct mc_product {
     bool accumulate;                /* y is added to */
     float *const *y;                /* a row y_offset behind its place */
     int64_t y_step, y_offset;
-    mc_ahead *ahead; /* or NULL */
+    mc_soon *soon; /* or NULL */
 } mc_product;
 
 /* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d, see
@@ -86,7 +108,7 @@ typedef struct mc_outer {
     float *w;
     int64_t w_stride;
     bool accumulate;
-    mc_ahead *ahead; /* or NULL */
+    mc_soon *soon; /* or NULL */
 } mc_outer;
 
 /* An activation [rows][c] that is read through the batch norm behind it:

@@ -633,8 +633,8 @@ static void product_part(part *q)
     const mc_product *p = q->p;
     for (int64_t j = 0, vectors; j < p->n; j += vectors * LANES) {
         mc_ahead next = panel_after(q, j);
-        bool wanted = p->ahead != NULL && p->ahead->lines > 0;
-        q->ahead = wanted ? p->ahead : &next;
+        mc_ahead *wanted = mc_soon_next(p->soon);
+        q->ahead = wanted != NULL ? wanted : &next;
         vectors = panel_vectors(p->n, j);
         bool straight = is_straight(q, j, (int)vectors);
         const blocks *by = vectors == MC_VECTORS ? straight ? &straight_by_most : &by_most

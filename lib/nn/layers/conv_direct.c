@@ -19,7 +19,7 @@
 
 static bool reads_maps(const mc_node *node)
 {
-    return node->window.oh * node->window.ow >= MC_FEW_PIXELS;
+    return !mc_few_outputs(node);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -110,17 +110,13 @@ static void multiply(const product_job *job, const mc_reach *y, const mc_reach *
     }
 }
 
-/* A tile of whole rows has been written, of all classes: rows of the result that follow each
- * other. */
+/* A tile of whole rows has been written, of all classes. */
 static void sum_up(const product_job *job, const mc_tile *tile, int64_t part, int64_t cut)
 {
-    const mc_axis *y = &job->reading.y;
-    int64_t begin = tile->y * y->to_step, width = job->reading.x.to;
-    int64_t end = mc_smaller((tile->y + tile->rows) * y->to_step, y->to);
+    mc_pixels pixels = mc_tile_produces(&job->reading, tile);
     column_cut columns = cut_of(job, cut);
-    (y->backward ? mc_conv_sum_dx : mc_conv_sum_y)(
-        job->conv, part, (tile->image * y->to + begin) * width,
-        tile->images * (end - begin) * width, columns.begin, columns.count);
+    (job->reading.y.backward ? mc_conv_sum_dx : mc_conv_sum_y)(
+        job->conv, part, pixels.first, pixels.count, columns.begin, columns.count);
 }
 
 /* A kernel shorter than its stride has no tap for some classes of the input's gradient. Where a
@@ -133,13 +129,35 @@ static bool clear_tile(const product_job *job, const mc_tile *tile)
     if (!gaps || job->accumulate || job->columns > 1 || job->tiling.tiles_x > 1) {
         return false;
     }
-    int64_t begin = tile->y * y->to_step, width = job->reading.x.to * job->c;
-    int64_t end = mc_smaller((tile->y + tile->rows) * y->to_step, y->to);
-    for (int64_t image = tile->image; image < tile->image + tile->images; image++) {
-        memset(job->y + (image * y->to + begin) * width, 0,
-               (size_t)((end - begin) * width) * sizeof *job->y);
-    }
+    mc_pixels pixels = mc_tile_produces(&job->reading, tile);
+    memset(job->y + pixels.first * job->c, 0, (size_t)(pixels.count * job->c) * sizeof *job->y);
     return true;
+}
+
+/* What a tile's products may touch meanwhile: what its sums will read besides, and what the next
+ * tile, of this thread's as a rule, reads and writes. */
+static mc_soon soon_of(const product_job *job, const mc_tile *tile, int64_t which)
+{
+    const mc_reading *r = &job->reading;
+    const mc_conv_job *conv = job->conv;
+    mc_soon list = {.count = 0};
+    if (job->columns > 1 || job->tiling.tiles_x > 1) {
+        return list;
+    }
+    if (job->in_parts && r->y.backward) {
+        mc_pixels here = mc_tile_produces(r, tile);
+        mc_soon_add(&list, conv->summed.x, here.first, here.count, job->c);
+        if (conv->positive != NULL) {
+            mc_soon_add(&list, conv->positive, here.first, here.count, job->c);
+        }
+    }
+    if (which + 1 < job->tiling.tiles) {
+        mc_tile next = mc_tile_at(&job->tiling, r, conv->pass->n, which + 1);
+        mc_pixels read = mc_tile_reads(r, &next), produced = mc_tile_produces(r, &next);
+        mc_soon_add(&list, r->source.x, read.first, read.count, r->source.c);
+        mc_soon_add(&list, job->y, produced.first, produced.count, job->c);
+    }
+    return list;
 }
 
 /* A tile of all classes by one cut of the columns. */
@@ -151,6 +169,7 @@ static void tile_task(void *arg, int64_t task, int worker)
     mc_row_table rows = mc_row_table_in(pass->scratch[worker]);
     mc_tile tile = mc_tile_at(&job->tiling, r, pass->n, task / job->columns);
     mc_view view = mc_view_of(r, pass->kernels, &tile, rows.frame);
+    mc_soon soon = soon_of(job, &tile, task / job->columns);
     mc_product product = {.rows = 0};
     int64_t had_height = 0, had_width = 0;
     bool cleared = clear_tile(job, &tile);
@@ -166,6 +185,7 @@ static void tile_task(void *arg, int64_t task, int worker)
         if (height != had_height || width != had_width) {
             mc_tile_rows(r, &tile, &view, height, width, job->y, job->c, &rows);
             product = mc_product_of(&rows);
+            product.soon = &soon;
             had_height = height;
             had_width = width;
         }

@@ -22,7 +22,7 @@ typedef struct weight_cut {
 static weight_cut weight_cut_of(const mc_node *node)
 {
     int64_t c = node->in.c, per_channel = mc_conv_taps(node) * node->out.c;
-    bool few = node->window.oh * node->window.ow < MC_FEW_PIXELS;
+    bool few = mc_few_outputs(node);
     int64_t step = few ? SLAB_STEP_FEW : SLAB_STEP;
     int64_t most = mc_at_least(SUMS_MOST / per_channel / step * step, step);
     if (few) {
@@ -38,6 +38,30 @@ static weight_cut weight_cut_of(const mc_node *node)
     return cut;
 }
 
+/* Of wide layers on few pixels the sums are larger than what is summed. With one tap they have the
+ * gradient's own shape, dW [o][c] = dy^T x, and are added up in its place, blocks of it as tasks.
+ * There have to be enough of these, and few enough rows that to add to a velocity (pass->add_grad)
+ * tile by tile rounds little. Rows of x are copied, that they are equally spaced and not a power of
+ * two apart. */
+enum { ONE_INPUTS = 128, ONE_OUTPUTS = 192, ONE_ROWS_MOST = 4096 };
+enum { ONE_STEP = ONE_INPUTS + 16, ONE_FRAME = MC_TILE_ROWS * ONE_STEP };
+
+static bool is_one_tap(const mc_node *node)
+{
+    return node->window.kernel == 1 && node->window.padding == 0;
+}
+
+static int64_t one_tap_tasks(const mc_node *node)
+{
+    return mc_quotient_up(node->in.c, ONE_INPUTS) * mc_quotient_up(node->out.c, ONE_OUTPUTS);
+}
+
+static bool in_place(const mc_conv_job *conv)
+{
+    return is_one_tap(conv->node) && conv->rows <= ONE_ROWS_MOST &&
+           one_tap_tasks(conv->node) >= MC_TILE_TASKS;
+}
+
 int64_t mc_conv_direct_weight_scratch(const mc_node *node)
 {
     mc_reading reading =
@@ -47,7 +71,7 @@ int64_t mc_conv_direct_weight_scratch(const mc_node *node)
     }
     reading.framed = true; /* for the sake of a map */
     mc_tiling tiling = mc_tiling_of(&reading, 0);
-    return mc_frame_size(&reading, &tiling);
+    return mc_at_least(mc_frame_size(&reading, &tiling), is_one_tap(node) ? ONE_FRAME : 0);
 }
 
 int64_t mc_conv_direct_weight_shared(const mc_node *node)
@@ -212,6 +236,69 @@ static void sum_task(void *arg, int64_t task, int worker)
     sum_inputs(job, first, mc_smaller(SUM_INPUTS, job->conv->node->in.c - first));
 }
 
+/* ---- kernels of one tap ---------------------------------------------------------------------- */
+
+/* The tile's rows of a slab, each ONE_STEP behind the last. */
+static void copy_rows(const mc_reading *r, const mc_kernels *kernels, const mc_row_table *rows,
+                      float *to)
+{
+    const mc_map *map = &r->source;
+    for (int64_t i = 0; i < rows->count; i++, to += ONE_STEP) {
+        const float *from = rows->x[i / rows->each] + i % rows->each * rows->x_step;
+        if (map->scale != NULL) {
+            kernels->affine(from, 1, r->c, map->scale, map->offset, map->relu, to);
+        } else {
+            memcpy(to, from, (size_t)r->c * sizeof *to);
+        }
+    }
+}
+
+/* A block of dW, of all tiles. */
+static void one_tap_task(void *arg, int64_t task, int worker)
+{
+    const weight_job *job = arg;
+    const mc_conv_job *conv = job->conv;
+    const mc_kernels *kernels = conv->pass->kernels;
+    int64_t c = conv->node->in.c, o = conv->node->out.c, slab = task % job->cut.slabs;
+    int64_t output = task / job->cut.slabs * ONE_OUTPUTS;
+    mc_reading r = slab_reading(job, slab);
+    mc_row_table rows = mc_row_table_in(conv->pass->scratch[worker]);
+    const float *frame = rows.frame;
+    for (int64_t which = 0; which < job->tiling.tiles; which++) {
+        mc_tile tile = mc_tile_at(&job->tiling, &r, conv->pass->n, which);
+        mc_view view = mc_view_of(&r, kernels, &tile, NULL);
+        mc_tile_rows(&r, &tile, &view, tile.rows, tile.columns, (float *)(uintptr_t)conv->dy, o,
+                     &rows);
+        copy_rows(&r, kernels, &rows, rows.frame);
+        const float *dy = rows.y[0];
+        mc_outer outer = {.count = rows.count,
+                          .k = mc_smaller(ONE_OUTPUTS, o - output),
+                          .n = r.c,
+                          .each = rows.count,
+                          .x = &dy,
+                          .x_step = rows.y_step,
+                          .x_offset = output,
+                          .d = &frame,
+                          .d_step = ONE_STEP,
+                          .w = conv->dw + output * c + slab * job->cut.slab,
+                          .w_stride = c,
+                          .accumulate = which > 0 || conv->pass->add_grad};
+        kernels->outer(&outer);
+    }
+}
+
+static void sum_in_place(weight_job *job)
+{
+    const mc_conv_job *conv = job->conv;
+    int64_t c = conv->node->in.c;
+    job->cut.slab = mc_smaller(ONE_INPUTS, c);
+    job->cut.slabs = mc_quotient_up(c, job->cut.slab);
+    job->reading = mc_reading_of(conv->node, false, conv->input, job->cut.slab);
+    job->reading.framed = false; /* a map too is read where it lies */
+    job->tiling = mc_tiling_of(&job->reading, conv->pass->n);
+    mc_pool_run(conv->pass->pool, one_tap_tasks(conv->node), one_tap_task, job);
+}
+
 /* ---- tasks ----------------------------------------------------------------------------------- */
 
 /* One slab of one group. */
@@ -250,6 +337,10 @@ void mc_conv_direct_weight(const mc_conv_job *conv)
                       .cut = weight_cut_of(node),
                       .size = mc_conv_taps(node) * node->in.c * node->out.c,
                       .sums = pass->shared};
+    if (in_place(conv)) {
+        sum_in_place(&job);
+        return;
+    }
     job.reading = mc_reading_of(node, false, conv->input, job.cut.slab);
     if (mc_few_pixels(&job.reading)) {
         /* Chunks of images; few of them are enough for a group. */

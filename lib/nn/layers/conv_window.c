@@ -189,6 +189,29 @@ mc_tile mc_tile_at(const mc_tiling *t, const mc_reading *reading, int64_t n, int
                      .columns = mc_smaller(t->x, reading->x.count - x)};
 }
 
+/* Rows begin .. end - 1 of the tile's images; of several these are all rows. */
+static mc_pixels pixels_of(const mc_tile *tile, int64_t begin, int64_t end, int64_t height,
+                           int64_t width)
+{
+    return (mc_pixels){(tile->image * height + begin) * width,
+                       ((tile->images - 1) * height + end - begin) * width};
+}
+
+mc_pixels mc_tile_produces(const mc_reading *r, const mc_tile *tile)
+{
+    int64_t end = (tile->y + tile->rows) * r->y.to_step;
+    return pixels_of(tile, tile->y * r->y.to_step, mc_smaller(end, r->y.to), r->y.to, r->x.to);
+}
+
+mc_pixels mc_tile_reads(const mc_reading *r, const mc_tile *tile)
+{
+    int64_t begin = tile->y * r->y.from_step + r->y.low;
+    int64_t end = begin + (tile->rows - 1) * r->y.from_step + r->y.span;
+    begin = mc_smaller(mc_at_least(begin, 0), r->y.from);
+    end = mc_at_least(mc_smaller(end, r->y.from), begin);
+    return pixels_of(tile, begin, end, r->y.from, r->x.from);
+}
+
 /* ---- frames ---------------------------------------------------------------------------------- */
 
 /* `pixels` pixels of the source from float `at` on. */

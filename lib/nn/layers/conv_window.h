@@ -71,6 +71,15 @@ enum { MC_TILE_ROWS = 192, MC_TILE_TASKS = 8 };
 mc_tiling mc_tiling_of(const mc_reading *reading, int64_t n);
 mc_tile mc_tile_at(const mc_tiling *tiling, const mc_reading *reading, int64_t n, int64_t which);
 
+/* Pixels of a map that follow each other. */
+typedef struct mc_pixels {
+    int64_t first, count;
+} mc_pixels;
+
+/* Of a tile of whole rows: what all classes produce, and what they read of the source. */
+mc_pixels mc_tile_produces(const mc_reading *reading, const mc_tile *tile);
+mc_pixels mc_tile_reads(const mc_reading *reading, const mc_tile *tile);
+
 /* The pixels of a tile's source: pixel (0, 0) of its first image's window at `at`; strides in
  * floats between images, produced rows, produced pixels, and rows of the kernel. */
 typedef struct mc_view {
@@ -144,12 +153,20 @@ static inline mc_outer mc_outer_of(const mc_row_table *rows)
                       .d_step = rows->y_step};
 }
 
-/* Pixels of a class below which each is a class of its own: many of their taps lie outside. */
+/* Pixels of a class below which each is a class of its own: many of their taps lie outside, unless
+ * there is only one. */
 enum { MC_FEW_PIXELS = 16 };
 
 static inline bool mc_few_pixels(const mc_reading *reading)
 {
-    return reading->y.count * reading->x.count < MC_FEW_PIXELS;
+    return reading->y.kernel > 1 && reading->y.count * reading->x.count < MC_FEW_PIXELS;
+}
+
+/* Likewise of the output's. */
+static inline bool mc_few_outputs(const mc_node *node)
+{
+    const mc_window *window = &node->window;
+    return window->kernel > 1 && window->oh * window->ow < MC_FEW_PIXELS;
 }
 
 /* conv_direct_weight.c: the weight's gradient, and its memory. */

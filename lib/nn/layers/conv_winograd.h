@@ -139,22 +139,14 @@ void mc_conv_winograd_both(const mc_conv_job *conv);
 
 /* ---- memory wanted soon ---------------------------------------------------------------------- */
 
-/* What a block reads or writes of images besides its planes, and what the next block reads:
- * products are given it to touch meanwhile, in this order. */
-enum { MC_RANGES = 5 };
-typedef struct mc_soon {
-    mc_ahead range[MC_RANGES];
-    int count, next;
-} mc_soon;
-
-/* The rows of the input's or the output's images that tiles first .. first + tiles - 1 take; where
- * there are fewer tiles, what lies behind the images is touched in vain. */
+/* What a block reads or writes of images besides its planes, and what the next block reads, is given
+ * to products to touch meanwhile: the rows of the input's or the output's images that tiles first ..
+ * first + tiles - 1 take; where there are fewer tiles, what lies behind the images is touched in
+ * vain. */
 void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                     const float *x, int64_t c);
 void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                      const float *y, int64_t c);
-/* The range that is not yet touched, NULL if all are. */
-mc_ahead *mc_soon_next(mc_soon *list);
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 

@@ -368,33 +368,18 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
 
 /* ---- memory wanted soon ---------------------------------------------------------------------- */
 
-/* Rows `begin` to `end` of images, of row_size floats. */
-static void add_range(mc_soon *list, int64_t begin, int64_t end, const float *images,
-                      int64_t row_size)
-{
-    list->range[list->count++] =
-        (mc_ahead){(const char *)(images + begin * row_size),
-                   (end - begin) * row_size * (int64_t)sizeof *images / MC_LINE};
-}
-
 void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                     const float *x, int64_t c)
 {
     int64_t row = first / w->x.tiles, end = (first + tiles) / w->x.tiles;
-    add_range(list, mc_input_row(w, row), mc_input_row(w, end), x, w->x.from * c);
+    int64_t begin = mc_input_row(w, row), count = mc_input_row(w, end) - begin;
+    mc_soon_add(list, x, begin, count, w->x.from * c);
 }
 
 void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                      const float *y, int64_t c)
 {
     int64_t row = first / w->x.tiles, end = (first + tiles) / w->x.tiles;
-    add_range(list, mc_output_row(w, row), mc_output_row(w, end), y, w->x.to * c);
-}
-
-mc_ahead *mc_soon_next(mc_soon *list)
-{
-    while (list->next < list->count && list->range[list->next].lines <= 0) {
-        list->next++;
-    }
-    return list->next < list->count ? &list->range[list->next] : NULL;
+    int64_t begin = mc_output_row(w, row), count = mc_output_row(w, end) - begin;
+    mc_soon_add(list, y, begin, count, w->x.to * c);
 }
