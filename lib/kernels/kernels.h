@@ -41,36 +41,24 @@ void mc_gemm_parallel(mc_pool *pool, int64_t m, int64_t n, int64_t k, mc_matrix 
 
 /* ---- products of the engine (product.c, outer.c) ------------------------------------------- */
 
-/* Memory that will be wanted soon: ranges of `lines` cache lines from `at` on, in this order. A
- * product that is given some touches it on its way, or a little more, and says how far it came: what
- * it computes with lies in the caches, and memory would rest meanwhile. One that is given none
- * touches the panels that it comes to next. */
+/* Memory that will be wanted soon, `lines` cache lines of it from `at` on. A product that is given
+ * some touches it on its way, or a little more, and says how far it came: what it computes with
+ * lies in the caches, and memory would rest meanwhile. One that is given none, or no more, touches
+ * the panels that it comes to next. */
 typedef struct mc_ahead {
     const char *at;
     int64_t lines;
 } mc_ahead;
-enum { MC_LINE = 64 /* bytes */, MC_RANGES = 5 };
-typedef struct mc_soon {
-    mc_ahead range[MC_RANGES];
-    int count, next;
-} mc_soon;
+enum { MC_LINE = 64 }; /* bytes */
 
-/* Adds `count` rows of row_size floats of `data`, from row `first` on; no more than MC_RANGES times. */
-static inline void mc_soon_add(mc_soon *list, const float *data, int64_t first, int64_t count,
-                               int64_t row_size)
+/* The first of `ranges` that is not yet touched, or NULL. */
+static inline mc_ahead *mc_wanted(mc_ahead *ahead, int64_t ranges)
 {
-    list->range[list->count++] =
-        (mc_ahead){(const char *)(data + first * row_size),
-                   count * row_size * (int64_t)sizeof *data / MC_LINE};
-}
-
-/* The range that is not yet touched; NULL if all are, or the list is NULL. */
-static inline mc_ahead *mc_soon_next(mc_soon *list)
-{
-    while (list != NULL && list->next < list->count && list->range[list->next].lines <= 0) {
-        list->next++;
+    while (ranges > 0 && ahead->lines <= 0) {
+        ahead++;
+        ranges--;
     }
-    return list != NULL && list->next < list->count ? &list->range[list->next] : NULL;
+    return ranges > 0 ? ahead : NULL;
 }
 
 /* Rows against a matrix in panels, see product.c. Rows of x lie in stretches of `each`, the first
@@ -90,7 +78,8 @@ typedef struct mc_product {
     bool accumulate;                /* y is added to */
     float *const *y;                /* a row y_offset behind its place */
     int64_t y_step, y_offset;
-    mc_soon *soon; /* or NULL */
+    mc_ahead *ahead; /* [ranges], in this order */
+    int64_t ranges;
 } mc_product;
 
 /* w [k][n], row stride w_stride = (accumulate ? w : 0) + sum over `count` rows of x^T d, see
@@ -108,7 +97,8 @@ typedef struct mc_outer {
     float *w;
     int64_t w_stride;
     bool accumulate;
-    mc_soon *soon; /* or NULL */
+    mc_ahead *ahead; /* [ranges], in this order */
+    int64_t ranges;
 } mc_outer;
 
 /* An activation [rows][c] that is read through the batch norm behind it:

@@ -175,7 +175,7 @@ static inline __attribute__((always_inline)) void outer_block(const place *q, co
     const float *packed = q->packed;
     const int64_t x_step = packed != NULL ? MC_ROWS : p->x_step;
     int64_t stretch = q->stretch, row = q->row, rows = q->together;
-    mc_ahead *ahead = mc_soon_next(p->soon);
+    mc_ahead *ahead = mc_wanted(p->ahead, p->ranges);
     touching soon = touch_from(ahead, w);
     for (int64_t left = q->count; left > 0; row = 0, stretch++) {
         const float *d = p->d[stretch] + row * p->d_step + p->d_offset + q->j;
@@ -281,7 +281,7 @@ static int64_t sum_straight(const place *q)
                 .w_stride = p->w_stride,
                 .left = q->rows,
                 .add = q->add};
-    mc_ahead *ahead = mc_soon_next(p->soon);
+    mc_ahead *ahead = mc_wanted(p->ahead, p->ranges);
     touching soon = touch_from(ahead, c.w);
     straight_blocks(&c, packed ? c.rows * MC_ROWS : MC_ROWS, &soon, MC_ROWS);
     straight_blocks(&c, packed ? c.rows * MC_ROWS : MC_FEW, &soon, MC_FEW);

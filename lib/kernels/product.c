@@ -633,7 +633,7 @@ static void product_part(part *q)
     const mc_product *p = q->p;
     for (int64_t j = 0, vectors; j < p->n; j += vectors * LANES) {
         mc_ahead next = panel_after(q, j);
-        mc_ahead *wanted = mc_soon_next(p->soon);
+        mc_ahead *wanted = mc_wanted(p->ahead, p->ranges);
         q->ahead = wanted != NULL ? wanted : &next;
         vectors = panel_vectors(p->n, j);
         bool straight = is_straight(q, j, (int)vectors);

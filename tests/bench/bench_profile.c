@@ -12,7 +12,7 @@
 #include "train/train.h"
 #include <string.h>
 
-enum { TYPES = 32, NODES = 256, WARM_UP = 2 };
+enum { TYPES = 32, NODES = 512, WARM_UP = 2 };
 
 /* The one profile that is being taken. */
 static struct {

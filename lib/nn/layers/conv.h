@@ -52,6 +52,21 @@ struct mc_conv_algorithm {
     bool (*joins)(const mc_node *node, int64_t n);
 };
 
+/* What a task will read or write of maps soon: products touch it meanwhile, in this order. */
+enum { MC_RANGES = 5 };
+typedef struct mc_soon {
+    mc_ahead range[MC_RANGES];
+    int count;
+} mc_soon;
+
+/* Adds `count` rows of row_size floats of `data`, from row `first` on; MC_RANGES times at most. */
+static inline void mc_soon_add(mc_soon *list, const float *data, int64_t first, int64_t count,
+                               int64_t row_size)
+{
+    list->range[list->count++] = (mc_ahead){(const char *)(data + first * row_size),
+                                            count * row_size * (int64_t)sizeof *data / MC_LINE};
+}
+
 extern const mc_conv_algorithm mc_conv_direct, mc_conv_grouped, mc_conv_winograd;
 
 /* Where the weights are prepared for forward (mc_pass.prepared): `ready` if they still are. */

@@ -185,7 +185,8 @@ static void tile_task(void *arg, int64_t task, int worker)
         if (height != had_height || width != had_width) {
             mc_tile_rows(r, &tile, &view, height, width, job->y, job->c, &rows);
             product = mc_product_of(&rows);
-            product.soon = &soon;
+            product.ahead = soon.range;
+            product.ranges = soon.count;
             had_height = height;
             had_width = width;
         }

@@ -104,8 +104,8 @@ static mc_reading slab_reading(const weight_job *job, int64_t slab)
 }
 
 /* Adds a tile to sums [taps][slab][o], a row of the kernel at a time. */
-static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, bool accumulate,
-                     mc_row_table *rows, float *sums)
+static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, int64_t end,
+                     bool accumulate, mc_row_table *rows, float *sums)
 {
     const mc_pass *pass = job->conv->pass;
     int64_t kernel = r->y.kernel, o = job->conv->node->out.c;
@@ -125,6 +125,15 @@ static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, 
     outer.x_at = x_at;
     outer.w = sums;
     outer.accumulate = accumulate;
+    mc_soon soon = {.count = 0};
+    if (job->cut.slabs == 1 && job->tiling.tiles_x == 1 && which + 1 < end) {
+        mc_tile next = mc_tile_at(&job->tiling, r, pass->n, which + 1);
+        mc_pixels read = mc_tile_reads(r, &next), dy = mc_tile_produces(r, &next);
+        mc_soon_add(&soon, r->source.x, read.first, read.count, r->source.c);
+        mc_soon_add(&soon, job->conv->dy, dy.first, dy.count, o);
+        outer.ahead = soon.range;
+        outer.ranges = soon.count;
+    }
     pass->kernels->outer(&outer);
 }
 
@@ -321,7 +330,7 @@ static void weight_task(void *arg, int64_t task, int worker)
         if (few) {
             add_pixels(job, &r, tile, &rows, sums);
         } else {
-            add_tile(job, &r, tile, tile > begin, &rows, sums);
+            add_tile(job, &r, tile, end, tile > begin, &rows, sums);
         }
     }
     if (job->groups == 1) {

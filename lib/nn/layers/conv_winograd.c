@@ -80,12 +80,13 @@ static void multiply(const mc_winograd_product *job, const factors *a)
         product.panel_rows = mc_v_phases(&job->w, f) * u_row;
         product.panels = a->u.data + f * a->u.plane + a->column * product.panel_rows;
         /* Then the kernels of the next frequency, which may be in the third cache. */
-        mc_soon kernels = {.count = 0};
-        product.soon = a->soon;
-        if (mc_soon_next(a->soon) == NULL && f + 1 < mc_winograd_frequencies(&job->w)) {
-            mc_soon_add(&kernels, product.panels + a->u.plane, 0, product.panel_rows, product.n);
-            product.soon = &kernels;
+        mc_ahead kernels = {(const char *)(product.panels + a->u.plane),
+                            product.panel_rows * product.n * (int64_t)sizeof(float) / MC_LINE};
+        product.ahead = mc_soon_next(a->soon);
+        if (product.ahead == NULL && f + 1 < mc_winograd_frequencies(&job->w)) {
+            product.ahead = &kernels;
         }
+        product.ranges = product.ahead != NULL;
         job->pass->kernels->product(&product);
     }
 }

@@ -139,14 +139,19 @@ void mc_conv_winograd_both(const mc_conv_job *conv);
 
 /* ---- memory wanted soon ---------------------------------------------------------------------- */
 
-/* What a block reads or writes of images besides its planes, and what the next block reads, is given
- * to products to touch meanwhile: the rows of the input's or the output's images that tiles first ..
- * first + tiles - 1 take; where there are fewer tiles, what lies behind the images is touched in
- * vain. */
+/* What a block reads or writes of images besides its planes, and what the next block reads: the
+ * rows of the input's or the output's images that tiles first .. first + tiles - 1 take; where
+ * there are fewer tiles, what lies behind the images is touched in vain. A product touches one
+ * range: then the panels that it comes to have their turn. */
 void mc_soon_inputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                     const float *x, int64_t c);
 void mc_soon_outputs(mc_soon *list, const mc_winograd *w, int64_t first, int64_t tiles,
                      const float *y, int64_t c);
+/* The range that is not yet touched, NULL if all are. */
+static inline mc_ahead *mc_soon_next(mc_soon *list)
+{
+    return mc_wanted(list->range, list->count);
+}
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 

@@ -73,7 +73,8 @@ static void multiply(const both_job *job, const mc_winograd_sums *a, mc_planes m
                     .y = &to,
                     .y_step = m.row,
                     .y_offset = f * m.plane + first * m.row,
-                    .soon = a->soon};
+                    .ahead = mc_soon_next(a->soon)};
+    p.ranges = p.ahead != NULL;
     if (rows > 0) {
         product->pass->kernels->product(&p);
     }

@@ -22,7 +22,8 @@ void mc_sum_frequency(const mc_winograd_weight *job, const mc_winograd_sums *sum
                       .w = sums->du + f * job->du.plane + sums->slab,
                       .w_stride = job->conv->node->out.c,
                       .accumulate = sums->accumulate,
-                      .soon = sums->soon};
+                      .ahead = mc_soon_next(sums->soon)};
+    outer.ranges = outer.ahead != NULL;
     job->conv->pass->kernels->outer(&outer);
 }
 

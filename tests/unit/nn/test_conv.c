@@ -56,6 +56,37 @@ static modeconn_model *conv_model(const shape *s, int64_t middle, int64_t groups
     return model;
 }
 
+static void check_gradient(const twin *t, const float *grad, double limit, const char *what)
+{
+    for (int64_t k = 0; k < t->model->n_blocks_theta; k++) {
+        const mc_block *block = &t->model->blocks[k];
+        double distance =
+            twin_distance(grad + block->offset, t->grad64 + block->offset, block->size);
+        ck_assert_msg(distance < limit, "%s of %s differs by %g", what, block->name, distance);
+    }
+}
+
+static void nothing(void *user)
+{
+    (void)user;
+}
+
+/* Added to as much of the other sign. */
+static void check_added(const twin *t, mc_session *session, const mc_batch *batch, double limit)
+{
+    int64_t size = t->model->n_theta;
+    float *sum = twin_alloc(size, sizeof(float));
+    for (int64_t i = 0; i < size; i++) {
+        sum[i] = -t->grad[i];
+    }
+    OK(t->model->ops->gradient_added(session, batch, NULL, NULL, nothing, NULL, sum, NULL));
+    for (int64_t i = 0; i < size; i++) {
+        sum[i] += t->grad[i];
+    }
+    check_gradient(t, sum, limit, "what is added");
+    free(sum);
+}
+
 static void check_model(modeconn_model *model, int64_t n, double forward, double backward)
 {
     twin t;
@@ -93,11 +124,8 @@ static void check_model(modeconn_model *model, int64_t n, double forward, double
         d[i] = (exp(z[j] - z[0]) / sum - (j == t.y[i / model->classes])) / (double)n;
     }
     mc_plain_backward(plain, d, NULL, t.grad64);
-    for (int64_t k = 0; k < model->n_blocks_theta; k++) {
-        const mc_block *block = &model->blocks[k];
-        distance = twin_distance(t.grad + block->offset, t.grad64 + block->offset, block->size);
-        ck_assert_msg(distance < backward, "gradient of %s differs by %g", block->name, distance);
-    }
+    check_gradient(&t, t.grad, backward, "gradient");
+    check_added(&t, session, &batch, backward);
     mc_plain_free(plain);
     model->ops->session_destroy(session);
     free(representation);
@@ -199,8 +227,9 @@ START_TEST(test_wide_groups)
 }
 END_TEST
 
-/* A convolution of stride 2 that reads its input through a batch norm, or not. */
-static modeconn_model *strided_model(int64_t extent, int middle, bool norm, int kernel, int o)
+/* A convolution that reads its input through a batch norm, or not. */
+static modeconn_model *pair_model(int64_t extent, int middle, bool norm, int kernel, int stride,
+                                  int o)
 {
     modeconn_graph *graph;
     modeconn_model *model;
@@ -212,8 +241,8 @@ static modeconn_model *strided_model(int64_t extent, int middle, bool norm, int 
     if (norm) {
         OK(modeconn_graph_add(graph, "batch_norm", "bn", NULL, &node, 1, &node));
     }
-    snprintf(settings, sizeof settings, "out_channels=%d,kernel=%d,stride=2,padding=%d", o, kernel,
-             kernel / 2);
+    snprintf(settings, sizeof settings, "out_channels=%d,kernel=%d,stride=%d,padding=%d", o, kernel,
+             stride, kernel / 2);
     OK(modeconn_graph_add(graph, "conv2d", "b", settings, &node, 1, &node));
     OK(modeconn_graph_add(graph, "linear", "head", "out_features=3", &node, 1, &node));
     OK(modeconn_model_from_graph(graph, node, 1, &model));
@@ -234,7 +263,7 @@ START_TEST(test_slabs)
     bool norm = which & 2;
     if (open_context(_i % ISAS)) {
         modeconn_model *model =
-            strided_model(which & 1 ? 9 : 5, 40, norm, kernel, 4700 / (kernel * kernel));
+            pair_model(which & 1 ? 9 : 5, 40, norm, kernel, 2, 4700 / (kernel * kernel));
         check_model(model, 5, 2e-6, backward_limit(norm));
     }
 }
@@ -247,7 +276,21 @@ START_TEST(test_single_tile)
     int which = _i / ISAS;
     bool norm = which & 1;
     if (open_context(_i % ISAS)) {
-        check_model(strided_model(8, 64, norm, 3, 64), images[which / 2], 2e-6,
+        check_model(pair_model(8, 64, norm, 3, 2, 64), images[which / 2], 2e-6,
+                    backward_limit(norm));
+    }
+}
+END_TEST
+
+/* Kernels of one tap, of so many channels that their gradient is summed in its own place, blocks of
+ * it narrower at both ends: images of few pixels, several to a tile, and of several tiles. */
+START_TEST(test_one_tap)
+{
+    static const int64_t extents[] = {3, 6, 21};
+    int which = _i / ISAS, stride = which & 2 ? 2 : 1;
+    bool norm = which & 1;
+    if (open_context(_i % ISAS)) {
+        check_model(pair_model(extents[which / 4], 270, norm, 1, stride, 600), 7, 2e-6,
                     backward_limit(norm));
     }
 }
@@ -367,6 +410,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, test_wide_groups, 0, ISAS);
     tcase_add_loop_test(tests, test_slabs, 0, 8 * ISAS);
     tcase_add_loop_test(tests, test_single_tile, 0, 6 * ISAS);
+    tcase_add_loop_test(tests, test_one_tap, 0, 12 * ISAS);
     tcase_add_loop_test(tests, test_sweep, 0, 6);
     tcase_add_loop_test(tests, test_512_channels, 0, ISAS);
     tcase_add_loop_test(tests, test_plane_pair, 0, 8);
