@@ -257,7 +257,16 @@ typedef struct mc_work {
 enum { MC_WORKS = 2 };
 void mc_pool_run_all(mc_pool *pool, const mc_work *works, int count);
 
-/* Tasks done so far by threads other than a caller (for tests). */
+/* From inside a task that got `number` as its worker: pieces 0 .. n-1 of it, in any order, by this
+ * thread and by those that have no task left meanwhile; returns when all are done. A piece gets the
+ * number of who runs it, for no memory but to tell whether that is the task itself, and must not
+ * call the pool. */
+void mc_pool_split(mc_pool *pool, int number, int64_t n, mc_task_fn fn, void *arg);
+
+/* Waits until other threads have brought `count` to at least that. */
+void mc_wait_for(const _Atomic int64_t *count, int64_t least);
+
+/* Tasks, and pieces of them, done so far by threads other than a caller (for tests). */
 int64_t mc_pool_helped(const mc_pool *pool);
 
 /* Cores that this process may use: the least of affinity mask and cgroup quota (v1 or v2), at

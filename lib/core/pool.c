@@ -8,6 +8,10 @@
  * when it has finished: layer after layer, the same images stay with the same core and its caches.
  * A job can be several works, one after the other for each thread, with shares of each.
  *
+ * The last tasks of a job would leave those without one idle: a task that sees that somebody looks
+ * for work offers what it has left to do in pieces (mc_pool_split()). Such an offer is a share too,
+ * of a thread of its own.
+ *
  * A share's ticket, one 64-bit atomic, holds the job's number (high half) and the next task to
  * claim (low half). A task is claimed by adding one with compare-and-swap: success proves that the
  * job is still the one whose `end` was read, because a new job changes the high half first. The
@@ -17,6 +21,7 @@
 
 #include <fenv.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 /* Turns of waiting before a thread sleeps: about a millisecond, the usual gap between two layers or
@@ -33,6 +38,16 @@ typedef struct share {
     _Atomic int64_t end;
 } share;
 
+/* What a task has offered of itself. */
+typedef struct offer {
+    share pieces;
+    _Atomic int64_t done; /* pieces */
+    mc_task_fn fn;
+    void *arg;
+    fenv_t mode;
+    atomic_bool taken; /* rivals that run alone are all number 0 */
+} offer;
+
 typedef struct worker {
     mc_pool *pool;
     pthread_t thread;
@@ -47,6 +62,7 @@ struct mc_pool {
 
     atomic_bool busy;     /* somebody runs a job */
     share *shares;        /* [MC_WORKS][size] */
+    offer *offers;        /* [size] */
     _Atomic int64_t left; /* tasks of the job that are not yet done */
     mc_work works[MC_WORKS];
     int64_t first; /* number of their task 0 */
@@ -57,6 +73,7 @@ struct mc_pool {
     pthread_cond_t work;   /* a new job, or stop */
     pthread_cond_t done;   /* left == 0 */
     atomic_int sleepers;
+    atomic_int looking; /* threads that wait and would help meanwhile */
     atomic_bool caller_sleeps;
     atomic_bool stop;
 };
@@ -110,6 +127,84 @@ static int64_t work_on(mc_pool *pool, int number, bool set_mode)
     return count;
 }
 
+/* ---- pieces of tasks ------------------------------------------------------------------- */
+
+/* Claims and runs pieces of an offer; how many. */
+static int64_t run_pieces(offer *from, int number, bool set_mode)
+{
+    int64_t count = 0;
+
+    for (int64_t piece = claim(&from->pieces); piece >= 0; piece = claim(&from->pieces)) {
+        if (set_mode && count == 0) {
+            fesetenv(&from->mode);
+        }
+        from->fn(from->arg, piece, number);
+        count++;
+    }
+    return count;
+}
+
+/* Does what others offer; whether there was something. */
+static bool help(mc_pool *pool, int number)
+{
+    bool any = false;
+
+    for (int i = 1; i < pool->size; i++) {
+        offer *from = &pool->offers[(number + i) % pool->size];
+        const int64_t count = run_pieces(from, number, number != 0); /* a caller has the mode */
+        if (count > 0) {
+            atomic_fetch_add(&pool->helped, number != 0 ? count : 0);
+            atomic_fetch_add(&from->done, count);
+            any = true;
+        }
+    }
+    return any;
+}
+
+void mc_wait_for(const _Atomic int64_t *count, int64_t least)
+{
+    for (int turn = 0; atomic_load(count) < least; turn++) {
+        if (turn < SPIN_TURNS) {
+            relax();
+        } else {
+            sched_yield();
+            turn--; /* the count must not run over */
+        }
+    }
+}
+
+/* Offers pieces first .. n - 1, does them with who comes, and waits for the last. */
+static void give(offer *own, int number, int64_t first, int64_t n, mc_task_fn fn, void *arg)
+{
+    const uint64_t offered = (uint64_t)(job_of(atomic_load(&own->pieces.ticket)) + 1) << 32;
+
+    atomic_store(&own->pieces.ticket, offered | UINT32_MAX);
+    own->fn = fn;
+    own->arg = arg;
+    fegetenv(&own->mode);
+    atomic_store(&own->done, 0);
+    atomic_store(&own->pieces.end, n);
+    atomic_store(&own->pieces.ticket, offered | (uint64_t)first);
+    const int64_t mine = run_pieces(own, number, false);
+    atomic_fetch_add(&own->done, mine);
+    mc_wait_for(&own->done, n - first);
+}
+
+void mc_pool_split(mc_pool *pool, int number, int64_t n, mc_task_fn fn, void *arg)
+{
+    offer *own = &pool->offers[number];
+
+    for (int64_t i = 0; i < n; i++) {
+        bool wanted = n - i > 1 && n <= most_tasks && atomic_load(&pool->looking) > 0;
+        if (wanted && !atomic_exchange(&own->taken, true)) {
+            give(own, number, i, n, fn, arg);
+            atomic_store(&own->taken, false);
+            return;
+        }
+        fn(arg, i, number);
+    }
+}
+
 /* ---- workers --------------------------------------------------------------------------- */
 
 /* Whether a job other than `seen` is open, and which. */
@@ -121,15 +216,31 @@ static bool has_job(const share *own, uint32_t seen, uint32_t *job)
     return *job != seen && (ticket & UINT32_MAX) != UINT32_MAX;
 }
 
-/* Waits for a job other than `seen`; false on stop. Counting oneself among the sleepers before
- * looking again, and the publisher's order (ticket, then sleepers), loses no wake-up. */
-static bool wait_for_job(mc_pool *pool, const share *own, uint32_t seen, uint32_t *job)
+/* Looks for a job other than `seen`, or the stop, for a while, and helps meanwhile. */
+static bool look_for_job(mc_pool *pool, int number, uint32_t seen, uint32_t *job)
 {
-    for (int turn = 0; turn < pool->spin; turn++) {
-        if (has_job(own, seen, job) || atomic_load(&pool->stop)) {
-            return !atomic_load(&pool->stop);
+    bool found = false;
+
+    atomic_fetch_add(&pool->looking, 1);
+    for (int turn = 0; turn < pool->spin && !found; turn++) {
+        found = has_job(&pool->shares[number], seen, job) || atomic_load(&pool->stop);
+        if (!found && help(pool, number)) {
+            turn = 0;
         }
         relax();
+    }
+    atomic_fetch_sub(&pool->looking, 1);
+    return found;
+}
+
+/* Waits for a job other than `seen`; false on stop. Counting oneself among the sleepers before
+ * looking again, and the publisher's order (ticket, then sleepers), loses no wake-up. */
+static bool wait_for_job(mc_pool *pool, int number, uint32_t seen, uint32_t *job)
+{
+    const share *own = &pool->shares[number];
+
+    if (look_for_job(pool, number, seen, job)) {
+        return !atomic_load(&pool->stop);
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_fetch_add(&pool->sleepers, 1);
@@ -147,7 +258,7 @@ static void *worker_main(void *arg)
     mc_pool *pool = self->pool;
     uint32_t job = 0;
 
-    while (wait_for_job(pool, &pool->shares[self->number], job, &job)) {
+    while (wait_for_job(pool, self->number, job, &job)) {
         const int64_t count = work_on(pool, self->number, true);
         if (count == 0) {
             continue;
@@ -202,9 +313,10 @@ int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **o
     pool->size = threads;
     pool->spin = threads <= mc_available_cores() ? SPIN_TURNS : 0;
     pool->shares = mc_calloc(context, MC_WORKS * threads, sizeof(*pool->shares));
+    pool->offers = mc_calloc(context, threads, sizeof(*pool->offers));
     pool->workers = mc_calloc(context, threads - 1, sizeof(*pool->workers));
-    status =
-        pool->shares != NULL && pool->workers != NULL ? start_workers(pool) : MODECONN_ERROR_MEMORY;
+    bool all = pool->shares != NULL && pool->offers != NULL && pool->workers != NULL;
+    status = all ? start_workers(pool) : MODECONN_ERROR_MEMORY;
     if (status < 0) {
         mc_pool_destroy(context, pool);
     } else {
@@ -230,6 +342,7 @@ void mc_pool_destroy(const modeconn_context *context, mc_pool *pool)
     pthread_mutex_destroy(&pool->mutex);
     mc_free(context, pool->workers);
     mc_free(context, pool->shares);
+    mc_free(context, pool->offers);
     mc_free(context, pool);
 }
 
@@ -306,11 +419,19 @@ static void publish(mc_pool *pool, int64_t first, const mc_work *works, int coun
 
 static void wait_until_done(mc_pool *pool)
 {
-    for (int turn = 0; turn < pool->spin; turn++) {
-        if (atomic_load(&pool->left) == 0) {
-            return;
+    bool done = false;
+
+    atomic_fetch_add(&pool->looking, 1);
+    for (int turn = 0; turn < pool->spin && !done; turn++) {
+        done = atomic_load(&pool->left) == 0;
+        if (!done && help(pool, 0)) {
+            turn = 0;
         }
         relax();
+    }
+    atomic_fetch_sub(&pool->looking, 1);
+    if (done) {
+        return;
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->caller_sleeps, true);

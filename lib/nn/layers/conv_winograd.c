@@ -46,8 +46,10 @@ typedef struct factors {
     mc_soon *soon;
 } factors;
 
-/* M, added to behind the first channels. */
-static void multiply(const mc_winograd_product *job, const factors *a)
+/* M at frequency f, added to behind the first channels: columns begin .. end - 1, whole panels, or
+ * as many as there are. */
+static void multiply_at(const mc_winograd_product *job, const factors *a, int64_t f, int64_t begin,
+                        int64_t end)
 {
     const float *v_data = a->v.data;
     float *m_data = a->m.data;
@@ -62,38 +64,65 @@ static void multiply(const mc_winograd_product *job, const factors *a)
                           .accumulate = a->v_row > 0,
                           .y = &m_data,
                           .y_step = a->m.row};
-    for (int64_t f = 0; f < mc_winograd_frequencies(&job->w); f++) {
-        int64_t first;
-        product.rows = mc_tiles_at(&job->w, a->tiles, f, &first);
-        if (product.rows == 0) {
-            continue;
-        }
-        product.taps = mc_v_phases(&job->w, f);
-        product.run = a->rows;
-        if (a->rows == phase && a->rows == u_row) { /* phases follow each other: one long term */
-            product.run = product.taps * a->rows;
-            product.taps = 1;
-        }
-        product.n = mc_m_phases(&job->w, f) * a->n;
-        product.x_offset = f * a->v.plane + first * a->v.row;
-        product.y_offset = f * a->m.plane + first * a->m.row;
-        product.panel_rows = mc_v_phases(&job->w, f) * u_row;
-        product.panels = a->u.data + f * a->u.plane + a->column * product.panel_rows;
-        /* Then the kernels of the next frequency, which may be in the third cache. */
-        mc_ahead kernels = {(const char *)(product.panels + a->u.plane),
-                            product.panel_rows * product.n * (int64_t)sizeof(float) / MC_LINE};
-        product.ahead = mc_soon_next(a->soon);
-        if (product.ahead == NULL && f + 1 < mc_winograd_frequencies(&job->w)) {
-            product.ahead = &kernels;
-        }
-        product.ranges = product.ahead != NULL;
-        job->pass->kernels->product(&product);
+    int64_t n = mc_m_phases(&job->w, f) * a->n, first;
+    end = end < n ? end : n;
+    product.rows = mc_tiles_at(&job->w, a->tiles, f, &first);
+    if (product.rows == 0 || begin >= end) {
+        return;
     }
+    product.taps = mc_v_phases(&job->w, f);
+    product.run = a->rows;
+    if (a->rows == phase && a->rows == u_row) { /* phases follow each other: one long term */
+        product.run = product.taps * a->rows;
+        product.taps = 1;
+    }
+    product.n = end - begin;
+    product.x_offset = f * a->v.plane + first * a->v.row;
+    product.y_offset = f * a->m.plane + first * a->m.row + begin;
+    product.panel_rows = mc_v_phases(&job->w, f) * u_row;
+    product.panels = a->u.data + f * a->u.plane + (a->column + begin) * product.panel_rows;
+    /* Then the kernels of the next frequency, which may be in the third cache. */
+    mc_ahead next = {(const char *)(product.panels + a->u.plane),
+                     product.panel_rows * product.n * (int64_t)sizeof(float) / MC_LINE};
+    product.ahead = mc_soon_next(a->soon);
+    if (product.ahead == NULL && f + 1 < mc_winograd_frequencies(&job->w)) {
+        product.ahead = &next;
+    }
+    product.ranges = product.ahead != NULL;
+    job->pass->kernels->product(&product);
+}
+
+/* A block's product, to be split by frequencies and parts of their panels. M of a frequency is in
+ * the place of V of the one before, which all parts read: each waits for the parts of that one. Who
+ * is not the task itself touches nothing ahead but kernels. */
+typedef struct block_product {
+    const mc_winograd_product *job;
+    const factors *a;
+    int64_t parts;
+    int worker;
+    _Atomic int64_t done;
+} block_product;
+
+/* Columns of a part: whole panels of any instruction set. */
+enum { PART = 4 * MC_LANES_MOST };
+
+static void block_piece(void *arg, int64_t piece, int number)
+{
+    block_product *p = arg;
+    factors a = *p->a;
+    mc_soon nothing = {.count = 0};
+    if (number != p->worker) {
+        a.soon = &nothing;
+    }
+    mc_wait_for(&p->done, piece / p->parts * p->parts);
+    int64_t part = piece % p->parts;
+    multiply_at(p->job, &a, piece / p->parts, part * PART, (part + 1) * PART);
+    atomic_fetch_add(&p->done, 1);
 }
 
 /* Some tiles, by blocks: part `part` of the result. */
 static void product_block(const mc_winograd_product *job, const mc_winograd_block *block,
-                          int64_t part)
+                          int64_t part, int worker)
 {
     const mc_kernels *kernels = job->pass->kernels;
     const mc_winograd *w = &job->w;
@@ -110,7 +139,16 @@ static void product_block(const mc_winograd_product *job, const mc_winograd_bloc
                  .soon = block->soon};
 
     kernels->winograd_input(w, &job->x, &here, a.v);
-    multiply(job, &a);
+    int64_t frequencies = mc_winograd_frequencies(w), all = mc_m_phases(w, 0) * n;
+    int64_t parts = (all + PART - 1) / PART;
+    if (parts > 1 && mc_worth_splitting(tiles, k, n)) {
+        block_product pieces = {job, &a, parts, worker, 0};
+        mc_pool_split(job->pass->pool, worker, frequencies * parts, block_piece, &pieces);
+    } else {
+        for (int64_t f = 0; f < frequencies; f++) {
+            multiply_at(job, &a, f, 0, all);
+        }
+    }
     kernels->winograd_output(w, a.m, n, n, &here, job->bias, job->accumulate, job->relu, job->y);
     if (job->in_parts) {
         sum_up(job, part, block->first, tiles, 0, n);
@@ -136,7 +174,20 @@ static void product_task(void *arg, int64_t task, int worker)
     if (first + tiles < job->tiles) {
         mc_soon_inputs(&list, w, first + tiles, tiles, job->x.x, job->x.c);
     }
-    product_block(job, &block, task);
+    product_block(job, &block, task, worker);
+}
+
+/* A panel's product, to be split by frequencies. */
+typedef struct panel_product {
+    const mc_winograd_product *job;
+    const factors *a;
+} panel_product;
+
+static void panel_piece(void *arg, int64_t f, int number)
+{
+    (void)number;
+    const panel_product *p = arg;
+    multiply_at(p->job, p->a, f, 0, mc_m_phases(&p->job->w, 0) * p->a->n);
 }
 
 /* M of one panel, U made or kept slice by slice of input channels, and its outputs. */
@@ -173,7 +224,8 @@ static void panel_task(void *arg, int64_t task, int worker)
         if (!job->kept) {
             kernels->winograd_filter(w, &filter, a.u, 0);
         }
-        multiply(job, &a);
+        panel_product product = {job, &a};
+        mc_pool_split(job->pass->pool, worker, mc_winograd_frequencies(w), panel_piece, &product);
     }
     kernels->winograd_output(w, a.m, columns, a.n, &tiles,
                              job->bias != NULL ? job->bias + column : NULL, job->accumulate,

@@ -103,6 +103,14 @@ enum { MC_PANEL = 4 * MC_LANES_MOST, MC_FILTER_ROWS = 16 };
  * two threads would often wait for the other's last. */
 int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles);
 
+/* Whether a block's frequency, of k by n channels, is long enough for another thread to take it
+ * over: some 20 us. */
+enum { MC_SPLIT_LEAST = 1048576 };
+static inline bool mc_worth_splitting(int64_t tiles, int64_t k, int64_t n)
+{
+    return tiles * k * n >= MC_SPLIT_LEAST;
+}
+
 /* Whether tiles, of k inputs and n outputs, are worked on by panels; output channels of a panel,
  * and input channels of a slice. */
 bool mc_by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n);

@@ -27,9 +27,27 @@ void mc_sum_frequency(const mc_winograd_weight *job, const mc_winograd_sums *sum
     job->conv->pass->kernels->outer(&outer);
 }
 
+/* A block's sums, to be split by frequencies; who is not the task itself touches nothing ahead. */
+typedef struct block_sums {
+    const mc_winograd_weight *job;
+    const mc_winograd_sums *sums;
+    int worker;
+} block_sums;
+
+static void sum_piece(void *arg, int64_t f, int number)
+{
+    const block_sums *p = arg;
+    mc_winograd_sums sums = *p->sums;
+    mc_soon nothing = {.count = 0};
+    if (number != p->worker) {
+        sums.soon = &nothing;
+    }
+    mc_sum_frequency(p->job, &sums, f);
+}
+
 /* A block's part of dU; `sums` says which outputs of it, and where to. */
 static void sum_block(const mc_winograd_weight *job, const mc_winograd_block *block,
-                      mc_winograd_sums sums)
+                      mc_winograd_sums sums, int worker)
 {
     const mc_conv_job *conv = job->conv;
     const mc_kernels *kernels = conv->pass->kernels;
@@ -44,8 +62,14 @@ static void sum_block(const mc_winograd_weight *job, const mc_winograd_block *bl
     sums.soon = block->soon;
     kernels->winograd_input(w, &conv->input, &here, sums.v);
     kernels->winograd_cotangent(w, conv->dy + sums.slab, NULL, o, sums.count, &here, sums.d);
-    for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
-        mc_sum_frequency(job, &sums, f);
+    int64_t frequencies = mc_winograd_frequencies(w);
+    if (mc_worth_splitting(tiles, c, sums.count)) {
+        block_sums pieces = {job, &sums, worker};
+        mc_pool_split(conv->pass->pool, worker, frequencies, sum_piece, &pieces);
+    } else {
+        for (int64_t f = 0; f < frequencies; f++) {
+            mc_sum_frequency(job, &sums, f);
+        }
     }
 }
 
@@ -72,7 +96,7 @@ static void sum_task(void *arg, int64_t task, int worker)
             mc_soon_outputs(&list, w, first + tiles, tiles, conv->dy, o);
         }
         sums.accumulate = first > begin;
-        sum_block(job, &block, sums);
+        sum_block(job, &block, sums, worker);
     }
 }
 
@@ -92,6 +116,40 @@ static void filter_back_task(void *arg, int64_t task, int worker)
                                               conv->pass->add_grad, conv->dw);
 }
 
+/* A slice of a panel's dU, to be split by frequencies. */
+typedef struct panel_sums {
+    const mc_winograd_weight *job;
+    const mc_tiles *tiles;
+    const mc_filter *filter;
+    mc_planes d, du;
+} panel_sums;
+
+static void panel_piece(void *arg, int64_t f, int number)
+{
+    (void)number;
+    const panel_sums *p = arg;
+    const mc_winograd_weight *job = p->job;
+    const mc_planes *v = &job->v, *d = &p->d, *du = &p->du;
+    const float *v_data = v->data, *d_data = d->data;
+    int64_t first, rows = mc_tiles_at(&job->w, p->tiles, f, &first);
+    for (int64_t phase = 0; phase < mc_v_phases(&job->w, f); phase++) {
+        mc_outer outer = {.count = rows,
+                          .k = p->filter->rows,
+                          .n = p->filter->columns,
+                          .each = job->tiles,
+                          .x = &v_data,
+                          .d = &d_data,
+                          .x_step = v->row,
+                          .d_step = d->row,
+                          .x_offset =
+                              f * v->plane + first * v->row + phase * v->phase + p->filter->row,
+                          .d_offset = f * d->plane + first * d->row,
+                          .w = du->data + f * du->plane + phase * du->phase,
+                          .w_stride = du->row};
+        job->conv->pass->kernels->outer(&outer);
+    }
+}
+
 /* D of one panel, dU slice by slice of input channels, and the gradients of its kernels. */
 static void weight_panel_task(void *arg, int64_t task, int worker)
 {
@@ -106,30 +164,12 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
     mc_tiles tiles = mc_tiles_of(w, 0, job->tiles);
     mc_planes du = {to + mc_m_size(w, job->tiles, MC_PANEL), mc_u_plane(w, slice, MC_PANEL),
                     MC_PANEL, slice * MC_PANEL};
-    const float *v_data = job->v.data, *d_data = d.data;
 
     kernels->winograd_cotangent(w, conv->dy + column, NULL, o, n, &tiles, d);
     for (int64_t row = 0; row < c; row += slice) {
         mc_filter filter = {NULL, c, MC_FORWARD, row, c - row < slice ? c - row : slice, column, n};
-        for (int64_t f = 0; f < mc_winograd_frequencies(w); f++) {
-            int64_t first, rows = mc_tiles_at(w, &tiles, f, &first);
-            for (int64_t phase = 0; phase < mc_v_phases(w, f); phase++) {
-                mc_outer outer = {.count = rows,
-                                  .k = filter.rows,
-                                  .n = n,
-                                  .each = job->tiles,
-                                  .x = &v_data,
-                                  .d = &d_data,
-                                  .x_step = job->v.row,
-                                  .d_step = d.row,
-                                  .x_offset = f * job->v.plane + first * job->v.row +
-                                              phase * job->v.phase + row,
-                                  .d_offset = f * d.plane + first * d.row,
-                                  .w = du.data + f * du.plane + phase * du.phase,
-                                  .w_stride = du.row};
-                kernels->outer(&outer);
-            }
-        }
+        panel_sums pieces = {job, &tiles, &filter, d, du};
+        mc_pool_split(conv->pass->pool, worker, mc_winograd_frequencies(w), panel_piece, &pieces);
         kernels->winograd_filter_back(w, &filter, du, 1, 0, conv->pass->add_grad, conv->dw);
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The thread pool: every task once, real helpers, nesting, rivals, modes and signals.
+ * The thread pool: every task and every piece of one once, real helpers, nesting, rivals, modes and
+ * signals.
  */
 #include "unit.h"
 #include "core/core.h"
@@ -366,6 +367,146 @@ START_TEST(rivals_share_without_deadlock)
 }
 END_TEST
 
+/* ---- pieces of tasks ---------------------------------------------------------------------------
+ */
+
+typedef struct splitting {
+    mc_pool *pool;
+    int tasks, pieces, busy; /* the task that splits; -1: all do */
+    double pause;            /* s a piece */
+    atomic_int done[16][64];
+    atomic_int strangers, wrong_mode;
+    int mode;
+} splitting;
+
+typedef struct split_task {
+    splitting *all;
+    int64_t task;
+    int worker;
+} split_task;
+
+static void count_piece(void *arg, int64_t piece, int number)
+{
+    split_task *one = arg;
+    splitting *all = one->all;
+
+    atomic_fetch_add(&all->done[one->task][piece], 1);
+    atomic_fetch_add(&all->strangers, number != one->worker);
+    atomic_fetch_add(&all->wrong_mode, fegetround() != all->mode);
+    const double begin = mc_seconds();
+    while (mc_seconds() - begin < all->pause) {
+    }
+}
+
+static void splitting_task(void *arg, int64_t task, int worker)
+{
+    splitting *all = arg;
+    split_task one = {all, task, worker};
+
+    if (all->busy < 0 || task == all->busy) {
+        mc_pool_split(all->pool, worker, all->pieces, count_piece, &one);
+    }
+}
+
+static bool all_pieces_once(const splitting *all)
+{
+    for (int task = 0; task < all->tasks; task++) {
+        const bool splits = all->busy < 0 || task == all->busy;
+        for (int piece = 0; piece < 64; piece++) {
+            if (all->done[task][piece] != (splits && piece < all->pieces)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+START_TEST(every_piece_runs_once)
+{
+    for (int threads = 1; threads <= MOST_THREADS; threads++) {
+        mc_pool *pool = NULL;
+        OK(mc_pool_create(NULL, threads, &pool));
+        for (int job = 0; job < 2000; job++) {
+            splitting s = {.pool = pool, .tasks = job % 7, .pieces = job % 65, .busy = -1};
+            s.mode = fegetround();
+            mc_pool_run(pool, s.tasks, splitting_task, &s);
+            ck_assert(all_pieces_once(&s));
+            ck_assert(threads > 1 || s.strangers == 0);
+        }
+        mc_pool_destroy(NULL, pool);
+    }
+}
+END_TEST
+
+/* One of two tasks, the caller's or the worker's, has all the work; pieces are long enough to be
+ * met, sooner or later, by who looks for work, in the caller's mode. Nobody looks where threads
+ * share a core. */
+START_TEST(idle_threads_take_pieces)
+{
+    const bool alone = mc_available_cores() == 1;
+    mc_pool *pool = NULL;
+
+    OK(mc_pool_create(NULL, 2, &pool));
+    for (int again = 0; again < 4; again++) {
+        const int mode = again / 2 ? FE_UPWARD : FE_TOWARDZERO;
+        const int64_t before = mc_pool_helped(pool);
+        const double begin = mc_seconds();
+        int strangers = 0;
+        while (strangers == 0 && !alone && mc_seconds() - begin < 20) {
+            splitting s = {.pool = pool, .tasks = 2, .pieces = 64, .busy = again % 2};
+            s.pause = 2e-5;
+            s.mode = mode;
+            fesetround(mode);
+            mc_pool_run(pool, 2, splitting_task, &s);
+            const int after = fegetround();
+            fesetround(FE_TONEAREST);
+            ck_assert_int_eq(after, mode);
+            ck_assert(all_pieces_once(&s));
+            ck_assert_int_eq(s.wrong_mode, 0);
+            strangers = s.strangers;
+        }
+        ck_assert(alone || strangers > 0);
+        ck_assert(alone || mc_pool_helped(pool) > before);
+    }
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
+static void *splitting_rival(void *arg)
+{
+    mc_pool *pool = arg;
+    int64_t wrong = 0;
+
+    for (int job = 0; job < 1000; job++) {
+        splitting s = {.pool = pool, .tasks = 1 + job % 3, .pieces = 40, .busy = -1};
+        s.mode = FE_TONEAREST;
+        mc_pool_run(pool, s.tasks, splitting_task, &s);
+        wrong += !all_pieces_once(&s);
+    }
+    return wrong == 0 ? arg : NULL;
+}
+
+START_TEST(rivals_split_too)
+{
+    mc_pool *pool = NULL;
+    pthread_t threads[3];
+
+    OK(mc_pool_create(NULL, 2, &pool));
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, splitting_rival, pool), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        ck_assert_ptr_eq(result, pool);
+    }
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
+
+/* ---- modes and signals -------------------------------------------------------------------------
+ */
+
 /* Each of two threads takes one task (they meet) and notes what it sees. */
 typedef struct view {
     meeting m;
@@ -478,6 +619,9 @@ static void add(TCase *tests)
     tcase_add_test(tests, many_short_jobs);
     tcase_add_test(tests, nested_calls_run_on_the_caller);
     tcase_add_test(tests, rivals_share_without_deadlock);
+    tcase_add_test(tests, every_piece_runs_once);
+    tcase_add_test(tests, idle_threads_take_pieces);
+    tcase_add_test(tests, rivals_split_too);
     tcase_add_test(tests, tasks_run_in_the_callers_mode);
     tcase_add_test(tests, workers_take_no_signals);
     tcase_add_test(tests, running_allocates_nothing);
