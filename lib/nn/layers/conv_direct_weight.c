@@ -7,6 +7,8 @@
  * summed apart where slabs are too few for all workers; then the groups' sums are added, in order:
  *
  *     sums [groups][slabs][taps][slab][o]    to    dW [o][c][taps]
+ *
+ * Wide kernels of one tap on few pixels do without sums.
  */
 #include "nn/layers/conv_window.h"
 #include <string.h>
@@ -103,7 +105,7 @@ static mc_reading slab_reading(const weight_job *job, int64_t slab)
     return r;
 }
 
-/* Adds a tile to sums [taps][slab][o], a row of the kernel at a time. */
+/* Adds a tile, of the task's up to `end`, to sums [taps][slab][o], a row of the kernel at a time. */
 static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, int64_t end,
                      bool accumulate, mc_row_table *rows, float *sums)
 {
@@ -279,7 +281,7 @@ static void one_tap_task(void *arg, int64_t task, int worker)
         mc_tile_rows(&r, &tile, &view, tile.rows, tile.columns, (float *)(uintptr_t)conv->dy, o,
                      &rows);
         copy_rows(&r, kernels, &rows, rows.frame);
-        const float *dy = rows.y[0];
+        const float *dy = rows.y[0]; /* a tile's pixels of the output follow each other */
         mc_outer outer = {.count = rows.count,
                           .k = mc_smaller(ONE_OUTPUTS, o - output),
                           .n = r.c,
