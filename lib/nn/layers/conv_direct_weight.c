@@ -105,7 +105,7 @@ static mc_reading slab_reading(const weight_job *job, int64_t slab)
     return r;
 }
 
-/* Adds a tile, of the task's up to `end`, to sums [taps][slab][o], a row of the kernel at a time. */
+/* Adds a tile, of the task up to `end`, to sums [taps][slab][o], a row of the kernel at a time. */
 static void add_tile(const weight_job *job, const mc_reading *r, int64_t which, int64_t end,
                      bool accumulate, mc_row_table *rows, float *sums)
 {
