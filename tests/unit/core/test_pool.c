@@ -349,14 +349,15 @@ static void *rival(void *arg)
     return wrong == 0 ? arg : NULL;
 }
 
-START_TEST(rivals_share_without_deadlock)
+/* Three threads of the program at one pool; each returns the pool if all went well. */
+static void run_rivals(void *(*fn)(void *))
 {
     mc_pool *pool = NULL;
     pthread_t threads[3];
 
     OK(mc_pool_create(NULL, 2, &pool));
     for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, rival, pool), 0);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, fn, pool), 0);
     }
     for (int i = 0; i < 3; i++) {
         void *result;
@@ -364,6 +365,11 @@ START_TEST(rivals_share_without_deadlock)
         ck_assert_ptr_eq(result, pool);
     }
     mc_pool_destroy(NULL, pool);
+}
+
+START_TEST(rivals_share_without_deadlock)
+{
+    run_rivals(rival);
 }
 END_TEST
 
@@ -488,19 +494,7 @@ static void *splitting_rival(void *arg)
 
 START_TEST(rivals_split_too)
 {
-    mc_pool *pool = NULL;
-    pthread_t threads[3];
-
-    OK(mc_pool_create(NULL, 2, &pool));
-    for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, splitting_rival, pool), 0);
-    }
-    for (int i = 0; i < 3; i++) {
-        void *result;
-        pthread_join(threads[i], &result);
-        ck_assert_ptr_eq(result, pool);
-    }
-    mc_pool_destroy(NULL, pool);
+    run_rivals(splitting_rival);
 }
 END_TEST
 
