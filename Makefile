@@ -16,6 +16,7 @@ BENCH_FLAGS =
 ALIGN_DATA = fashion-mnist
 FUZZ_SECONDS = 60
 SWEEP_SEEDS = 20
+AVX512_TESTS =
 
 # Meson asks dpkg-architecture for Debian's library folder; where that is not installed it takes
 # lib64, which neither the loader nor pkg-config looks into.
@@ -27,7 +28,7 @@ SANITIZED = build-asan
 FUZZ = build-fuzz
 
 .PHONY: all build demo check bench bench-align install sanitize fuzz sweep blis-variants arm64 \
-    debian13 abi abi-baseline docs format clean help setup
+    avx512 debian13 abi abi-baseline docs format clean help setup
 .NOTPARALLEL:
 
 ## build          the library, the program and the examples, into build/ (also: all)
@@ -78,6 +79,10 @@ blis-variants: build
 ## arm64          cross-compiles and runs the engine's unit tests under qemu, or says what is missing
 arm64:
 	scripts/arm64.sh || [ $$? = 77 ]
+
+## avx512         runs the kernels' tests in an emulated processor that has AVX-512; an hour
+avx512: build
+	scripts/avx512.sh $(BUILD) $(AVX512_TESTS) || [ $$? = 77 ]
 
 ## debian13       builds and tests on Debian 13 with its BLIS 1.x, in a chroot (root only)
 debian13:

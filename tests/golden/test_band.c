@@ -5,6 +5,7 @@
  * pictures, labels and weights are made here as there.
  */
 #include "golden.h"
+#include "isas.h"
 #include "train/train.h"
 
 enum { STEPS = 200, BATCH = 32, CLASSES = 10, SIDE = 28, PIXELS = SIDE * SIDE, SEED = 41 };
@@ -114,18 +115,14 @@ static double widest(const double *low, const double *high, int64_t k, int64_t r
     return width + floor * high[k];
 }
 
-static const char *const isas[] = {"baseline", "avx2", "avx512"};
-
 START_TEST(test_band)
 {
-    char settings[32];
     golden g;
     double mean[STEPS], farthest = 0.0;
     int outside = 0;
-    snprintf(settings, sizeof settings, "threads=2,isa=%s", isas[_i]);
-    modeconn_context *context = context_of(settings);
+    modeconn_context *context = isa_context(_i, 2);
     if (context == NULL) {
-        return; /* not on this processor */
+        return;
     }
     golden_open(&g, context, "band.expected");
     double *low = golden_f64(golden_tensor(&g, "low"));

@@ -5,6 +5,7 @@
  * statistics in training mode.
  */
 #include "golden.h"
+#include "isas.h"
 
 typedef struct model_case {
     const char *name, *arch; /* arch NULL: built by hand, build_graph() */
@@ -219,17 +220,12 @@ static void check_train(const golden *g, const modeconn_model *model, int64_t n)
     free(y);
 }
 
-static const char *const isas[] = {"baseline", "avx2", "avx512"};
-enum { N_ISAS = sizeof(isas) / sizeof(isas[0]) };
-
 /* Every case with every set of kernels. */
 START_TEST(test_case)
 {
-    const model_case *c = &cases[_i / N_ISAS];
+    const model_case *c = &cases[_i / ISAS];
     char name[GOLDEN_NAME], prefix[32];
-    char settings[32];
-    snprintf(settings, sizeof(settings), "isa=%s", isas[_i % N_ISAS]);
-    modeconn_context *context = context_of(settings);
+    modeconn_context *context = isa_context(_i % ISAS, 0);
     golden g;
     if (context == NULL) {
         return;
@@ -256,7 +252,7 @@ END_TEST
 
 static void add(TCase *tests)
 {
-    tcase_add_loop_test(tests, test_case, 0, N_CASES * N_ISAS);
+    tcase_add_loop_test(tests, test_case, 0, N_CASES * ISAS);
 }
 
 int main(void)

@@ -2,9 +2,9 @@
  *
  * Contexts: options, allocator hooks, lifetime, log, every allocation failing in turn.
  */
-#include "unit.h"
 #include "core/core.h"
 #include "failing.h"
+#include "isas.h"
 
 START_TEST(defaults)
 {
@@ -70,9 +70,7 @@ END_TEST
 /* A set of instructions is either there or refused by name. */
 START_TEST(instruction_sets_are_there_or_refused)
 {
-    static const char *const isas[] = {"baseline", "avx2", "avx512"};
-
-    for (size_t i = 0; i < sizeof(isas) / sizeof(isas[0]); i++) {
+    for (int i = 0; i < ISAS; i++) {
         modeconn_options *options = options_of("context", "threads=1");
         modeconn_context *context = (modeconn_context *)1;
         OK(modeconn_options_set_str(options, "isa", isas[i]));
@@ -82,7 +80,7 @@ START_TEST(instruction_sets_are_there_or_refused)
         } else {
             FAILS(status, MODECONN_ERROR_UNSUPPORTED, isas[i]);
             ck_assert_ptr_null(context);
-            ck_assert_uint_gt(i, 0); /* baseline is everywhere */
+            ck_assert_int_gt(i, 0); /* baseline is everywhere */
         }
         modeconn_context_destroy(context);
         modeconn_options_destroy(options);

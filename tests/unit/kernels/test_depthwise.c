@@ -5,24 +5,15 @@
  * and channels.
  */
 #include "kernels/kernels.h"
-#include "unit.h"
+#include "isas.h"
 #include <math.h>
 
-static const char *const isas[] = {"baseline", "avx2", "avx512"};
-enum { ISAS = 3, GAP = 3, TERMS = 3 };
+enum { GAP = 3, TERMS = 3 };
 
 /* rows, terms, taps of a term, channels */
 static const int64_t shapes[][4] = {{1, 1, 1, 1},   {4, 3, 3, 16}, {5, 3, 3, 17}, {3, 2, 7, 33},
                                     {192, 3, 2, 8}, {7, 0, 1, 20}, {6, 1, 5, 64}, {31, 2, 3, 5}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
-
-static const mc_kernels *kernels_of(int which)
-{
-    const mc_kernels *kernels = NULL;
-    int32_t status = mc_kernels_select(isas[which], &kernels);
-    ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_UNSUPPORTED);
-    return kernels;
-}
 
 static float *values(int64_t n, uint64_t seed)
 {
@@ -67,7 +58,7 @@ static void near(double a, double b, double terms)
 /* Terms in reverse order, of the last `taps` of all the weight's. */
 START_TEST(test_depthwise)
 {
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     const int64_t *s = shapes[_i / ISAS], rows = s[0], taps = s[1], run = s[2], n = s[3];
     if (k == NULL) {
         return;
@@ -136,7 +127,7 @@ END_TEST
 /* Sums of no rows are zero, or what was there. */
 START_TEST(test_depthwise_outer)
 {
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     const int64_t *s = shapes[_i / ISAS], count = s[1] > 0 ? s[0] : 0, taps = s[2], n = s[3];
     if (k == NULL) {
         return;

@@ -4,23 +4,8 @@
  * written here from the formulas in kernels.h.
  */
 #include "kernels/kernels.h"
-#include "unit.h"
+#include "isas.h"
 #include <math.h>
-
-static const char *const isas[] = {"baseline", "avx2", "avx512"};
-enum { ISAS = 3 };
-
-/* The table under test; NULL where the processor lacks it (then the test has nothing to do). */
-static const mc_kernels *kernels_of(int which)
-{
-    const mc_kernels *kernels = NULL;
-    int32_t status = mc_kernels_select(isas[which], &kernels);
-    ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_UNSUPPORTED);
-    if (status == MODECONN_OK) {
-        ck_assert_str_eq(mc_kernels_isa(kernels), isas[which]);
-    }
-    return kernels;
-}
 
 static double value(uint64_t seed, int64_t i)
 {
@@ -59,7 +44,7 @@ START_TEST(test_uniform)
     static const uint64_t firsts[] = {0, 3, UINT32_MAX - 2, 0x123456789abcdef0};
     static const uint32_t stream = 0x80000005;
     enum { MOST = 37 };
-    const mc_kernels *k = kernels_of(_i);
+    const mc_kernels *k = isa_kernels(_i);
     for (int which = 0; k != NULL && which < 16; which++) {
         uint64_t seed = seeds[which % 4], first = firsts[which / 4];
         for (int64_t n = 0; n <= MOST; n++) {
@@ -79,7 +64,7 @@ END_TEST
 /* The first channels only, masked by another activation in place. */
 START_TEST(test_mask_reduce)
 {
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     int64_t rows = shapes[_i / ISAS][0], c = shapes[_i / ISAS][1], n = rows * c;
     if (k == NULL) {
         return;
@@ -113,7 +98,7 @@ END_TEST
 
 START_TEST(test_norm)
 {
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     int64_t rows = shapes[_i / ISAS][0], c = shapes[_i / ISAS][1], n = rows * c;
     if (k == NULL) {
         return;
@@ -177,7 +162,7 @@ END_TEST
 /* Sums of what maps show: of neither, of one or the other, of both. */
 START_TEST(test_add)
 {
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     int64_t rows = shapes[_i / ISAS][0], c = shapes[_i / ISAS][1], n = rows * c;
     if (k == NULL) {
         return;
@@ -218,7 +203,7 @@ END_TEST
 
 START_TEST(test_elementwise)
 {
-    const mc_kernels *k = kernels_of(_i);
+    const mc_kernels *k = isa_kernels(_i);
     enum { N = 77, HW = 7, C = 11 };
     if (k == NULL) {
         return;
@@ -263,7 +248,7 @@ enum { WINDOWS = 7 };
 /* Within a wider map; of one sign, so that no sum may lose much. */
 START_TEST(test_window_sum)
 {
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     int64_t rows = windows[_i / ISAS][0], columns = windows[_i / ISAS][1];
     for (int shape = 0; shape < SHAPES && k != NULL; shape++) {
         int64_t c = shapes[shape][1], pitch = (columns + 2) * c;
@@ -289,7 +274,7 @@ END_TEST
 
 START_TEST(test_sum_rows)
 {
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     enum { ROWS = 9, C = 7 };
     float *x = values(ROWS * C, 1);
     double sum[C] = {0.0}, twin[C] = {0.0};

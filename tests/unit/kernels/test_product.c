@@ -4,12 +4,9 @@
  * anywhere, chosen taps, biases, sums added to, and every tail of rows, terms and columns.
  */
 #include "kernels/kernels.h"
-#include "unit.h"
+#include "isas.h"
 #include <math.h>
 #include <string.h>
-
-static const char *const isas[] = {"baseline", "avx2", "avx512"};
-enum { ISAS = 3 };
 
 /* rows, taps, run, columns */
 static const int64_t shapes[][4] = {
@@ -34,14 +31,6 @@ static int64_t place_of(int64_t i, int64_t rows, int64_t each)
     return ((rows - 1) / each - i / each) * each + i % each;
 }
 
-static const mc_kernels *kernels_of(int which)
-{
-    const mc_kernels *kernels = NULL;
-    int32_t status = mc_kernels_select(isas[which], &kernels);
-    ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_UNSUPPORTED);
-    return kernels;
-}
-
 static float *values(int64_t n, uint64_t seed)
 {
     float *v = malloc((size_t)(n + 1) * sizeof *v);
@@ -62,7 +51,7 @@ static void near(double a, double b, double terms)
 START_TEST(test_product)
 {
     enum { GAP = 3 };
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     const int64_t *s = shapes[_i / ISAS];
     int64_t rows = s[0], taps = s[1], run = s[2], n = s[3], all = (taps + 1) * run;
     if (k == NULL) {
@@ -146,7 +135,7 @@ START_TEST(test_windows)
 {
     enum { WIDTH = 23, TAPS = 9 };
     static const int64_t columns[] = {4, 8, 16, 20};
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     int64_t n = columns[_i / ISAS % 4], c = _i / ISAS < 4 ? 1 : 3, pitch = (WIDTH + 2) * c;
     if (k == NULL) {
         return;
@@ -201,7 +190,7 @@ END_TEST
 START_TEST(test_outer)
 {
     enum { GAP = 5 };
-    const mc_kernels *k = kernels_of(_i % ISAS);
+    const mc_kernels *k = isa_kernels(_i % ISAS);
     const int64_t *s = shapes[_i / ISAS];
     int64_t count = s[0] * 11, rows = s[1] * s[2] / 2, n = s[3];
     if (k == NULL) {
@@ -262,7 +251,7 @@ END_TEST
 /* An empty sum is zero. */
 START_TEST(test_empty)
 {
-    const mc_kernels *k = kernels_of(_i);
+    const mc_kernels *k = isa_kernels(_i);
     float w[6] = {1, 2, 3, 4, 5, 6};
     if (k != NULL) {
         mc_outer p = {.k = 2, .n = 3, .each = 1, .w = w, .w_stride = 3, .accumulate = true};

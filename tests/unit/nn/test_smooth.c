@@ -3,6 +3,7 @@
  * Layer norm, GELU, the mean's margin and the theory's network: values far out, closed forms, equal
  * bits for any number of threads, and settings that take part in comparisons.
  */
+#include "isas.h"
 #include "twin.h"
 #include <stdio.h>
 
@@ -26,9 +27,6 @@ static int32_t layer(modeconn_graph *graph, const char *type, const char *name,
     return node;
 }
 
-static const char *const isas[] = {"baseline", "avx2", "avx512"};
-enum { ISAS = 3 };
-
 /* x, x Phi(x) and its derivative: the closed form by Python's math.erfc(), or limits. */
 START_TEST(test_gelu_far_out)
 {
@@ -42,8 +40,8 @@ START_TEST(test_gelu_far_out)
         {1e20, 1e20, 1.0},
         {-1e20, 0.0, 0.0},
     };
-    const mc_kernels *k = NULL;
-    if (mc_kernels_select(isas[_i], &k) < 0) {
+    const mc_kernels *k = isa_kernels(_i);
+    if (k == NULL) {
         return;
     }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
@@ -70,9 +68,9 @@ END_TEST
 START_TEST(test_layer_norm_far_from_zero)
 {
     enum { D = 37 };
-    const mc_kernels *k = NULL;
+    const mc_kernels *k = isa_kernels(_i);
     float x[2 * D], y[2 * D], moments[4];
-    if (mc_kernels_select(isas[_i], &k) < 0) {
+    if (k == NULL) {
         return;
     }
     for (int i = 0; i < D; i++) {
@@ -118,11 +116,9 @@ START_TEST(test_any_number_of_threads)
 {
     float *first = NULL;
     for (int threads = 1; threads <= 5; threads += 2) {
-        char settings[64];
         twin t;
         double loss;
-        snprintf(settings, sizeof settings, "threads=%d,isa=%s", threads, isas[_i]);
-        modeconn_context *context = context_of(settings);
+        modeconn_context *context = isa_context(_i, threads);
         if (context == NULL) {
             break;
         }

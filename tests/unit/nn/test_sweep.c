@@ -16,12 +16,12 @@
  * more that this does to a result is allowed on top of the limit. A rectifier or maximum that hangs
  * on rounding decides about whole terms of a gradient: such images are drawn anew.
  */
+#include "isas.h"
 #include "sweep.h"
 
-enum { THREADS = 4, ISAS = 3, ATTEMPTS = 12, NUDGES = 2, TENSOR_NAME = 64 };
+enum { THREADS = 4, ATTEMPTS = 12, NUDGES = 2, TENSOR_NAME = 64 };
 
 static const int threads_of[THREADS] = {1, 2, 3, 8};
-static const char *const isas[ISAS] = {"baseline", "avx2", "avx512"};
 static const double forward_limit = 2e-6, gradient_limit = 4e-6;
 static const double ulp = 0x1p-23;
 static const double nudge = 1e-6, amplified = 8.0, kink = 2e-5, logit_most = 2.0;
@@ -32,13 +32,6 @@ static int64_t setting(const char *name, int64_t otherwise)
     int64_t value = otherwise;
     ck_assert_msg(text == NULL || mc_parse_i64(text, &value), "%s: %s is no number", name, text);
     return value;
-}
-
-static modeconn_context *context_for(int threads, const char *isa)
-{
-    char settings[64];
-    snprintf(settings, sizeof settings, "threads=%d,isa=%s", threads, isa);
-    return context_of(settings);
 }
 
 /* ---- what the engine gives ------------------------------------------------------------------- */
@@ -468,16 +461,16 @@ static void compare_all(judge *j, const modeconn_model *model, const twin *t, co
 
 /* ---- the sweep ------------------------------------------------------------------------------- */
 
-static modeconn_context *contexts[ISAS][THREADS];
+static modeconn_context *contexts[ISAS][THREADS], *of_twins;
 
 static void make_contexts(void)
 {
     for (int i = 0; i < ISAS; i++) {
         for (int k = 0; k < THREADS; k++) {
-            contexts[i][k] = context_for(threads_of[k], isas[i]);
+            contexts[i][k] = isa_context(i, threads_of[k]);
         }
     }
-    ck_assert_ptr_nonnull(contexts[0][0]);
+    of_twins = context_of("threads=1");
 }
 
 static void free_contexts(void)
@@ -487,6 +480,7 @@ static void free_contexts(void)
             modeconn_context_destroy(contexts[i][k]);
         }
     }
+    modeconn_context_destroy(of_twins);
 }
 
 /* One instruction set: one thread against the twin, the others against one thread. */
@@ -518,7 +512,7 @@ static bool check_case(uint64_t seed, uint64_t index, bool verbose)
     sweep s;
     twin t;
     mc_plain *plain;
-    modeconn_model *model = sweep_model(contexts[0][0], seed, index, &s);
+    modeconn_model *model = sweep_model(of_twins, seed, index, &s);
     int64_t extra = SWEEP_PICK(&s, extras);
     twin_init(&t, model, s.n, seed + index);
     OK(mc_plain_create(model->graph, s.n, &plain));

@@ -3,6 +3,7 @@
  * One chain: every layer of the engine = its plain double twin = finite differences, over odd
  * sizes, strides, channel counts and batches, in batch-statistics and running-statistics mode.
  */
+#include "isas.h"
 #include "twin.h"
 #include <stdio.h>
 
@@ -376,16 +377,15 @@ START_TEST(test_row_moments)
 {
     static const int64_t cases[][3] = {
         {1, 3, 3}, {2, 5, 5}, {8, 1, 1}, {9, 17, 20}, {200, 300, 300}};
-    static const char *const isas[] = {"baseline", "avx2", "avx512"};
     int64_t rows = cases[_i][0], c = cases[_i][1], step = cases[_i][2];
     float *x = twin_alloc(rows * step, sizeof *x);
     double *mean = twin_alloc(c, sizeof *mean), *square = twin_alloc(c, sizeof *square);
     for (int64_t i = 0; i < rows * step; i++) {
         x[i] = i < step ? 100.0f : (float)(1.0 + twin_random(5, i));
     }
-    for (int isa = 0; isa < 3; isa++) {
-        const mc_kernels *kernels;
-        if (mc_kernels_select(isas[isa], &kernels) != MODECONN_OK) {
+    for (int isa = 0; isa < ISAS; isa++) {
+        const mc_kernels *kernels = isa_kernels(isa);
+        if (kernels == NULL) {
             continue;
         }
         mc_row_moments(kernels, x, rows, c, step, mean, square);
