@@ -80,7 +80,7 @@ blis-variants: build
 arm64:
 	scripts/arm64.sh || [ $$? = 77 ]
 
-## avx512         runs the kernels' tests in an emulated processor that has AVX-512; an hour
+## avx512         runs the kernels' tests in an emulated processor that has AVX-512; hours
 avx512: build
 	scripts/avx512.sh $(BUILD) $(AVX512_TESTS) || [ $$? = 77 ]
 
