@@ -9,11 +9,11 @@ Runs unit tests of BUILD_DIR by AVX-512 on a processor that lacks it: boots Debi
 Bochs, a machine for each test and as many at once as there are cores, with a processor that has it.
 TEST is a name as meson knows it, kernels_product say; without any, those of the kernels and a sweep
 of random graphs, which take hours: the emulation is several hundred times slower (kernels_depthwise
-takes a minute, nn_conv a night). Needs Debian's packages bochs, bochs-term, bochsbios, vgabios, xorriso,
-isolinux, syslinux-common, busybox-static and cpio, and a network the first time, for the kernel,
-which is kept in BUILD_DIR/avx512; the system's own packages stay as they are. Without these, or
-where the processor has AVX-512 (and \`make check\` tests it), it prints why it is skipped, exit
-status 77.
+takes a minute, nn_conv a night). Needs Debian's packages bochs, bochs-term, bochsbios, vgabios,
+xorriso, isolinux, syslinux-common, busybox-static and cpio, and a network the first time, for the
+kernel, which is kept in BUILD_DIR/avx512; the system's own packages stay as they are. Without
+these, or where the processor has AVX-512 (and \`make check\` tests it), it prints why it is
+skipped, exit status 77.
 
   MODECONN_SWEEP_SEED, MODECONN_SWEEP_CASES   as in tests/unit/nn/test_sweep.c (1, 24)
 END
