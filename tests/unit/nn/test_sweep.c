@@ -471,6 +471,7 @@ static void make_contexts(void)
         }
     }
     of_twins = context_of("threads=1");
+    ck_assert_ptr_nonnull(of_twins);
 }
 
 static void free_contexts(void)
