@@ -60,6 +60,42 @@
 #endif
 typedef float mc_vec __attribute__((vector_size(MC_LANES * sizeof(float)), aligned(4), may_alias));
 
+/* A number in all lanes. */
+static inline mc_vec mc_all(float number)
+{
+#if defined(__AVX512F__)
+    return (mc_vec)_mm512_set1_ps(number);
+#elif defined(__AVX2__)
+    return (mc_vec)_mm256_set1_ps(number);
+#else
+    return (mc_vec){number, number, number, number};
+#endif
+}
+
+/* sum += a b. The compiler may put the result into the register of a or b and then moves sums from
+ * register to register, in loops where the processor has no time for it. */
+static inline __attribute__((always_inline)) void mc_add_product(mc_vec *sum, mc_vec a, mc_vec b)
+{
+#if defined(__AVX512F__)
+    __asm__("vfmadd231ps %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+#elif defined(__AVX2__)
+    __asm__("vfmadd231ps %2, %1, %0" : "+x"(*sum) : "x"(a), "x"(b));
+#else
+    *sum += a * b;
+#endif
+}
+
+/* The same with a number that is multiplied by this vector only: AVX-512 takes it from memory as it
+ * multiplies. */
+static inline __attribute__((always_inline)) void mc_add_single(mc_vec *sum, float number, mc_vec b)
+{
+#if defined(__AVX512F__)
+    *sum += number * b;
+#else
+    mc_add_product(sum, mc_all(number), b);
+#endif
+}
+
 /* Elementwise maximum; b where one of them is not a number. */
 static inline mc_vec mc_max(mc_vec a, mc_vec b)
 {

@@ -72,15 +72,11 @@ static MC_ONCE void finish_block(const place *q, const mc_vec *sum, int vectors)
 /* Whether columns of a block are whole vectors, or less than one. */
 typedef enum columns { WHOLE, REST } columns;
 
-/* Whether they are the sums' first row, which they begin with. */
-typedef enum when { FIRST, LATER } when;
-
 /* One step of the sums: numbers of row x by vectors of row d, of n columns if they are less than
  * one. */
 static inline __attribute__((always_inline)) void step(const float *x, const float *d, int64_t n,
                                                        mc_vec (*sum)[MC_VECTORS], const int block,
-                                                       const int vectors, const columns kind,
-                                                       const when at)
+                                                       const int vectors, const columns kind)
 {
     mc_vec line[MC_VECTORS];
     MC_UNROLL
@@ -92,7 +88,11 @@ static inline __attribute__((always_inline)) void step(const float *x, const flo
         float number = x[i];
         MC_UNROLL
         for (int v = 0; v < vectors; v++) {
-            sum[i][v] = at == FIRST ? number * line[v] : sum[i][v] + number * line[v];
+            if (vectors == 1) {
+                mc_add_single(&sum[i][v], number, line[v]);
+            } else {
+                mc_add_product(&sum[i][v], mc_all(number), line[v]);
+            }
         }
         MC_ROW_DONE;
     }
@@ -107,17 +107,17 @@ sum_stretch(const place *q, int64_t rows, const float *x, int64_t x_step, const 
     const int64_t d_step = q->p->d_step;
     for (int64_t r = 1; r < rows; r += 2, x += x_step, d += d_step) {
         touch(soon);
-        step(x, d, q->n, sum, block, vectors, kind, LATER);
+        step(x, d, q->n, sum, block, vectors, kind);
         x += x_step;
         d += d_step;
         MC_OPAQUE(x); /* or the compiler keeps an offset for every number */
         if (vectors == 1) {
             touch(soon);
         }
-        step(x, d, q->n, sum, block, vectors, kind, LATER);
+        step(x, d, q->n, sum, block, vectors, kind);
     }
     if (rows % 2 != 0) {
-        step(x, d, q->n, sum, block, vectors, kind, LATER);
+        step(x, d, q->n, sum, block, vectors, kind);
     }
 }
 
@@ -214,7 +214,7 @@ static bool is_few(int64_t left)
     return left <= MC_FEW || (left == 2 * MC_FEW && left > MC_ROWS);
 }
 
-/* Blocks by the widest panel, one below the other, of at least two rows of x and d in one stretch:
+/* Blocks by the widest panel, one below the other, of at least STEPS rows of x and d in a stretch:
  * most sums of a Winograd frequency. Short ones do not wait for what a call of each would need
  * worked out: 6 to 15 % of sums of 24 to 64 rows (AVX2). */
 typedef struct column {
@@ -226,35 +226,72 @@ typedef struct column {
     bool add;
 } column;
 
-/* Two steps. */
-#define STRAIGHT_STEPS(block, when)                                                                \
+/* A step of their sums, or the first, which they begin with: row `row` of x and d. */
+#define STRAIGHT_STEP(block, row, is_first)                                                        \
+    do {                                                                                           \
+        mc_vec line[MC_VECTORS];                                                                   \
+        MC_UNROLL                                                                                  \
+        for (int v = 0; v < MC_VECTORS; v++) {                                                     \
+            MC_OPAQUE(d_step); /* or the compiler works out where each row is */                   \
+            line[v] = *(const mc_vec *)(d + (row)*d_step + v * LANES);                             \
+        }                                                                                          \
+        MC_UNROLL                                                                                  \
+        for (int i = 0; i < (block); i++) {                                                        \
+            MC_OPAQUE(x_step);                                                                     \
+            mc_vec number = mc_all(x[(row)*x_step + i]);                                           \
+            MC_UNROLL                                                                              \
+            for (int v = 0; v < MC_VECTORS; v++) {                                                 \
+                if (is_first) {                                                                    \
+                    sum[i][v] = number * line[v];                                                  \
+                } else {                                                                           \
+                    mc_add_product(&sum[i][v], number, line[v]);                                   \
+                }                                                                                  \
+            }                                                                                      \
+            MC_ROW_DONE;                                                                           \
+        }                                                                                          \
+    } while (0)
+
+#define STRAIGHT_MOVE(by)                                                                          \
+    do {                                                                                           \
+        x += (by)*x_step;                                                                          \
+        d += (by)*d_step;                                                                          \
+        MC_OPAQUE(x);                                                                              \
+        MC_OPAQUE(d);                                                                              \
+    } while (0)
+
+/* Four of them, as in product.c. */
+enum { STEPS = 4 };
+#define STRAIGHT_STEPS(block, is_first)                                                            \
     do {                                                                                           \
         touch(&soon);                                                                              \
-        step(x, d, PANEL, sum, block, MC_VECTORS, WHOLE, when);                                    \
-        x += x_step;                                                                               \
-        d += d_step;                                                                               \
-        MC_OPAQUE(x); /* or the compiler keeps an offset for every number */                       \
-        step(x, d, PANEL, sum, block, MC_VECTORS, WHOLE, LATER);                                   \
-        x += x_step;                                                                               \
-        d += d_step;                                                                               \
-        MC_OPAQUE(x);                                                                              \
+        STRAIGHT_STEP(block, 0, is_first);                                                         \
+        STRAIGHT_STEP(block, 1, false);                                                            \
+        STRAIGHT_MOVE(2);                                                                          \
+        touch(&soon);                                                                              \
+        STRAIGHT_STEP(block, 0, false);                                                            \
+        STRAIGHT_STEP(block, 1, false);                                                            \
+        STRAIGHT_MOVE(2);                                                                          \
     } while (0)
 
 /* All whole ones, or those of few, that come next; x of the next one is x_next numbers on. */
 static inline __attribute__((always_inline)) void straight_blocks(column *c, int64_t x_next,
                                                                   touching *ahead, const int block)
 {
-    const int64_t rows = c->rows, x_step = c->x_step, d_step = c->d_step;
+    const int64_t rows = c->rows;
+    int64_t x_step = c->x_step, d_step = c->d_step;
     touching soon = *ahead;
     for (; c->left >= block && is_few(c->left) == (block == MC_FEW); c->left -= block) {
         mc_vec sum[MC_ROWS][MC_VECTORS];
         const float *x = c->x, *d = c->d;
-        STRAIGHT_STEPS(block, FIRST);
-        for (int64_t r = rows - 2; r > 1; r -= 2) {
-            STRAIGHT_STEPS(block, LATER);
+        STRAIGHT_STEPS(block, true);
+        int64_t r = rows - STEPS;
+        for (; r >= STEPS; r -= STEPS) {
+            STRAIGHT_STEPS(block, false);
         }
-        if (rows % 2 != 0) {
-            step(x, d, PANEL, sum, block, MC_VECTORS, WHOLE, LATER);
+        MC_ROLLED
+        for (; r > 0; r--) {
+            STRAIGHT_STEP(block, 0, false);
+            STRAIGHT_MOVE(1);
         }
         store_block(sum, c->w, c->w_stride, c->add, block, MC_VECTORS);
         c->w += block * c->w_stride;
@@ -267,7 +304,7 @@ static inline __attribute__((always_inline)) void straight_blocks(column *c, int
 static int64_t sum_straight(const place *q)
 {
     const mc_outer *p = q->p;
-    if (q->n != PANEL || q->together != q->count || q->count < 2) {
+    if (q->n != PANEL || q->together != q->count || q->count < STEPS) {
         return 0;
     }
     const bool packed = q->packed != NULL;

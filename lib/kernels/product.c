@@ -174,7 +174,7 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
 
 /* One step of the sums, or the first, which they begin with: a number of every row i by a line of
  * the panel, at b. */
-#define STEP(block, vectors, number_of_row, is_first)                                              \
+#define STEP(block, vectors, before_row, number_of_row, is_first)                                  \
     do {                                                                                           \
         mc_vec line[MC_VECTORS];                                                                   \
         MC_UNROLL                                                                                  \
@@ -183,25 +183,49 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
         }                                                                                          \
         MC_UNROLL                                                                                  \
         for (int i = 0; i < (block); i++) {                                                        \
+            before_row;                                                                            \
             float number = (number_of_row);                                                        \
             MC_UNROLL                                                                              \
             for (int v = 0; v < (vectors); v++) {                                                  \
-                sum[i][v] = (is_first) ? number * line[v] : sum[i][v] + number * line[v];          \
+                if (is_first) {                                                                    \
+                    sum[i][v] = number * line[v];                                                  \
+                } else if ((vectors) == 1) {                                                       \
+                    mc_add_single(&sum[i][v], number, line[v]);                                    \
+                } else {                                                                           \
+                    mc_add_product(&sum[i][v], mc_all(number), line[v]);                           \
+                }                                                                                  \
             }                                                                                      \
             MC_ROW_DONE;                                                                           \
         }                                                                                          \
     } while (0)
 
-/* The k-th number behind where rows are, which are spaced, three to a pointer; the pointers then go
- * on by `move`. */
-#define SPACED_STEP(block, vectors, k, is_first, move)                                             \
+/* The k-th number behind where rows are, which are spaced, three to a pointer. */
+#define SPACED_STEP(block, vectors, k, is_first)                                                   \
     do {                                                                                           \
-        STEP(block, vectors, at[i / 3][i % 3 * step + (k)], is_first);                             \
-        MC_UNROLL                                                                                  \
-        for (int g = 0; 3 * g < (block); g++) {                                                    \
-            at[g] += (move);                                                                       \
-            MC_OPAQUE(at[g]); /* or the compiler makes an address of every row */                  \
+        STEP(block, vectors, MC_OPAQUE(step), at[i / 3][i % 3 * step + (k)], is_first);            \
+    } while (0)
+
+#define SPACED_MOVE(block, by)                                                                     \
+    MC_UNROLL                                                                                      \
+    for (int g = 0; 3 * g < (block); g++) {                                                        \
+        at[g] += (by);                                                                             \
+        MC_OPAQUE(at[g]); /* or the compiler makes an address of every row */                      \
+    }
+
+/* Four steps, which share counting and addresses: a core that has another thread to serve decodes
+ * half as many instructions, and they, not the multiplications, are what a sum then waits for. */
+enum { STEPS = 4 };
+#define SPACED_STEPS(block, vectors, is_first)                                                     \
+    do {                                                                                           \
+        for (int twice = 0; twice < ((vectors) == 1 ? 2 : 1); twice++) {                           \
+            touch(&soon);                                                                          \
+            touch(&soon);                                                                          \
         }                                                                                          \
+        SPACED_STEP(block, vectors, 0, is_first);                                                  \
+        SPACED_STEP(block, vectors, 1, false);                                                     \
+        SPACED_STEP(block, vectors, 2, false);                                                     \
+        SPACED_STEP(block, vectors, 3, false);                                                     \
+        SPACED_MOVE(block, STEPS)                                                                  \
     } while (0)
 
 #define ZERO(block, vectors)                                                                       \
@@ -226,7 +250,8 @@ spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const 
               const int block, const int few, const int vectors)
 {
     const mc_product *p = q->p;
-    const int64_t step = p->x_step, y_step = p->y_step;
+    const int64_t y_step = p->y_step;
+    int64_t step = p->x_step;
     const bool plain = is_plain(q, j, vectors), add = !q->first || p->accumulate;
     touching soon = touch_from(q->ahead, panel);
     int64_t left = rows;
@@ -247,16 +272,14 @@ spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const 
             for (int g = 0; 3 * g < block; g++) {
                 at[g] = x + term_at(q, t) + 3 * g * step;
             }
-            for (int64_t k = 1; k < q->run; k += 2) {
-                touch(&soon);
-                SPACED_STEP(block, vectors, 0, false, 1);
-                if (vectors == 1) {
-                    touch(&soon);
-                }
-                SPACED_STEP(block, vectors, 0, false, 1);
+            int64_t run = q->run;
+            for (; run >= STEPS; run -= STEPS) {
+                SPACED_STEPS(block, vectors, false);
             }
-            if (q->run % 2 != 0) {
-                SPACED_STEP(block, vectors, 0, false, 1);
+            MC_ROLLED
+            for (; run > 0; run--) {
+                SPACED_STEP(block, vectors, 0, false);
+                SPACED_MOVE(block, 1)
             }
         }
         if (plain) {
@@ -275,48 +298,45 @@ spaced_blocks(const part *q, const float *panel, int64_t j, int64_t rows, const 
     return rows - left;
 }
 
-/* The same for one term of an even number of steps whose sums are stored as they are: most products
+/* The same for one term of whole STEPS whose sums are stored as they are, or added: most products
  * of a Winograd frequency. Without tests between the blocks, and begun with a product instead of
- * zeros, sums of 16 to 64 steps take a tenth to a thirtieth less (AVX2). They round differently
- * from others: which of the first two products is fused with the sum is the compiler's choice. */
+ * zeros, sums of 16 to 64 steps take a tenth to a thirtieth less (AVX2). */
 static inline bool is_straight(const part *q, int64_t j, int vectors)
 {
-    return q->taps == 1 && q->run > 0 && q->run % 2 == 0 && q->first && !q->p->accumulate &&
-           is_plain(q, j, vectors);
+    return q->taps == 1 && q->run > 0 && q->run % STEPS == 0 && is_plain(q, j, vectors);
 }
-
-/* Two steps. */
-#define STRAIGHT_STEPS(block, vectors, is_first)                                                   \
-    do {                                                                                           \
-        SPACED_STEP(block, vectors, 0, is_first, 0);                                               \
-        touch(&soon);                                                                              \
-        SPACED_STEP(block, vectors, 1, false, 2);                                                  \
-    } while (0)
 
 static inline __attribute__((always_inline)) int64_t
 straight_blocks(const part *q, const float *panel, int64_t rows, const float *x, float *y,
                 const int block, const int few, const int vectors)
 {
-    const int64_t step = q->p->x_step, y_step = q->p->y_step, run = q->run;
+    const int64_t y_step = q->p->y_step, run = q->run;
     const float *begin = panel + term_row(q, q->t) * vectors * LANES;
+    const bool add = !q->first || q->p->accumulate, ask = q->first && add;
     touching soon = touch_from(q->ahead, panel);
-    int64_t left = rows;
+    int64_t left = rows, step = q->p->x_step;
     x += term_at(q, q->t);
     for (; left >= block && left != rows_by_few(block, few); left -= block, x += block * step) {
         mc_vec sum[ROWS_MOST][MC_VECTORS];
         const float *b = begin, *at[(ROWS_MOST + 2) / 3];
+        if (ask) {
+            MC_UNROLL
+            for (int i = 0; i < block; i++) {
+                ask_for(y + i * y_step, vectors);
+            }
+        }
         MC_UNROLL
         for (int g = 0; 3 * g < block; g++) {
             at[g] = x + 3 * g * step;
             MC_OPAQUE(at[g]);
         }
-        STRAIGHT_STEPS(block, vectors, true);
-        for (int64_t k = run - 2; k > 0; k -= 2) {
-            STRAIGHT_STEPS(block, vectors, false);
+        SPACED_STEPS(block, vectors, true);
+        for (int64_t k = run - STEPS; k > 0; k -= STEPS) {
+            SPACED_STEPS(block, vectors, false);
         }
         MC_UNROLL
         for (int i = 0; i < block; i++, y += y_step) {
-            store_row(sum[i], y, false, vectors);
+            store_row(sum[i], y, add, vectors);
         }
     }
     touched_to(soon, q->ahead);
@@ -473,11 +493,11 @@ gathered_block(const part *q, const float *panel, int64_t j, int rows, const flo
         int64_t k = term_at(q, t), end = k + q->run;
         for (; k + 1 < end; k += 2) {
             touch(&soon);
-            STEP(block, vectors, from[i][k], false);
-            STEP(block, vectors, from[i][k + 1], false);
+            STEP(block, vectors, (void)0, from[i][k], false);
+            STEP(block, vectors, (void)0, from[i][k + 1], false);
         }
         if (k < end) {
-            STEP(block, vectors, from[i][k], false);
+            STEP(block, vectors, (void)0, from[i][k], false);
         }
     }
     touched_to(soon, q->ahead);
@@ -653,6 +673,7 @@ void MC_ISA_NAME(product)(const mc_product *p)
     if (run > SUM_MOST) {
         int64_t cuts = (run + SUM_MOST - 1) / SUM_MOST;
         run = (run + cuts - 1) / cuts;
+        run += (STEPS - run % STEPS) % STEPS;
     } else if (p->taps > 1) {
         taps = SUM_MOST / run;
     }

@@ -308,7 +308,7 @@ static void forward(const mc_conv_job *conv)
 static void backward_weight(mc_winograd_weight *job)
 {
     const mc_node *node = job->conv->node;
-    if (mc_by_panels(&job->w, job->tiles, node->in.c, node->out.c)) {
+    if (mc_sums_by_panels(&job->w, job->tiles, node->in.c, node->out.c)) {
         mc_winograd_weight_panels(job);
         return;
     }

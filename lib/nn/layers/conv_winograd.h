@@ -116,6 +116,9 @@ static inline bool mc_worth_splitting(int64_t tiles, int64_t k, int64_t n)
 bool mc_by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n);
 int64_t mc_panel_channels(const mc_winograd *w);
 int64_t mc_panel_slice(const mc_winograd *w, int64_t k);
+/* The same of the weight's gradient, of k inputs and n outputs. */
+bool mc_sums_by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n);
+int64_t mc_sums_slice(const mc_winograd *w, int64_t k);
 
 /* How the weight gradient is cut: groups of tiles, summed apart, none of fewer tiles than a good
  * product wants; where their sums would be large, fewer groups of slabs of outputs, which each

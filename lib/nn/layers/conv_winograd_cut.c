@@ -176,29 +176,44 @@ int64_t mc_block_tiles(const mc_node *node, const mc_winograd *w, int64_t tiles)
 }
 
 /* By panels of MC_PANEL columns, output channels of all phases, and slices of whole vectors of
- * input channels whose U is about a megabyte. All of V must not be large: more tiles would be
- * better off by blocks. */
-enum { SLICE = 262144, V_MOST = 4194304, FEW_TILES = 64 };
+ * input channels: of a product few, as each adds to all of M, and U may leave the second cache for
+ * it; of the weight's gradient, whose dU nothing is added to, as many as let it stay there. All of
+ * V must not be large: more tiles would be better off by blocks. */
+enum { SLICE = 2097152, SUMS_SLICE = 262144, V_MOST = 4194304, FEW_TILES = 64 };
+/* A block reads all of U, k n numbers, a panel all of V: panels pay where k n is so many times
+ * k + n, all the more as they need no memory for U; and where blocks would be too few to share out.
+ * The weight's gradient by blocks reads and writes all of dU for each. */
+enum { PANELS_FROM = 160, SUMS_PANELS_FROM = 120 };
 
 int64_t mc_panel_channels(const mc_winograd *w)
 {
     return MC_PANEL / mc_m_phases(w, 0);
 }
 
-int64_t mc_panel_slice(const mc_winograd *w, int64_t k)
+/* Equal slices of k channels, whose U is not more than `most` floats. */
+static int64_t slice_of(const mc_winograd *w, int64_t k, int64_t most)
 {
-    int64_t slice =
-        SLICE / (mc_winograd_lines(w) * mc_panel_channels(w)) / MC_LANES_MOST * MC_LANES_MOST;
+    int64_t channels = most / (mc_winograd_lines(w) * mc_panel_channels(w));
+    int64_t slices = (k + channels - 1) / channels, slice = (k + slices - 1) / slices;
+    slice = (slice + MC_LANES_MOST - 1) / MC_LANES_MOST * MC_LANES_MOST;
     return slice < k ? slice : k;
 }
 
-/* Most of up to `tiles` tiles, of k inputs and n outputs, that are worked on by panels. A block
- * reads all of U, k n numbers, a panel all of V: panels pay where k n is many times k + n, all the
- * more as they need no memory for U; and where blocks would be too few to share out. */
-static int64_t panel_tiles(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
+int64_t mc_panel_slice(const mc_winograd *w, int64_t k)
+{
+    return slice_of(w, k, SLICE);
+}
+
+int64_t mc_sums_slice(const mc_winograd *w, int64_t k)
+{
+    return slice_of(w, k, SUMS_SLICE);
+}
+
+/* Most of up to `tiles` tiles, of k inputs and n outputs, that are worked on by panels. */
+static int64_t panel_tiles(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n, int64_t from)
 {
     int64_t most = V_MOST / (mc_winograd_frequencies(w) * padded_row(mc_v_phases(w, 0) * k));
-    bool many = k * n > 160 * (k + n);
+    bool many = k * n > from * (k + n);
     if (!many && most > FEW_TILES) {
         most = FEW_TILES;
     }
@@ -207,14 +222,18 @@ static int64_t panel_tiles(const mc_winograd *w, int64_t tiles, int64_t k, int64
 
 bool mc_by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
 {
-    return panel_tiles(w, tiles, k, n) == tiles;
+    return panel_tiles(w, tiles, k, n, PANELS_FROM) == tiles;
+}
+
+bool mc_sums_by_panels(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n)
+{
+    return panel_tiles(w, tiles, k, n, SUMS_PANELS_FROM) == tiles;
 }
 
 /* U or dU of a panel, and M or D of all tiles. */
-static int64_t panel_scratch(const mc_winograd *w, int64_t tiles, int64_t k)
+static int64_t panel_scratch(const mc_winograd *w, int64_t tiles, int64_t slice)
 {
-    return mc_u_size(w, mc_panel_slice(w, k), mc_panel_channels(w)) +
-           mc_m_size(w, tiles, mc_panel_channels(w));
+    return mc_u_size(w, slice, mc_panel_channels(w)) + mc_m_size(w, tiles, mc_panel_channels(w));
 }
 
 /* Floats of the sums of all groups: of FEW_GROUPS, or of more. */
@@ -244,7 +263,7 @@ bool mc_gradients_beside(const mc_node *node, int64_t n)
     mc_winograd back = mc_winograd_of(&node->window, true);
     int64_t c = node->in.c, o = node->out.c, tiles = n * mc_image_tiles(&w);
     int64_t sums = mc_weight_cut_of(node, &w, tiles).groups * mc_sums_size(&w, node);
-    return !mc_by_panels(&w, tiles, c, o) &&
+    return !mc_sums_by_panels(&w, tiles, c, o) &&
            !mc_by_panels(&back, n * mc_image_tiles(&back), o, c) &&
            sums + mc_u_size(&back, o, c) <= BESIDE_MOST;
 }
@@ -280,7 +299,7 @@ bool mc_conv_winograd_joins(const mc_node *node, int64_t n)
     }
     mc_winograd w = mc_winograd_of(&node->window, false);
     mc_winograd back = mc_winograd_of(&node->window, true);
-    return !mc_by_panels(&w, n * mc_image_tiles(&w), node->in.c, node->out.c) &&
+    return !mc_sums_by_panels(&w, n * mc_image_tiles(&w), node->in.c, node->out.c) &&
            !mc_by_panels(&back, n * mc_image_tiles(&back), node->out.c, node->in.c);
 }
 
@@ -298,17 +317,17 @@ mc_joint_cut mc_joint_cut_of(const mc_node *node, int64_t n)
 static int64_t product_scratch(const mc_node *node, const mc_winograd *w, int64_t tiles, int64_t k,
                                int64_t n)
 {
-    int64_t block = block_most(node, w), panels = panel_tiles(w, tiles, k, n);
+    int64_t block = block_most(node, w), panels = panel_tiles(w, tiles, k, n, PANELS_FROM);
     int64_t by_blocks =
         panels < tiles ? mc_plane_pair_size(w, block, mc_v_phases(w, 0), k, mc_m_phases(w, 0), n)
                        : 0;
-    return mc_at_least(by_blocks, panels > 0 ? panel_scratch(w, panels, k) : 0);
+    return mc_at_least(by_blocks, panels > 0 ? panel_scratch(w, panels, mc_panel_slice(w, k)) : 0);
 }
 
 static int64_t product_shared(const mc_winograd *w, int64_t tiles, int64_t k, int64_t n,
                               bool with_u)
 {
-    int64_t panels = panel_tiles(w, tiles, k, n), v = mc_v_size(w, panels, k);
+    int64_t panels = panel_tiles(w, tiles, k, n, PANELS_FROM), v = mc_v_size(w, panels, k);
     return mc_at_least(panels > 0 ? v : 0, with_u && panels < tiles ? mc_u_size(w, k, n) : 0);
 }
 
@@ -323,7 +342,9 @@ int64_t mc_conv_winograd_scratch(const mc_node *node, int64_t n, bool gradients)
     int64_t need = product_scratch(node, &w, n * mc_image_tiles(&w), c, o);
     if (gradients) {
         int64_t block = block_most(node, &w), phases = mc_v_phases(&w, 0);
+        int64_t panels = panel_tiles(&w, n * mc_image_tiles(&w), c, o, SUMS_PANELS_FROM);
         need = mc_at_least(need, product_scratch(node, &back, n * mc_image_tiles(&back), o, c));
+        need = mc_at_least(need, panels > 0 ? panel_scratch(&w, panels, mc_sums_slice(&w, c)) : 0);
         need = mc_at_least(need, mc_v_size(&w, block, c) + mc_m_size(&w, block, o));
         if (could_join(node)) {
             int64_t joint = joint_rows(node, &w) * w.x.tiles;
@@ -351,7 +372,9 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
     int64_t need = product_shared(&w, tiles, c, o, gradients);
     if (gradients) {
         need = mc_at_least(need, product_shared(&back, n * mc_image_tiles(&back), o, c, true));
-        if (!mc_by_panels(&w, tiles, c, o)) {
+        int64_t panels = panel_tiles(&w, tiles, c, o, SUMS_PANELS_FROM);
+        need = mc_at_least(need, panels > 0 ? mc_v_size(&w, panels, c) : 0);
+        if (panels < tiles) {
             int64_t groups = mc_weight_cut_of(node, &w, tiles).groups;
             int64_t sums = groups * mc_sums_size(&w, node), both = sums + mc_u_size(&back, o, c);
             need = mc_at_least(need, sums);

@@ -158,7 +158,7 @@ static void weight_panel_task(void *arg, int64_t task, int worker)
     const mc_kernels *kernels = conv->pass->kernels;
     const mc_winograd *w = &job->w;
     int64_t c = conv->node->in.c, o = conv->node->out.c, column = task * MC_PANEL;
-    int64_t n = o - column < MC_PANEL ? o - column : MC_PANEL, slice = mc_panel_slice(w, c);
+    int64_t n = o - column < MC_PANEL ? o - column : MC_PANEL, slice = mc_sums_slice(w, c);
     float *to = conv->pass->scratch[worker];
     mc_planes d = mc_planes_at(to, job->tiles, 1, MC_PANEL);
     mc_tiles tiles = mc_tiles_of(w, 0, job->tiles);

@@ -188,7 +188,8 @@ END_TEST
 /* Few products. Stride 2: by blocks, their last one shorter; tiles that hang over the edge of even
  * and odd maps; by panels, the last of them narrower; sums of 512 channels. Then maps that end in
  * tiles of 1, 2 and 3 outputs: by blocks, both gradients together and apart; maps that are such
- * tiles only; by panels; stride 2 with ends of each phase; sums of 512 channels. */
+ * tiles only; by panels; stride 2 with ends of each phase; sums of 512 channels. Then products by
+ * blocks and weight gradients by panels. */
 static const struct {
     int64_t middle;
     shape of;
@@ -203,6 +204,7 @@ static const struct {
     {64, {7, 2, 14, 19, 33, 3, 2, 1}},  {272, {6, 2, 10, 12, 272, 3, 2, 1}},
     {512, {6, 1, 7, 6, 72, 3, 1, 1}},   {512, {4, 1, 5, 9, 72, 3, 1, 1}},
     {512, {6, 1, 14, 12, 72, 3, 2, 1}}, {512, {6, 1, 10, 10, 72, 3, 2, 1}},
+    {256, {66, 1, 4, 4, 256, 3, 2, 1}},
 };
 enum { TILED = sizeof tiled_shapes / sizeof tiled_shapes[0] };
 
@@ -368,9 +370,9 @@ END_TEST
  * the weight's beside the kernels of the input's. */
 START_TEST(test_scratch)
 {
-    static const int64_t channels[] = {8, 16, 48, 128};
-    for (int which = 0; which < 4 * 4 * 3; which++) {
-        int64_t c = channels[which % 4], o = channels[which / 4 % 4], n = 1 + which / 16 * 60;
+    static const int64_t channels[] = {8, 16, 48, 128, 256};
+    for (int which = 0; which < 5 * 5 * 3; which++) {
+        int64_t c = channels[which % 5], o = channels[which / 5 % 5], n = 1 + which / 25 * 60;
         int64_t side = 4 + 3 * _i, stride = 1 + _i % 2, out = (side + stride - 1) / stride;
         mc_node node = {.in = {c, side, side}, .out = {o, out, out}};
         node.window = (mc_window){c, side, side, out, out, 3, stride, 1};
@@ -383,8 +385,19 @@ START_TEST(test_scratch)
         ck_assert_int_le(mc_v_size(&w, block, c) + mc_m_size(&w, block, o), scratch);
         int64_t shared = mc_conv_winograd_shared(&node, n, true), u = mc_u_size(&w, o, c);
         for (int64_t fewer = 1; fewer <= n; fewer += 7) { /* images of a last batch */
+            int64_t tiles = fewer * mc_image_tiles(&w);
+            if (mc_sums_by_panels(&w, tiles, c, o)) {
+                int64_t du = mc_u_size(&w, mc_sums_slice(&w, c), MC_PANEL);
+                ck_assert_int_le(mc_m_size(&w, tiles, MC_PANEL) + du, scratch);
+                ck_assert_int_le(mc_v_size(&w, tiles, c), shared);
+            }
+            if (mc_by_panels(&w, tiles, c, o)) {
+                int64_t panel = mc_panel_channels(&w);
+                int64_t made = mc_u_size(&w, mc_panel_slice(&w, c), panel);
+                ck_assert_int_le(mc_m_size(&w, tiles, panel) + made, scratch);
+                ck_assert_int_le(mc_v_size(&w, tiles, c), shared);
+            }
             if (mc_gradients_beside(&node, fewer)) {
-                int64_t tiles = fewer * mc_image_tiles(&w);
                 int64_t groups = mc_weight_cut_of(&node, &w, tiles).groups;
                 ck_assert_int_le(groups * mc_sums_size(&w, &node) + u, shared);
             }
