@@ -72,8 +72,9 @@ static inline mc_vec mc_all(float number)
 #endif
 }
 
-/* sum += a b. The compiler may put the result into the register of a or b and then moves sums from
- * register to register, in loops where the processor has no time for it. */
+/* sum += a b, rounded once where the processor can, in the sum's own register: left to choose, the
+ * compiler puts the result into that of a or b and then moves sums about, in loops whose every
+ * instruction counts. */
 static inline __attribute__((always_inline)) void mc_add_product(mc_vec *sum, mc_vec a, mc_vec b)
 {
 #if defined(__AVX512F__)

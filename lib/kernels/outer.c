@@ -232,7 +232,7 @@ typedef struct column {
         mc_vec line[MC_VECTORS];                                                                   \
         MC_UNROLL                                                                                  \
         for (int v = 0; v < MC_VECTORS; v++) {                                                     \
-            MC_OPAQUE(d_step); /* or the compiler works out where each row is */                   \
+            MC_OPAQUE(d_step); /* as in product.c, which also says why four steps */               \
             line[v] = *(const mc_vec *)(d + (row)*d_step + v * LANES);                             \
         }                                                                                          \
         MC_UNROLL                                                                                  \
@@ -259,7 +259,6 @@ typedef struct column {
         MC_OPAQUE(d);                                                                              \
     } while (0)
 
-/* Four of them, as in product.c. */
 enum { STEPS = 4 };
 #define STRAIGHT_STEPS(block, is_first)                                                            \
     do {                                                                                           \

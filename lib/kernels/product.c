@@ -172,8 +172,8 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
     }
 }
 
-/* One step of the sums, or the first, which they begin with: a number of every row i by a line of
- * the panel, at b. */
+/* One step of the sums, or the first, which they begin with: a number of every row i, before which
+ * something may be done, by a line of the panel, at b. */
 #define STEP(block, vectors, before_row, number_of_row, is_first)                                  \
     do {                                                                                           \
         mc_vec line[MC_VECTORS];                                                                   \
@@ -199,11 +199,10 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
         }                                                                                          \
     } while (0)
 
-/* The k-th number behind where rows are, which are spaced, three to a pointer. */
+/* The k-th number behind where rows are, which are spaced, three to a pointer. An opaque step has
+ * the processor add up addresses as it loads: the compiler would keep one for every number. */
 #define SPACED_STEP(block, vectors, k, is_first)                                                   \
-    do {                                                                                           \
-        STEP(block, vectors, MC_OPAQUE(step), at[i / 3][i % 3 * step + (k)], is_first);            \
-    } while (0)
+    STEP(block, vectors, MC_OPAQUE(step), at[i / 3][i % 3 * step + (k)], is_first)
 
 #define SPACED_MOVE(block, by)                                                                     \
     MC_UNROLL                                                                                      \
@@ -217,7 +216,9 @@ static inline __attribute__((always_inline)) void ask_for(const float *y, const 
 enum { STEPS = 4 };
 #define SPACED_STEPS(block, vectors, is_first)                                                     \
     do {                                                                                           \
-        for (int twice = 0; twice < ((vectors) == 1 ? 2 : 1); twice++) {                           \
+        touch(&soon);                                                                              \
+        touch(&soon);                                                                              \
+        if ((vectors) == 1) {                                                                      \
             touch(&soon);                                                                          \
             touch(&soon);                                                                          \
         }                                                                                          \
@@ -668,7 +669,7 @@ static void product_part(part *q)
 
 void MC_ISA_NAME(product)(const mc_product *p)
 {
-    /* Equal cuts of a run, or as many whole runs as fit. */
+    /* Equal cuts of a run, of whole STEPS, or as many whole runs as fit. */
     int64_t run = p->run, taps = 1;
     if (run > SUM_MOST) {
         int64_t cuts = (run + SUM_MOST - 1) / SUM_MOST;
