@@ -30,8 +30,8 @@
  * then in order.
  *
  * by panels, where kernels are many for few tiles: V is made first, by all; then each panel of
- * output channels is one worker's, who makes the U that it needs, a slice of input channels at a
- * time, in the cache (or sums a slice of dU there), so that neither is ever written to memory.
+ * output channels is one worker's, who makes the U that it needs, one or few slices of input
+ * channels, in a cache (or sums slices of dU there), so that neither is ever written to memory.
  *
  * By blocks, both gradients of a narrow layer are taken together from one D, by the last formula
  * (conv_winograd_both.c); its windows overlap, so an image's follow each other. Where the input's

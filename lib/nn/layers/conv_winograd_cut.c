@@ -190,7 +190,7 @@ int64_t mc_panel_channels(const mc_winograd *w)
     return MC_PANEL / mc_m_phases(w, 0);
 }
 
-/* Equal slices of k channels, whose U is not more than `most` floats. */
+/* Channels of equal slices of k, whose U is about `most` floats or less. */
 static int64_t slice_of(const mc_winograd *w, int64_t k, int64_t most)
 {
     int64_t channels = most / (mc_winograd_lines(w) * mc_panel_channels(w));
