@@ -254,8 +254,9 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
 
-/* Floats of such sums and of the input gradient's kernels, that both may have memory. */
-enum { BESIDE_MOST = 5505024 };
+/* Floats of such sums and of the input gradient's kernels, that both may have memory: no more than
+ * the sums may take alone. */
+enum { BESIDE_MOST = SUMS_MOST };
 
 bool mc_gradients_beside(const mc_node *node, int64_t n)
 {
