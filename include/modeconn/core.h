@@ -119,7 +119,8 @@ typedef void (*modeconn_free_fn)(void *user, void *pointer);
  * @return MODECONN_OK, _ARGUMENT (also options of another kind), _MEMORY, _UNSUPPORTED (this
  *         processor lacks the instructions of "isa"), or _SYSTEM (threads cannot be started)
  *
- * Contexts are independent of each other. Handles keep their context alive.
+ * Contexts are independent of each other. Handles keep their context alive. In a child made by
+ * fork() while no call was running, the parent's handles work too, on the calling thread alone.
  */
 MODECONN_API int32_t modeconn_context_create(const modeconn_options *options,
                                              modeconn_context **out);

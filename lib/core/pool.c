@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <unistd.h>
 
 /* Turns of waiting before a thread sleeps: about a millisecond, the usual gap between two layers or
  * the last task of one, where being woken would cost more than it saves. With more threads than
@@ -55,6 +56,7 @@ typedef struct worker {
 } worker;
 
 struct mc_pool {
+    pid_t process;   /* that has the threads: a child made by fork() has not */
     int size;        /* threads, the caller included */
     int started;     /* workers, while creating */
     int spin;        /* turns before sleeping */
@@ -307,6 +309,7 @@ int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **o
     if (pool == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
+    pool->process = getpid();
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -325,11 +328,9 @@ int32_t mc_pool_create(const modeconn_context *context, int threads, mc_pool **o
     return status;
 }
 
-void mc_pool_destroy(const modeconn_context *context, mc_pool *pool)
+/* Ends the workers. */
+static void stop_workers(mc_pool *pool)
 {
-    if (pool == NULL) {
-        return;
-    }
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->stop, true);
     pthread_cond_broadcast(&pool->work);
@@ -340,6 +341,16 @@ void mc_pool_destroy(const modeconn_context *context, mc_pool *pool)
     pthread_cond_destroy(&pool->done);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
+}
+
+void mc_pool_destroy(const modeconn_context *context, mc_pool *pool)
+{
+    if (pool == NULL) {
+        return;
+    }
+    if (pool->process == getpid()) {
+        stop_workers(pool);
+    }
     mc_free(context, pool->workers);
     mc_free(context, pool->shares);
     mc_free(context, pool->offers);
@@ -357,6 +368,13 @@ int64_t mc_pool_helped(const mc_pool *pool)
 }
 
 /* ---- callers --------------------------------------------------------------------------- */
+
+/* Whether the caller has to do n tasks alone; takes the pool if not. */
+static bool is_alone(mc_pool *pool, int64_t n)
+{
+    return pool->size == 1 || n <= 1 || pool->process != getpid() ||
+           atomic_exchange(&pool->busy, true);
+}
 
 static void run_alone(const mc_work *works, int count)
 {
@@ -456,7 +474,7 @@ void mc_pool_run(mc_pool *pool, int64_t n, mc_task_fn fn, void *arg)
 {
     mc_work work = {n, fn, arg};
 
-    if (pool->size == 1 || n <= 1 || atomic_exchange(&pool->busy, true)) {
+    if (is_alone(pool, n)) {
         run_alone(&work, 1);
         return;
     }
@@ -474,7 +492,7 @@ void mc_pool_run_all(mc_pool *pool, const mc_work *works, int count)
     for (int i = 0; i < count; i++) {
         n += works[i].n;
     }
-    if (pool->size == 1 || n <= 1 || atomic_exchange(&pool->busy, true)) {
+    if (is_alone(pool, n)) {
         run_alone(works, count);
         return;
     }

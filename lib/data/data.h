@@ -290,7 +290,7 @@ mc_view mc_view_at(const modeconn_dataset *dataset, int64_t index);
  * view that stands twice. */
 int32_t mc_views_open(const modeconn_dataset *dataset, const char *list, int64_t *count,
                       modeconn_dataset ***views);
-void mc_views_close(const modeconn_context *context, int64_t count, modeconn_dataset **views);
+void mc_views_close(int64_t count, modeconn_dataset **views);
 
 extern const mc_option_kind mc_kind_dataset;
 extern const mc_option_kind mc_kind_shapes;

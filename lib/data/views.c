@@ -141,6 +141,14 @@ static int32_t open_list(const modeconn_dataset *dataset, const char *list, int6
     return status;
 }
 
+static void close_views(const modeconn_context *context, int64_t count, modeconn_dataset **views)
+{
+    for (int64_t i = 0; i < count; i++) {
+        modeconn_dataset_destroy(views[i]);
+    }
+    mc_free(context, (void *)views);
+}
+
 int32_t mc_views_open(const modeconn_dataset *dataset, const char *list, int64_t *count,
                       modeconn_dataset ***views)
 {
@@ -155,7 +163,7 @@ int32_t mc_views_open(const modeconn_dataset *dataset, const char *list, int64_t
         status = open_view(dataset, mc_view_name(dataset, mc_view_at(dataset, i)), &n, opened);
     }
     if (status < 0) {
-        mc_views_close(context, n, opened);
+        close_views(context, n, opened);
         return status;
     }
     *count = n;
@@ -163,12 +171,15 @@ int32_t mc_views_open(const modeconn_dataset *dataset, const char *list, int64_t
     return MODECONN_OK;
 }
 
-void mc_views_close(const modeconn_context *context, int64_t count, modeconn_dataset **views)
+void mc_views_close(int64_t count, modeconn_dataset **views)
 {
-    for (int64_t i = 0; i < count; i++) {
-        modeconn_dataset_destroy(views[i]);
+    if (count == 0) { /* none have been opened */
+        return;
     }
-    mc_free(context, (void *)views);
+    /* The data set's own context, which may live by these views alone. */
+    modeconn_context *context = mc_context_take(views[0]->store->context);
+    close_views(context, count, views);
+    mc_context_drop(context);
 }
 
 mc_cue_setting mc_dataset_cue_setting(const modeconn_dataset *dataset, int64_t i)

@@ -121,7 +121,7 @@ void mc_evaluator_close(mc_evaluator *evaluator)
         evaluator->model->ops->session_destroy(evaluator->session);
     }
     mc_statistics_plan_free(&evaluator->plan);
-    mc_views_close(evaluator->context, evaluator->n_views, evaluator->views);
+    mc_views_close(evaluator->n_views, evaluator->views);
     mc_free(evaluator->context, (void *)evaluator->names);
     mc_free(evaluator->context, evaluator->loss);
     mc_free(evaluator->context, evaluator->correct);

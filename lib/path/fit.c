@@ -119,7 +119,7 @@ void modeconn_fitter_destroy(modeconn_fitter *fitter)
     for (int64_t i = 0; fitter->velocity != NULL && i < fitter->path->n_points; i++) {
         mc_free(context, fitter->velocity[i]);
     }
-    mc_views_close(context, fitter->n_views, fitter->views);
+    mc_views_close(fitter->n_views, fitter->views);
     modeconn_path_destroy(fitter->path);
     mc_free(context, fitter->velocity);
     mc_free(context, fitter->theta);

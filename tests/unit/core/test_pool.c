@@ -10,6 +10,7 @@
 #include <fenv.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,6 +33,37 @@ static void count_task(void *arg, int64_t task, int worker)
     atomic_fetch_add(&c->done[task], 1);
     atomic_fetch_sub(&c->in_use[worker], 1);
 }
+
+/* It has the pool's memory and none of its threads, whether they turn or sleep. */
+START_TEST(a_child_runs_tasks_alone_and_destroys)
+{
+    mc_pool *pool = NULL;
+    counts c = {.pool = NULL};
+    OK(mc_pool_create(NULL, 3, &pool));
+    mc_pool_run(pool, MOST, count_task, &c);
+    for (int sleeping = 0; sleeping < 2; sleeping++) {
+        nanosleep(&(struct timespec){0, sleeping * 100000000L}, NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            int64_t helped = mc_pool_helped(pool);
+            alarm(20);
+            mc_pool_run(pool, MOST, count_task, &c);
+            bool all = mc_pool_helped(pool) == helped;
+            for (int64_t task = 0; task < MOST; task++) {
+                all = all && c.done[task] == 2;
+            }
+            mc_pool_destroy(NULL, pool);
+            _exit(all ? 0 : 1);
+        }
+        int status = -1;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    mc_pool_run(pool, MOST, count_task, &c);
+    ck_assert_int_eq(c.done[0], 2);
+    mc_pool_destroy(NULL, pool);
+}
+END_TEST
 
 START_TEST(every_task_runs_once)
 {
@@ -619,6 +651,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, tasks_run_in_the_callers_mode);
     tcase_add_test(tests, workers_take_no_signals);
     tcase_add_test(tests, running_allocates_nothing);
+    tcase_add_test(tests, a_child_runs_tasks_alone_and_destroys);
     tcase_add_test(tests, refused_threads_are_reported);
 }
 

@@ -75,7 +75,7 @@ START_TEST(test_list)
             ck_assert_int_eq((int)views[v]->view, (int)cases[i].views[v]);
             ck_assert(views[v]->view != MC_VIEW_CUE || views[v]->proportion == 1.0);
         }
-        mc_views_close(context, count, views);
+        mc_views_close(count, views);
     }
     views = NULL;
     count = -1;
@@ -85,7 +85,7 @@ START_TEST(test_list)
     FAILS(mc_views_open(half, "cue,", &count, &views), MODECONN_ERROR_UNKNOWN, "no view \"\"");
     ck_assert(views == NULL && count == -1);
     EVERY_ALLOCATION(&state, mc_views_open(half, "cue,randcue", &count, &views), views);
-    mc_views_close(context, count, views);
+    mc_views_close(count, views);
     modeconn_dataset_destroy(half);
     modeconn_dataset_destroy(dataset);
     modeconn_context_destroy(context);

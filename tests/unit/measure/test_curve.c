@@ -536,6 +536,36 @@ START_TEST(refines)
 }
 END_TEST
 
+/* No width in t is as small as these: it ends where nothing is between two points. */
+START_TEST(refines_to_the_resolution_of_t)
+{
+    static const char *const settings[] = {"points=3,refine_tolerance=1e-16",
+                                           "points=4,refine_tolerance=1e-18",
+                                           "points=5,refine_tolerance=1e-300"};
+    modeconn_context *context = context_with(1, 0);
+    /* The largest loss is at 0, in the middle or at 1. */
+    static const double cue[3][2] = {{0, 1}, {1, -1}, {1, 0}};
+    for (int i = 0; i < 9; i++) {
+        scene on = scene_of(context, planted_model(context, cue[i / 3][0], 0.0, 0.0),
+                            planted_model(context, cue[i / 3][1], 0.0, 0.0));
+        modeconn_curve *curve = measure(&on, settings[i % 3]);
+        double t[4096];
+        int64_t n = 0;
+        OK(modeconn_curve_size(curve, &n));
+        ck_assert_int_gt(n, 5);
+        OK(modeconn_curve_points(curve, t, 4096));
+        ck_assert(t[0] == 0 && t[n - 1] == 1);
+        for (int64_t k = 1; k < n; k++) {
+            ck_assert(t[k] > t[k - 1]);
+        }
+        modeconn_curve_destroy(curve);
+        on.context = NULL;
+        scene_free(&on);
+    }
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 /* Trapezoids by hand, over t and over the arc of a chain whose legs differ in length. */
 START_TEST(summaries)
 {
@@ -625,6 +655,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, a_loss_that_blows_up_names_view_and_t);
     tcase_add_test(tests, errors);
     tcase_add_test(tests, refines);
+    tcase_add_test(tests, refines_to_the_resolution_of_t);
     tcase_add_test(tests, summaries);
     tcase_add_test(tests, allocation_failures);
 }
