@@ -100,7 +100,7 @@ json_t *cli_json_load(const cli_args *args, const char *path)
         cli_error(args, "cannot read %s: %s", path, strerror(EISDIR));
     } else {
         json_error_t error;
-        value = json_loadf(file, 0, &error);
+        value = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
         if (value == NULL) {
             cli_error(args, "%s: not JSON: %s in line %d", path, error.text, error.line);
         }

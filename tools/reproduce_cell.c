@@ -65,7 +65,7 @@ json_t *repro_cell_read(repro_job *job, const char *name, const json_t *settings
     char *weights = repro_path(job, "cells/", name, ".safetensors");
     json_t *cell = NULL;
     if (file != NULL && weights != NULL && (!model || access(weights, R_OK) == 0)) {
-        cell = json_load_file(file, 0, NULL);
+        cell = json_load_file(file, JSON_REJECT_DUPLICATES, NULL);
         if (cell != NULL && !json_equal(json_object_get(cell, "settings"), settings)) {
             json_decref(cell);
             cell = NULL;

@@ -18,7 +18,7 @@ typedef struct align_job {
 static const char *const when[2] = {"before", "after"};
 
 /* The line from the target to the model as it came, or permuted. */
-static int measure_line(align_job *job, const cli_args *args, int which, cli_progress *bar)
+static int32_t measure_line(align_job *job, const cli_args *args, int which, cli_progress *bar)
 {
     modeconn_path *path = NULL;
     modeconn_model *second = which == 0 ? job->measure.model[1] : job->permuted;
@@ -30,7 +30,7 @@ static int measure_line(align_job *job, const cli_args *args, int which, cli_pro
                                         &job->curve[which]);
     }
     modeconn_path_destroy(path);
-    return status == MODECONN_OK ? CLI_OK : CLI_FAILED;
+    return status;
 }
 
 static int run(align_job *job, const cli_args *args)
@@ -41,16 +41,14 @@ static int run(align_job *job, const cli_args *args)
     cli_progress_phase(&bar, 1.0, "matching");
     int32_t done = modeconn_align(m->model[0], m->model[1], m->test, cli_options(args, "align"),
                                   cli_progress_step, &bar, &job->alignment);
-    int status = done == MODECONN_OK ? CLI_OK : CLI_FAILED;
-    if (status == CLI_OK) {
+    if (done == MODECONN_OK) {
         done = modeconn_alignment_apply(job->alignment, m->model[1], &job->permuted);
-        status = done == MODECONN_OK ? CLI_OK : CLI_FAILED;
     }
-    for (int which = 0; which < 2 && status == CLI_OK; which++) {
-        status = measure_line(job, args, which, &bar);
+    for (int which = 0; which < 2 && done == MODECONN_OK; which++) {
+        done = measure_line(job, args, which, &bar);
     }
     cli_progress_end(&bar);
-    return status == CLI_OK ? CLI_OK : cli_error(args, "%s", modeconn_last_error());
+    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
 }
 
 static json_t *alignment_json(const modeconn_alignment *alignment)

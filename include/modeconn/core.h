@@ -61,7 +61,8 @@ MODECONN_API const char *modeconn_status_name(int32_t status);
  *  creating a context failed. */
 MODECONN_API const char *modeconn_last_error(void);
 
-/** The same text copied into `buffer` (see modeconn.h for capacity and needed). */
+/** The same text copied into `buffer` (see modeconn.h for capacity and needed). A failure of this
+ *  call itself (_ARGUMENT, _BUFFER) leaves the text as it is. */
 MODECONN_API int32_t modeconn_last_error_copy(char *buffer, int64_t capacity, int64_t *needed);
 
 /** Version of the library: major * 1000000 + minor * 1000 + patch. */
@@ -228,7 +229,7 @@ MODECONN_API int32_t modeconn_options_describe(const modeconn_options *options, 
 
 /** Writes `text` to `path` through a temporary file in the same folder and a rename, so that a
  *  reader sees the old content or the new, never a part. For the JSON and CSV of results. A
- *  symbolic link is followed; a device or a pipe is written to as it is.
+ *  symbolic link is followed, and has to lead to a file; a device or a pipe is written to as it is.
  *  @return MODECONN_OK, _ARGUMENT, _IO (names the path and the reason) or _MEMORY */
 MODECONN_API int32_t modeconn_text_save(const char *path, const char *text);
 

@@ -182,11 +182,12 @@ MODECONN_API int32_t modeconn_dataset_dominoes(const modeconn_dataset *top,
  * @param image   [channels][height][width], normalised, in and out
  * @return 0, or a code of the host's that ends the call
  *
- * Called on the thread that made the library's call, one sample at a time, as often and in any
- * order as the library likes: what it does must be a function of its arguments alone, or results do
- * not repeat. It may not use the handles that the running call was given, except to read other
- * datasets. A code other than 0, or a value left that is not finite, makes the call fail with
- * MODECONN_ERROR_CALLBACK; its text names the cue, the sample and the code.
+ * Called on the thread that made the library's call, one sample at a time in each call, as often
+ * and in any order as the library likes: what it does must be a function of its arguments alone, or
+ * results do not repeat. Where threads share a dataset, it runs in several of them at once. It may
+ * not use the handles that the running call was given, except to read other datasets. A code other
+ * than 0, or a value left that is not finite, makes the call fail with MODECONN_ERROR_CALLBACK; its
+ * text names the cue, the sample and the code.
  */
 typedef int32_t (*modeconn_cue_fn)(void *user, int64_t sample, int32_t label, int64_t value,
                                    uint64_t random, float *image, int64_t channels, int64_t height,
@@ -202,9 +203,10 @@ typedef int32_t (*modeconn_intervention_fn)(void *user, int64_t sample, int32_t 
  * The same samples with a cue of the host's in place of any other: every view, probe and
  * fine-tuning method takes it as it takes the box.
  *
- * @param name     1 to 40 letters, digits and underscores; results carry it
- * @param range    values of the cue, at least the number of classes: label c has value c, randcue
- *                 draws from all
+ * @param name     1 to 40 letters, digits and underscores, not "none"; results carry it, so let it
+ *                 differ from the built-in cues' ("box", "domino")
+ * @param range    values of the cue, from the number of classes to 2^31 - 1: label c has value c,
+ *                 randcue draws from all
  * @param draw     the function; `user` is handed to it
  * @param release  called with `user` when the last handle that draws the cue is gone; may be NULL.
  *                 Not called when this fails.
@@ -305,7 +307,7 @@ MODECONN_API int32_t modeconn_dataset_attribute(const modeconn_dataset *dataset,
  *  @param images   receives [n][channels][height][width]; may be NULL
  *  @param labels   receives [n]; may be NULL
  *  @return MODECONN_OK, _ARGUMENT (also an index out of range, which is named) or _CALLBACK (a
- *          function of the host's) */
+ *          function of the host's: outputs may have been written in part) */
 MODECONN_API int32_t modeconn_dataset_read(const modeconn_dataset *dataset, const int64_t *indices,
                                            int64_t n, float *images, int32_t *labels);
 

@@ -28,15 +28,21 @@
  *    that went in stays usable.
  *  - Handles are opaque and reference-counted inside: destroy them in any order, each once; NULL
  *    is ignored. A handle is used by one thread at a time; different handles, also of one
- *    context, may be used by different threads. Datasets never change after creation and may
- *    be read by any number of threads.
+ *    context, may be used by different threads. A trainer uses its model, and a fitter its path,
+ *    as if it were that handle. Datasets never change after creation and may be read by any
+ *    number of threads.
+ *  - Handles of different contexts may meet in one call. What it makes belongs to the context of
+ *    its first argument.
  *  - NULL for an options argument means every default. An options object serves calls of its
  *    own kind only ("train", "curve", ...); it is read during the call and not kept.
  *    modeconn_options_describe() tells the type, default, range and meaning of each key.
  *  - A progress callback (core.h) may be NULL everywhere.
- *  - Text and array outputs: pass capacity 0 and a NULL buffer to ask for the size; a buffer that
- *    is too small gets MODECONN_ERROR_BUFFER and is left untouched. Sizes of texts count the
- *    terminating NUL. `needed` may be NULL. Making a text can also be MODECONN_ERROR_MEMORY.
+ *  - Text outputs: pass capacity 0 and a NULL buffer to ask for the size, which counts the
+ *    terminating NUL; a buffer that is too small gets MODECONN_ERROR_BUFFER and is left untouched.
+ *    `needed` may be NULL. Making a text can also be MODECONN_ERROR_MEMORY.
+ *  - Array outputs have a call of their own that tells their length, and take a capacity of at
+ * least it (MODECONN_ERROR_BUFFER if it is less) or, where they are a model's vectors, a count of
+ *    exactly it (MODECONN_ERROR_SHAPE if not).
  *  - Images are NCHW float, labels int32_t from 0. Losses are cross-entropies in nats, accuracies
  *    and errors are fractions of 1.
  *  - Same seed, same build, same instruction set: bit-for-bit the same result for any number of

@@ -96,7 +96,8 @@ MODECONN_API void modeconn_graph_destroy(modeconn_graph *graph);
  *                  "global_avg_pool", "linear" (flattens [C][H][W] first), "mean_margin" (two
  *                  logits (-m/2, m/2), m = scale (mean of all inputs - threshold))
  * @param name      prefix of its parameter blocks ("conv1" gives "conv1.weight"), UTF-8; unique
- *                  among layers with parameters; may be NULL for a layer without
+ *                  among layers with parameters, not "__metadata__"; may be NULL for a layer
+ *                  without
  * @param settings  options of kind `type` as text, e.g. "out_channels=64,kernel=3,padding=1";
  *                  NULL or "": defaults. modeconn_options_create(ctx, type, ...) lists the keys
  * @param inputs    [n_inputs] nodes that feed it (one; two of equal shape for "add")
@@ -131,8 +132,9 @@ MODECONN_API int32_t modeconn_model_from_graph(const modeconn_graph *graph, int3
  *  a temporary file and a rename: an existing file survives any failure. Graphs of your own are
  *  saved with their layers. The history's column "samples_per_second", which no two runs have in
  *  common, is left out: equal runs give equal files, byte for byte.
- *  @return MODECONN_OK, _ARGUMENT (names and metadata beyond the format's 100 MB), _IO (names the
- *          path), _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT (names and metadata beyond the format's 100 MB), _NUMERIC (a
+ * value is not finite, as training leaves it that was cancelled while it diverged: it could not be
+ * read back), _IO (names the path), _MEMORY */
 MODECONN_API int32_t modeconn_model_save(const modeconn_model *model, const char *path);
 
 /** Reads a file that modeconn_model_save() wrote. Nothing in it is trusted: memory is taken only
@@ -195,7 +197,8 @@ MODECONN_API int32_t modeconn_model_get_parameters(const modeconn_model *model, 
 MODECONN_API int32_t modeconn_model_set_parameters(modeconn_model *model, const float *theta,
                                                    int64_t count);
 
-/** Likewise for the statistics; running variances must not be negative. */
+/** Likewise for the statistics; running variances must not be negative. `statistics` may be NULL
+ *  where there are none. */
 MODECONN_API int32_t modeconn_model_get_statistics(const modeconn_model *model, float *statistics,
                                                    int64_t count);
 MODECONN_API int32_t modeconn_model_set_statistics(modeconn_model *model, const float *statistics,

@@ -66,7 +66,8 @@ MODECONN_API int32_t modeconn_path_from_models(const char *family,
  *                 nocue without a cue), "seed" (of t and of the samples' order; -1 = the context's)
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE (path and data do not fit), _UNSUPPORTED
  *         (nothing to fit; batch norm on a single value), _NUMERIC (the loss or a parameter is not
- *         finite: the path stands after the last step), _CANCELLED (likewise), _MEMORY
+ *         finite: the path stands after the last step, where control points may be no numbers),
+ *         _CANCELLED (likewise), _MEMORY
  */
 MODECONN_API int32_t modeconn_path_fit(modeconn_path *path, const modeconn_dataset *dataset,
                                        const modeconn_options *options,
@@ -74,7 +75,8 @@ MODECONN_API int32_t modeconn_path_fit(modeconn_path *path, const modeconn_datas
 
 /* ---- a fit in parts -------------------------------------------------------------------- */
 
-/** A running fit of a path: data, momentum, schedule and position. */
+/** A running fit of a path: data, momentum, schedule and position. It uses its path as if it were
+ *  that handle: one thread at a time for both. */
 typedef struct modeconn_fitter modeconn_fitter;
 
 /** Prepares a fit; nothing is computed yet. Arguments and errors as for modeconn_path_fit(); the
@@ -98,7 +100,8 @@ MODECONN_API int32_t modeconn_fitter_epochs(const modeconn_fitter *fitter, int64
 
 /** Writes the state of the fit (control points, momentum, position, history, options) to a file,
  *  through a temporary file and a rename.
- *  @return MODECONN_OK, _ARGUMENT, _IO, _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT, _NUMERIC (a value is not finite: an existing file survives),
+ * _IO, _MEMORY */
 MODECONN_API int32_t modeconn_fitter_save(const modeconn_fitter *fitter, const char *path);
 
 /** Takes that state back into a fitter over a path of the same family and ends, the same data and
@@ -114,7 +117,8 @@ MODECONN_API int32_t modeconn_fitter_load(modeconn_fitter *fitter, const char *p
  *  metadata, and the record of the last fit with its options and data, to a safetensors file,
  *  through a temporary file and a rename. Equal paths give equal files, byte for byte (speeds are
  *  left out).
- *  @return MODECONN_OK, _ARGUMENT, _IO (names the file), _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT, _NUMERIC (a value is not finite: an existing file survives), _IO
+ *          (names the file), _MEMORY */
 MODECONN_API int32_t modeconn_path_save(const modeconn_path *path, const char *file);
 
 /** Reads a file that modeconn_path_save() wrote. Nothing in it is trusted: memory is taken only for
@@ -153,7 +157,9 @@ MODECONN_API int32_t modeconn_path_history(const modeconn_path *path, modeconn_h
 /** Number of control points, the ends included. */
 MODECONN_API int32_t modeconn_path_size(const modeconn_path *path, int64_t *points);
 
-/** A copy of control point `index`, 0 .. size-1; its statistics are not those of a fit.
+/** A copy of control point `index`, 0 .. size-1; its statistics are not those of a fit. Metadata
+ * and history are those of the model given, and empty where none was: of points that
+ *  modeconn_path_create() placed between the ends, and of all but the first of a path of one group.
  *  @return MODECONN_OK, _ARGUMENT (index), _MEMORY */
 MODECONN_API int32_t modeconn_path_control(const modeconn_path *path, int64_t index,
                                            modeconn_model **out);
@@ -178,7 +184,7 @@ MODECONN_API int32_t modeconn_path_model(const modeconn_path *path, double t, mo
 
 /** Euclidean length of the path in parameter space: exact for linear and chain, by quadrature
  *  (64 intervals of 5 points) for bezier, to a relative 1e-9 where the curve has no cusp.
- *  @return MODECONN_OK, _ARGUMENT, _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT, _NUMERIC (a control point is not finite), _MEMORY */
 MODECONN_API int32_t modeconn_path_length(const modeconn_path *path, double *length);
 
 #ifdef __cplusplus

@@ -129,7 +129,8 @@ MODECONN_API int32_t modeconn_connectivity_csv(const modeconn_connectivity *conn
  *                 ema)
  * @param progress may be NULL; `epoch` is the number of points done
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE, _UNSUPPORTED (a model without ReLUs, or
- *         whose layers are not known; batch norm on a single value), _CANCELLED, _MEMORY
+ *         whose layers are not known; batch norm on a single value), _NUMERIC (outputs of a layer
+ *         are not finite: names it), _CANCELLED, _MEMORY
  *
  * Working memory: some 2 bytes for each value of the ReLUs of a batch, 24 for those of a sample.
  */
@@ -186,7 +187,8 @@ MODECONN_API int32_t modeconn_patterns_csv(const modeconn_patterns *patterns, ch
  *                 statistics.
  * @param progress may be NULL
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE (models and data, or layers, do not go
- *         together), _UNSUPPORTED (a model whose layers are not known), _CANCELLED, _MEMORY
+ *         together), _UNSUPPORTED (a model whose layers are not known), _NUMERIC (outputs of a
+ * layer are not finite: names it), _CANCELLED, _MEMORY
  *
  * Working memory: 8 (p + q)^2 bytes a layer and 4 bytes for each measured value of a batch.
  */

@@ -32,8 +32,9 @@ extern "C" {
 #endif
 
 /** A training run: model, data, momentum, schedule and position. Beside the model it holds three
- *  vectors of theta's length (momentum, gradient, and theta at the start of the epoch) and the
- *  working memory of a batch. */
+ *  vectors of theta's length (momentum, theta at the start of the epoch, and the gradient, which
+ *  models of more than 8 MiB need with "nesterov" only) and the working memory of a batch. It uses
+ *  its model as if it were that handle: one thread at a time for both. */
 typedef struct modeconn_trainer modeconn_trainer;
 
 /**
@@ -78,7 +79,8 @@ MODECONN_API int32_t modeconn_trainer_epochs(const modeconn_trainer *trainer, in
 
 /** Writes the complete state (model, momentum, position, history, options) to a file, through a
  *  temporary file and a rename.
- *  @return MODECONN_OK, _ARGUMENT, _IO (names the path), _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT, _NUMERIC (a value is not finite, after a run that was cancelled
+ *          while it diverged: an existing file survives), _IO (names the path), _MEMORY */
 MODECONN_API int32_t modeconn_trainer_save(const modeconn_trainer *trainer, const char *path);
 
 /** Takes that state back into a trainer created over a model of the same architecture, the same

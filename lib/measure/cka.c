@@ -56,6 +56,7 @@ typedef struct looking {
     double *rows[2]; /* [BLOCK][width] of the block, shifted */
     int which;
     int64_t samples, next;
+    const char *not_finite; /* layer that has values that are no numbers */
     mc_progress progress;
 } looking;
 
@@ -242,6 +243,9 @@ static void visit(void *user, int32_t node, const float *values, int64_t rows, i
         return;
     }
     run->next = layer + 1;
+    if (!mc_layer_is_finite(values, rows * channels)) {
+        run->not_finite = layers[run->which].name[layer];
+    }
     float *kept = run->kept + layers[X].offset[layer] * run->batch_size;
     if (run->which == X) {
         memcpy(kept, values, (size_t)(rows * channels) * sizeof(*kept));
@@ -263,6 +267,10 @@ static int32_t look(looking *run)
             run->next = 0;
             status = run->model[run->which]->ops->activations(run->session[run->which],
                                                               MC_NORM_RUNNING, &batch, visit, run);
+            if (status == MODECONN_OK && run->not_finite != NULL) {
+                status = mc_fail(MODECONN_ERROR_NUMERIC, "%s model: outputs of %s are not finite",
+                                 run->which == X ? "first" : "second", run->not_finite);
+            }
         }
         if (status == MODECONN_OK) {
             status = mc_progress_step(&run->progress, 0, NAN, NAN, NAN);

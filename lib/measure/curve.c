@@ -117,8 +117,8 @@ static int32_t measure_grid(const measuring *m, int64_t points)
 }
 
 /* Halves the intervals on both sides of the largest loss of a view until they are no wider than
- * the tolerance, or nothing is between their ends. The largest loss is then at the old place or at a
- * new one, so the interval beside it has halved in any case: refinements() rounds are enough. */
+ * the tolerance, or nothing is between their ends. The largest loss is then at the old place or at
+ * a new one, so the interval beside it has halved in any case: refinements() rounds are enough. */
 static int32_t refine(const measuring *m, int64_t view, double tolerance)
 {
     modeconn_curve *curve = m->curve;

@@ -147,6 +147,8 @@ int32_t mc_layer_list_open(mc_layer_list *list, const modeconn_model *model,
 void mc_layer_list_free(mc_layer_list *list);
 /* Place of a node in the list, -1 where it is not in it; `from` is where to look from. */
 int64_t mc_layer_list_find(const mc_layer_list *list, int32_t node, int64_t from);
+/* Whether n values of a layer are all finite. */
+bool mc_layer_is_finite(const float *values, int64_t n);
 
 /* The samples as an option "view" wants them: "" as the handle shows them. */
 int32_t mc_layer_view(const modeconn_dataset *test, const char *view, modeconn_dataset **out);

@@ -41,9 +41,11 @@ typedef struct looking {
     int64_t *whole[2];        /* [layers] samples whose patterns are equal */
     mc_batch_buffer buffer;
     mc_progress progress;
+    int64_t before; /* steps before the first point */
     /* Of the pass that runs. */
     int which;
-    int64_t samples, next; /* of the batch; layer that comes next */
+    int64_t samples, next;  /* of the batch; layer that comes next */
+    const char *not_finite; /* layer that has values that are no numbers */
 } looking;
 
 /* ---- counting ------------------------------------------------------------------------------ */
@@ -88,11 +90,13 @@ static void visit(void *user, int32_t node, const float *values, int64_t rows, i
 {
     looking *run = user;
     int64_t layer = mc_layer_list_find(&run->made->layers, node, run->next);
-    (void)rows, (void)channels;
     if (layer < 0) {
         return;
     }
     run->next = layer + 1;
+    if (!mc_layer_is_finite(values, rows * channels)) {
+        run->not_finite = run->made->layers.name[layer];
+    }
     if (run->which == BETWEEN) {
         count_pattern(run, layer, values);
     } else {
@@ -137,9 +141,10 @@ static void finish_layer(const looking *run, int64_t layer, int64_t point)
 static int32_t tick(void *user, int64_t samples)
 {
     looking *run = user;
-    int64_t per_point = run->progress.total / run->made->points;
+    int64_t points = run->made->points, done = run->progress.step + 1 - run->before;
+    int64_t per_point = (run->progress.total - run->before) / points;
     (void)samples;
-    return mc_progress_step(&run->progress, (run->progress.step + 1) / per_point, NAN, NAN, NAN);
+    return mc_progress_step(&run->progress, done > 0 ? done / per_point : 0, NAN, NAN, NAN);
 }
 
 /* Binds the session of `which` at t, its statistics treated. */
@@ -162,6 +167,11 @@ static int32_t look_at_batch(looking *run, int64_t done)
         run->next = 0;
         status =
             run->model->ops->activations(run->session[which], run->mode[which], &batch, visit, run);
+        if (status == MODECONN_OK && run->not_finite != NULL) {
+            static const char *const models[] = {"first end", "second end", "model between"};
+            status = mc_fail(MODECONN_ERROR_NUMERIC, "%s: outputs of %s are not finite",
+                             models[which], run->not_finite);
+        }
         if (status == MODECONN_OK) {
             status = tick(run, 0);
         }
@@ -283,14 +293,15 @@ static int32_t check_batches(const looking *run)
 }
 
 /* Batches of the whole call: statistics of both ends and of each point, three models a point. */
-static int64_t count_steps(const looking *run, int64_t points)
+static int64_t count_steps(looking *run, int64_t points)
 {
     int64_t statistics = 0;
     for (int64_t done = 0; run->plan.data != NULL && done < run->plan.n; statistics++) {
         done += mc_pass_batch(run->plan.n, run->plan.batch_size, done);
     }
     int64_t batches = (run->data->n + run->batch_size - 1) / run->batch_size;
-    return (points + 2) * statistics + points * MODELS * batches;
+    run->before = 2 * statistics;
+    return run->before + points * (statistics + MODELS * batches);
 }
 
 /* ---- the handle ---------------------------------------------------------------------------- */

@@ -163,6 +163,9 @@ static int32_t check_name(const modeconn_graph *graph, const mc_node *node)
     if (node->name == NULL || node->name[0] == '\0') {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "it needs a name for its parameters");
     }
+    if (strcmp(node->name, "__metadata__") == 0) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "safetensors files keep that name for themselves");
+    }
     if (*find_named(graph, graph->nodes, graph->named, graph->capacity, node->name) != 0) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "the graph already has a layer of that name");
     }

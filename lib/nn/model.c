@@ -362,10 +362,13 @@ int32_t modeconn_model_statistics_count(const modeconn_model *model, int64_t *co
 static int32_t check_vector(const modeconn_model *model, const char *name, const float *values,
                             int64_t count)
 {
-    if (model == NULL || values == NULL) {
-        return mc_null(model == NULL ? "model" : name);
+    if (model == NULL) {
+        return mc_null("model");
     }
     int64_t expected = strcmp(name, "theta") == 0 ? model->n_theta : model->n_stats;
+    if (values == NULL && (count > 0 || expected > 0)) {
+        return mc_null(name);
+    }
     if (count != expected) {
         return mc_fail(MODECONN_ERROR_SHAPE, "%s: %lld values for a vector of %lld", name,
                        (long long)count, (long long)expected);
@@ -385,7 +388,7 @@ int32_t modeconn_model_get_parameters(const modeconn_model *model, float *theta,
 int32_t modeconn_model_get_statistics(const modeconn_model *model, float *statistics, int64_t count)
 {
     int32_t status = check_vector(model, "statistics", statistics, count);
-    if (status == MODECONN_OK) {
+    if (status == MODECONN_OK && count > 0) {
         memcpy(statistics, model->statistics, (size_t)count * sizeof *statistics);
     }
     return status;
@@ -448,7 +451,7 @@ int32_t modeconn_model_set_statistics(modeconn_model *model, const float *statis
     if (status == MODECONN_OK) {
         status = mc_model_check_finite(model, NULL, statistics);
     }
-    if (status == MODECONN_OK) {
+    if (status == MODECONN_OK && count > 0) {
         memcpy(model->statistics, statistics, (size_t)count * sizeof *statistics);
         mc_model_changed(model);
     }

@@ -132,7 +132,11 @@ int32_t modeconn_model_save(const modeconn_model *model, const char *path)
     }
     int64_t n = block_count(model);
     metadata meta;
-    int32_t status = metadata_init(&meta, model);
+    int32_t status = mc_model_check_finite(model, model->theta, model->statistics);
+    if (status < 0) {
+        return mc_fail_prefix(status, "not written to %s", path);
+    }
+    status = metadata_init(&meta, model);
     if (status < 0) {
         return status;
     }

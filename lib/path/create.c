@@ -55,7 +55,7 @@ int32_t modeconn_path_from_models(const char *family, const modeconn_model *cons
             return mc_fail(MODECONN_ERROR_ARGUMENT, "models[%lld] is NULL", (long long)i);
         }
     }
-    return mc_path_create(row, models, count, out);
+    return mc_path_create(row, models, count, MC_NAMES_ALL, out);
 }
 
 /* Control points between the ends: P_i = the line at i/legs (degree 2: the mean), or fresh. */
@@ -104,7 +104,11 @@ int32_t modeconn_path_create(const modeconn_model *first, const modeconn_model *
     for (int64_t i = 0; i < count; i++) {
         models[i] = i == 0 ? first : second;
     }
-    status = modeconn_path_from_models(family, models, count, out);
+    const mc_path_family *row = NULL;
+    status = mc_path_family_find(family, count, &row);
+    if (status == MODECONN_OK) {
+        status = mc_path_create(row, models, count, MC_NAMES_ENDS, out);
+    }
     if (status == MODECONN_OK) {
         place(*out, strcmp(mc_option_str(options, &mc_kind_path, "start"), "random") == 0,
               mc_seed(first->context, mc_option_i64(options, &mc_kind_path, "seed")));

@@ -104,7 +104,7 @@ int32_t modeconn_path_group(const modeconn_path *path, const char *group, modeco
     for (int64_t k = 0; k < path->n_points; k++) {
         points[k] = path->points[k];
     }
-    int32_t status = mc_path_create(path->family, points, path->n_points, out);
+    int32_t status = mc_path_create(path->family, points, path->n_points, MC_NAMES_FIRST, out);
     for (int64_t k = 1; status == MODECONN_OK && k < path->n_points; k++) {
         hold(first, (*out)->points[k], group);
     }

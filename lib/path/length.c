@@ -5,6 +5,7 @@
  * quadrature over a small matrix.
  */
 #include "path/path.h"
+#include <math.h>
 
 int32_t modeconn_path_length(const modeconn_path *path, double *length)
 {
@@ -18,8 +19,16 @@ int32_t modeconn_path_length(const modeconn_path *path, double *length)
     if (gram == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    *length = path->family->length(gram, path->n_points - 1, 1);
+    double whole = path->family->length(gram, path->n_points - 1, 1);
+    bool finite = true;
+    for (int64_t i = 0; i < (path->n_points - 1) * (path->n_points - 1); i++) {
+        finite = finite && isfinite(gram[i]);
+    }
     mc_free(path->context, gram);
+    if (!finite) {
+        return mc_fail(MODECONN_ERROR_NUMERIC, "a control point of the path is not finite");
+    }
+    *length = whole;
     return MODECONN_OK;
 }
 

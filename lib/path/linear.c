@@ -34,5 +34,5 @@ int32_t modeconn_path_linear(const modeconn_model *first, const modeconn_model *
         return mc_null("second");
     }
     const modeconn_model *const ends[2] = {first, second};
-    return mc_path_create(&mc_path_linear, ends, 2, out);
+    return mc_path_create(&mc_path_linear, ends, 2, MC_NAMES_ALL, out);
 }

@@ -52,7 +52,7 @@ static int32_t check_t(double t)
     if (t >= 0 && t <= 1) {
         return MODECONN_OK;
     }
-    return mc_fail(MODECONN_ERROR_ARGUMENT, "t is %g, not in [0, 1]", t);
+    return mc_fail(MODECONN_ERROR_ARGUMENT, "t is %.17g, not in [0, 1]", t);
 }
 
 int32_t modeconn_path_parameters(const modeconn_path *path, double t, float *theta, int64_t count)
@@ -95,8 +95,21 @@ int32_t modeconn_path_model(const modeconn_path *path, double t, modeconn_model 
 
 /* ---- inside the library ------------------------------------------------------------------- */
 
+static int32_t snapshot(const modeconn_model *point, bool named, modeconn_model **out)
+{
+    if (named) {
+        return modeconn_model_clone(point, out);
+    }
+    int32_t status = mc_model_clone_empty(point, out);
+    if (status == MODECONN_OK) {
+        memcpy((*out)->theta, point->theta, (size_t)point->n_theta * sizeof(float));
+        memcpy((*out)->statistics, point->statistics, (size_t)point->n_stats * sizeof(float));
+    }
+    return status;
+}
+
 int32_t mc_path_create(const mc_path_family *family, const modeconn_model *const *points,
-                       int64_t n_points, modeconn_path **out)
+                       int64_t n_points, mc_path_names names, modeconn_path **out)
 {
     *out = NULL;
     for (int64_t i = 1; i < n_points; i++) {
@@ -115,7 +128,9 @@ int32_t mc_path_create(const mc_path_family *family, const modeconn_model *const
     path->points = mc_calloc(path->context, n_points, sizeof(*path->points));
     int32_t status = path->points == NULL ? MODECONN_ERROR_MEMORY : MODECONN_OK;
     for (int64_t i = 0; status == MODECONN_OK && i < n_points; i++) {
-        status = modeconn_model_clone(points[i], &path->points[i]);
+        bool named =
+            i == 0 || names == MC_NAMES_ALL || (i == n_points - 1 && names == MC_NAMES_ENDS);
+        status = snapshot(points[i], named, &path->points[i]);
         path->n_points += status == MODECONN_OK;
     }
     if (status < 0) {

@@ -73,9 +73,12 @@ void mc_path_set_record(modeconn_path *path, modeconn_history *history, char *fi
 /* Row of mc_path_families by name, and that a path of it may have `count` control points. */
 int32_t mc_path_family_find(const char *name, int64_t count, const mc_path_family **family);
 
-/* A path over snapshots (clones) of `points` [n_points], all of one shape. */
+/* Which control points keep metadata and history: the others are placed by the caller. */
+typedef enum mc_path_names { MC_NAMES_ALL, MC_NAMES_ENDS, MC_NAMES_FIRST } mc_path_names;
+
+/* A path over snapshots of `points` [n_points], all of one shape. */
 int32_t mc_path_create(const mc_path_family *family, const modeconn_model *const *points,
-                       int64_t n_points, modeconn_path **out);
+                       int64_t n_points, mc_path_names names, modeconn_path **out);
 
 /* theta [n_theta] and interpolated statistics [n_stats] (may be NULL) at t. */
 void mc_path_at(const modeconn_path *path, double t, float *theta, float *statistics);

@@ -159,6 +159,14 @@ int32_t modeconn_path_save(const modeconn_path *path, const char *file_path)
     if (path == NULL || file_path == NULL) {
         return mc_null(path == NULL ? "path" : "file");
     }
+    for (int64_t k = 0; k < path->n_points; k++) {
+        const modeconn_model *point = path->points[k];
+        int32_t finite = mc_model_check_finite(point, point->theta, point->statistics);
+        if (finite < 0) {
+            return mc_fail_prefix(finite, "not written to %s: control point %lld", file_path,
+                                  (long long)k);
+        }
+    }
     int32_t status = contents_allocate(&file, path);
     if (status == MODECONN_OK) {
         snprintf(file.points, sizeof(file.points), "%lld", (long long)path->n_points);
@@ -379,7 +387,7 @@ static int32_t make_path(const loading *load, modeconn_path **out)
         points[k] = load->points[k];
     }
     if (status == MODECONN_OK) {
-        status = mc_path_create(load->family, points, load->n_points, out);
+        status = mc_path_create(load->family, points, load->n_points, MC_NAMES_ALL, out);
     }
     if (status < 0) {
         modeconn_history_destroy(history);

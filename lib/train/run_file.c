@@ -181,6 +181,24 @@ static void add_vectors(mc_tensor *tensors, int64_t *n, const mc_run_vector *vec
     }
 }
 
+/* Whether it can be read back. */
+static int32_t check_state(const mc_run *run, const mc_run_vector *vectors, int64_t n_vectors)
+{
+    if (!isfinite(run->loss_sum)) {
+        return mc_fail(MODECONN_ERROR_NUMERIC, "the loss is %s", mc_not_finite(run->loss_sum));
+    }
+    for (int64_t k = 0; k < n_vectors; k++) {
+        const mc_run_vector *vector = &vectors[k];
+        for (int64_t i = 0; i < vector->size && (!vector->inside || run->step > 0); i++) {
+            if (!isfinite(vector->values[i])) {
+                return mc_fail(MODECONN_ERROR_NUMERIC, "value %lld of %s is %s", (long long)i,
+                               vector->name, mc_not_finite((double)vector->values[i]));
+            }
+        }
+    }
+    return MODECONN_OK;
+}
+
 int32_t mc_run_save(const mc_run *run, const mc_run_facts *facts, const mc_run_vector *vectors,
                     int64_t n_vectors, const char *path)
 {
@@ -188,6 +206,10 @@ int32_t mc_run_save(const mc_run *run, const mc_run_facts *facts, const mc_run_v
     const double sums[N_SUMS] = {run->loss_sum, run->seconds};
     const char *values[N_KEYS], *told_keys[N_KEYS], *told[N_KEYS];
     int64_t n = 0, n_told = 0;
+    int32_t status = check_state(run, vectors, n_vectors);
+    if (status < 0) {
+        return mc_fail_prefix(status, "not written to %s", path);
+    }
     mc_tensor *tensors = mc_alloc(run->context, n_vectors + 3, sizeof(*tensors));
     if (tensors == NULL) {
         return MODECONN_ERROR_MEMORY;
@@ -207,7 +229,7 @@ int32_t mc_run_save(const mc_run *run, const mc_run_facts *facts, const mc_run_v
     if (run->step > 0) {
         add_vectors(tensors, &n, vectors, n_vectors, true);
     }
-    int32_t status = mc_safetensors_write(run->context, path, tensors, n, told_keys, told, n_told);
+    status = mc_safetensors_write(run->context, path, tensors, n, told_keys, told, n_told);
     mc_free(run->context, tensors);
     return status;
 }

@@ -247,6 +247,46 @@ static int32_t stop_at(void *user, int64_t epoch, int64_t step, int64_t total, d
     return step == *(int64_t *)user;
 }
 
+/* `epoch` is the number of points done, whatever the statistics take before the first. */
+typedef struct told {
+    int64_t calls, last_step, total, epoch_at[64];
+} told;
+
+static int32_t tell(void *user, int64_t epoch, int64_t step, int64_t total, double loss,
+                    double accuracy, double rate, double left)
+{
+    told *t = user;
+    (void)loss, (void)accuracy, (void)rate, (void)left;
+    ck_assert_int_lt(step, 64);
+    t->epoch_at[step] = epoch;
+    t->last_step = step;
+    t->total = total;
+    return 0;
+}
+
+START_TEST(patterns_progress)
+{
+    enum { POINTS = 3, STATISTICS = 4, BATCHES = 2 };
+    setting s = make(1);
+    told t = {0};
+    char settings[96];
+    snprintf(settings, sizeof settings, "points=%d,bn_batch_size=%d,batch_size=%d", POINTS,
+             N / STATISTICS, N / BATCHES);
+    modeconn_options *options = options_of("patterns", settings);
+    modeconn_patterns *made = NULL;
+    OK(modeconn_patterns_measure(s.line, s.data, s.data, options, tell, &t, &made));
+    const int64_t before = 2 * STATISTICS, point = STATISTICS + 3 * BATCHES;
+    ck_assert_int_eq(t.total, before + POINTS * point);
+    ck_assert_int_eq(t.last_step, t.total);
+    for (int64_t step = 1; step <= t.total; step++) {
+        ck_assert_int_eq(t.epoch_at[step], step < before ? 0 : (step - before) / point);
+    }
+    modeconn_patterns_destroy(made);
+    modeconn_options_destroy(options);
+    destroy(&s);
+}
+END_TEST
+
 START_TEST(patterns_errors)
 {
     setting s = make(1);
@@ -271,6 +311,18 @@ START_TEST(patterns_errors)
     FAILS(LOOK(s.line, s.data, options), MODECONN_ERROR_UNKNOWN, "night");
     FAILS(LOOK(s.line, other, NULL), MODECONN_ERROR_SHAPE, "2x2");
     FAILS(LOOK(plain, s.data, NULL), MODECONN_ERROR_UNSUPPORTED, "no ReLU");
+    modeconn_model *broken = NULL;
+    modeconn_path *out = NULL;
+    modeconn_options *keep = options_of("patterns", "statistics=keep");
+    OK(modeconn_model_clone(s.second, &broken));
+    for (int64_t i = 0; i < broken->n_theta; i++) {
+        broken->theta[i] = 3e38F; /* finite, but its outputs are not */
+    }
+    OK(modeconn_path_linear(s.first, broken, &out));
+    FAILS(LOOK(out, s.data, keep), MODECONN_ERROR_NUMERIC, "second end: outputs of ");
+    modeconn_options_destroy(keep);
+    modeconn_path_destroy(out);
+    modeconn_model_destroy(broken);
     FAILS(modeconn_patterns_measure(s.line, NULL, s.data, NULL, NULL, NULL, &made),
           MODECONN_ERROR_ARGUMENT, "train");
     FAILS(modeconn_patterns_measure(s.line, s.data, s.data, NULL, NULL, NULL, NULL),
@@ -491,6 +543,14 @@ START_TEST(cka_errors)
     FAILS(CKA(s.first, shallow, s.data, NULL), MODECONN_ERROR_SHAPE, "places");
     FAILS(modeconn_cka_measure(s.first, s.second, s.data, NULL, NULL, NULL, NULL),
           MODECONN_ERROR_ARGUMENT, "out");
+    modeconn_model *broken = NULL;
+    OK(modeconn_model_clone(s.second, &broken));
+    for (int64_t i = 0; i < broken->n_theta; i++) {
+        broken->theta[i] = 3e38F; /* finite, but its outputs are not */
+    }
+    FAILS(CKA(s.first, broken, s.data, NULL), MODECONN_ERROR_NUMERIC, "second model");
+    FAILS(CKA(broken, s.first, s.data, NULL), MODECONN_ERROR_NUMERIC, "first model");
+    modeconn_model_destroy(broken);
     FAILS(modeconn_cka_measure(s.first, s.second, s.data, NULL, stop_at, &step, &made),
           MODECONN_ERROR_CANCELLED, "step 1 of 1");
     ck_assert_ptr_null(made);
@@ -544,6 +604,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, nodes);
     tcase_add_test(tests, patterns_are_counts);
     tcase_add_test(tests, patterns_threads_and_reports);
+    tcase_add_test(tests, patterns_progress);
     tcase_add_test(tests, patterns_errors);
     tcase_add_loop_test(tests, cka_is_that_of_the_kernels, 0, 2);
     tcase_add_test(tests, cka_properties);

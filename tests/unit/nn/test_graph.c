@@ -99,6 +99,8 @@ START_TEST(test_add_errors)
     ck_assert_int_eq(a, 1);
     FAILS(add_one("batch_norm", "x", "", a, &b), MODECONN_ERROR_ARGUMENT,
           "layer x (batch_norm): the graph already has");
+    FAILS(add_one("batch_norm", "__metadata__", "", a, &b), MODECONN_ERROR_ARGUMENT,
+          "safetensors files keep that name");
     pair[0] = 0;
     pair[1] = a;
     FAILS(modeconn_graph_add(graph, "add", NULL, "", pair, 2, &node), MODECONN_ERROR_SHAPE,

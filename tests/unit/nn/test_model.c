@@ -223,6 +223,14 @@ START_TEST(test_vectors)
     FAILS(modeconn_model_set_statistics(NULL, stats, k), MODECONN_ERROR_ARGUMENT, "model");
     FAILS(modeconn_model_get_statistics(model, stats, -1), MODECONN_ERROR_SHAPE, "statistics: -1");
     FAILS(modeconn_model_set_statistics(model, stats, 0), MODECONN_ERROR_SHAPE, "statistics: 0");
+    modeconn_options *plain = options_of("model", small);
+    modeconn_model *without = NULL;
+    OK(modeconn_model_create(ctx, "mlp", NULL, plain, &without));
+    OK(modeconn_model_get_statistics(without, NULL, 0));
+    OK(modeconn_model_set_statistics(without, NULL, 0));
+    FAILS(modeconn_model_get_statistics(without, NULL, 1), MODECONN_ERROR_ARGUMENT, "statistics");
+    modeconn_model_destroy(without);
+    modeconn_options_destroy(plain);
     FAILS(modeconn_model_parameter_count(NULL, &n), MODECONN_ERROR_ARGUMENT, "model");
     FAILS(modeconn_model_parameter_count(model, NULL), MODECONN_ERROR_ARGUMENT, "count");
     FAILS(modeconn_model_statistics_count(NULL, &n), MODECONN_ERROR_ARGUMENT, "model");

@@ -298,6 +298,28 @@ START_TEST(test_prefixes_of_wrappers)
 }
 END_TEST
 
+/* What could not be read back is not written, and the file that is there survives. */
+START_TEST(test_values_that_are_not_finite)
+{
+    modeconn_model *model = make("resnet18", ""), *loaded = NULL;
+    const char *path = folder_path("model.safetensors");
+    float *places[2] = {&model->theta[5], &model->statistics[3]};
+    static const char *const names[2] = {"value 5 of conv1.weight is nan", "is inf"};
+    OK(modeconn_model_save(model, path));
+    for (int i = 0; i < 2; i++) {
+        float before = *places[i];
+        *places[i] = i == 0 ? NAN : INFINITY;
+        FAILS(modeconn_model_save(model, path), MODECONN_ERROR_NUMERIC, names[i]);
+        ck_assert_ptr_nonnull(strstr(modeconn_last_error(), path));
+        *places[i] = before;
+        OK(modeconn_model_load(context, path, &loaded));
+        modeconn_model_destroy(loaded);
+    }
+    ck_assert_int_eq(folder_count(), 1);
+    modeconn_model_destroy(model);
+}
+END_TEST
+
 START_TEST(test_architectures_that_do_not_fit)
 {
     static const char *const pairs[][2] = {{"resnet18", "resnet34"}, {"resnet34", "resnet18"},
@@ -431,6 +453,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_order_of_tensors_does_not_matter);
     tcase_add_test(tests, test_without_our_metadata);
     tcase_add_test(tests, test_prefixes_of_wrappers);
+    tcase_add_test(tests, test_values_that_are_not_finite);
     tcase_add_test(tests, test_architectures_that_do_not_fit);
     tcase_add_test(tests, test_very_many_keys);
     tcase_add_test(tests, test_load_as_takes_our_files_too);

@@ -91,6 +91,7 @@ START_TEST(saves)
     ck_assert(equal_paths(path, loaded));
     ck_assert_int_eq(loaded->points[loaded->n_points - 1]->n_meta, 1);
     ck_assert_str_eq(loaded->points[loaded->n_points - 1]->meta_values[0], "none");
+    ck_assert(_i == 0 || loaded->points[1]->n_meta == 0); /* that is the end's alone */
     OK(modeconn_path_history(loaded, &history));
     OK(modeconn_history_size(history, &epochs, NULL));
     ck_assert_int_eq(epochs, _i > 0 ? 1 : 0);
@@ -151,6 +152,31 @@ START_TEST(resumes)
         modeconn_path_destroy(paths[1]);
     }
     modeconn_path_destroy(whole);
+}
+END_TEST
+
+/* A fit that was left while it diverged. */
+START_TEST(not_finite)
+{
+    modeconn_path *path = path_of("degree=3"), *loaded = NULL;
+    modeconn_fitter *fitter = fitter_of(path, settings);
+    double length = -1;
+    OK(modeconn_path_save(path, folder_path("path")));
+    OK(modeconn_fitter_save(fitter, folder_path("fit")));
+    path->points[2]->theta[7] = NAN;
+    FAILS(modeconn_path_save(path, folder_path("path")), MODECONN_ERROR_NUMERIC, "control point 2");
+    FAILS(modeconn_fitter_save(fitter, folder_path("fit")), MODECONN_ERROR_NUMERIC,
+          "value 7 of 2.theta is nan");
+    ck_assert_ptr_nonnull(strstr(modeconn_last_error(), folder_path("fit")));
+    FAILS(modeconn_path_length(path, &length), MODECONN_ERROR_NUMERIC, "not finite");
+    ck_assert_double_eq(length, -1);
+    OK(modeconn_path_load(context, folder_path("path"), &loaded));
+    OK(modeconn_fitter_load(fitter, folder_path("fit")));
+    ck_assert(equal_paths(path, loaded));
+    ck_assert_int_eq(folder_count(), 2);
+    modeconn_path_destroy(loaded);
+    modeconn_fitter_destroy(fitter);
+    modeconn_path_destroy(path);
 }
 END_TEST
 
@@ -282,6 +308,7 @@ START_TEST(groups)
             }
         }
         ck_assert(small_equal(one->points[0], first));
+        ck_assert_int_eq(one->points[2]->n_meta, 0); /* nobody trained that one */
         modeconn_path_destroy(one);
     }
     for (int64_t i = 0; i < n; i++) {
@@ -356,6 +383,7 @@ static void add(TCase *tests)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, saves, 0, 3);
     tcase_add_test(tests, resumes);
+    tcase_add_test(tests, not_finite);
     tcase_add_test(tests, other_fits);
     tcase_add_test(tests, hostile);
     tcase_add_test(tests, groups);

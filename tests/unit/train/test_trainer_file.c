@@ -295,6 +295,31 @@ START_TEST(damaged)
 }
 END_TEST
 
+/* A run that was cancelled while it diverged. */
+START_TEST(not_finite)
+{
+    setting s = make("mlp", "4", 40, settings);
+    char name[64];
+    file_name(name);
+    run_to(&s, 2);
+    OK(modeconn_trainer_save(s.trainer, name));
+    float *values[3] = {s.model->theta, s.trainer->velocity, s.trainer->start_theta};
+    static const char *const names[3] = {"of theta", "of velocity", "of epoch_start.theta"};
+    for (int i = 0; i < 3; i++) {
+        float before = values[i][1];
+        values[i][1] = INFINITY;
+        FAILS(modeconn_trainer_save(s.trainer, name), MODECONN_ERROR_NUMERIC, names[i]);
+        values[i][1] = before;
+    }
+    s.trainer->run.loss_sum = NAN;
+    FAILS(modeconn_trainer_save(s.trainer, name), MODECONN_ERROR_NUMERIC, "the loss is nan");
+    OK(modeconn_trainer_load(s.trainer, name));
+    OK(modeconn_trainer_save(s.trainer, name));
+    remove(name);
+    destroy(&s);
+}
+END_TEST
+
 START_TEST(arguments)
 {
     setting s = make("mlp", "4", 40, settings);
@@ -357,6 +382,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, differences);
     tcase_add_test(tests, other_pixels);
     tcase_add_test(tests, damaged);
+    tcase_add_test(tests, not_finite);
     tcase_add_test(tests, arguments);
     tcase_add_test(tests, out_of_memory);
 }
