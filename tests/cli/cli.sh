@@ -533,6 +533,7 @@ stopped()
 stopped train --arch vgg13 --width 0.0625 --data "$data" --epochs 1000000 --out stop/x
 stopped finetune --model cue.safetensors --data "$data" --cue box --clean 300 --epochs 1000000 \
     --out stop/x --json stop/y
+stopped align cue.safetensors clean.safetensors --data "$data" --points 100001 --out stop/x
 stopped barrier --from cue.safetensors --to clean.safetensors --data "$data" --points 100001 \
     --plot stop/x --csv stop/y --json stop/z
 stopped connectivity --from cue.safetensors --to clean.safetensors --data "$data" --cue box \
