@@ -118,8 +118,8 @@ MODECONN_API int32_t modeconn_symmetry_member_bundles(const modeconn_symmetry *s
  * @param out      receives the alignment; modeconn_alignment_destroy() it
  * @return MODECONN_OK, _ARGUMENT, _SHAPE (the models differ, or the data do not fit), _UNSUPPORTED
  *         (as modeconn_symmetry_create()), _NUMERIC (an activation is not finite, or the permuted
- *         model's logits on noise are off by more than the rounding of logits of their size, as
- * also where large terms cancel in them), _CANCELLED, _MEMORY
+ *         model's logits on noise are off by more than the rounding of logits of their size: also
+ *         where large terms cancel in them), _CANCELLED, _MEMORY
  */
 MODECONN_API int32_t modeconn_align(const modeconn_model *target, const modeconn_model *model,
                                     const modeconn_dataset *data, const modeconn_options *options,

@@ -40,9 +40,9 @@
  *  - Text outputs: pass capacity 0 and a NULL buffer to ask for the size, which counts the
  *    terminating NUL; a buffer that is too small gets MODECONN_ERROR_BUFFER and is left untouched.
  *    `needed` may be NULL. Making a text can also be MODECONN_ERROR_MEMORY.
- *  - Array outputs have a call of their own that tells their length, and take a capacity of at
- * least it (MODECONN_ERROR_BUFFER if it is less) or, where they are a model's vectors, a count of
- *    exactly it (MODECONN_ERROR_SHAPE if not).
+ *  - The length of an array output is told by a call of its own. Arrays take a capacity of at
+ *    least that (MODECONN_ERROR_BUFFER if less), a model's vectors a count of exactly that
+ *    (MODECONN_ERROR_SHAPE if not).
  *  - Images are NCHW float, labels int32_t from 0. Losses are cross-entropies in nats, accuracies
  *    and errors are fractions of 1.
  *  - Same seed, same build, same instruction set: bit-for-bit the same result for any number of

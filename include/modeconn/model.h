@@ -133,8 +133,8 @@ MODECONN_API int32_t modeconn_model_from_graph(const modeconn_graph *graph, int3
  *  saved with their layers. The history's column "samples_per_second", which no two runs have in
  *  common, is left out: equal runs give equal files, byte for byte.
  *  @return MODECONN_OK, _ARGUMENT (names and metadata beyond the format's 100 MB), _NUMERIC (a
- * value is not finite, as training leaves it that was cancelled while it diverged: it could not be
- * read back), _IO (names the path), _MEMORY */
+ *          value is not finite, as after training that was cancelled while it diverged: it could
+ *          not be read back), _IO (names the path), _MEMORY */
 MODECONN_API int32_t modeconn_model_save(const modeconn_model *model, const char *path);
 
 /** Reads a file that modeconn_model_save() wrote. Nothing in it is trusted: memory is taken only

@@ -101,7 +101,7 @@ MODECONN_API int32_t modeconn_fitter_epochs(const modeconn_fitter *fitter, int64
 /** Writes the state of the fit (control points, momentum, position, history, options) to a file,
  *  through a temporary file and a rename.
  *  @return MODECONN_OK, _ARGUMENT, _NUMERIC (a value is not finite: an existing file survives),
- * _IO, _MEMORY */
+ *          _IO, _MEMORY */
 MODECONN_API int32_t modeconn_fitter_save(const modeconn_fitter *fitter, const char *path);
 
 /** Takes that state back into a fitter over a path of the same family and ends, the same data and
@@ -158,7 +158,7 @@ MODECONN_API int32_t modeconn_path_history(const modeconn_path *path, modeconn_h
 MODECONN_API int32_t modeconn_path_size(const modeconn_path *path, int64_t *points);
 
 /** A copy of control point `index`, 0 .. size-1; its statistics are not those of a fit. Metadata
- * and history are those of the model given, and empty where none was: of points that
+ *  and history are those of the model given, and empty where none was: of points that
  *  modeconn_path_create() placed between the ends, and of all but the first of a path of one group.
  *  @return MODECONN_OK, _ARGUMENT (index), _MEMORY */
 MODECONN_API int32_t modeconn_path_control(const modeconn_path *path, int64_t index,

@@ -188,7 +188,7 @@ MODECONN_API int32_t modeconn_patterns_csv(const modeconn_patterns *patterns, ch
  * @param progress may be NULL
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE (models and data, or layers, do not go
  *         together), _UNSUPPORTED (a model whose layers are not known), _NUMERIC (outputs of a
- * layer are not finite: names it), _CANCELLED, _MEMORY
+ *         layer are not finite: names it), _CANCELLED, _MEMORY
  *
  * Working memory: 8 (p + q)^2 bytes a layer and 4 bytes for each measured value of a batch.
  */

@@ -242,8 +242,8 @@ int mc_pool_size(const mc_pool *pool);
 /* Runs tasks 0 .. n-1, the caller taking part, and returns when all are done. Tasks run in the
  * caller's floating-point mode on every thread, and leave the mode as they found it. A task must
  * compute the same whoever runs it: how work is cut depends on shapes, never on the thread count.
- * Called from inside a task, or while another thread has the pool, it runs all tasks on the caller.
- */
+ * Called from inside a task, while another thread has the pool, or in a child of the process that
+ * made it, it runs all tasks on the caller. */
 void mc_pool_run(mc_pool *pool, int64_t n, mc_task_fn fn, void *arg);
 
 /* Jobs, of up to INT32_MAX tasks each, that need not wait for each other: runs them as one, so that

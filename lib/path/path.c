@@ -52,7 +52,7 @@ static int32_t check_t(double t)
     if (t >= 0 && t <= 1) {
         return MODECONN_OK;
     }
-    return mc_fail(MODECONN_ERROR_ARGUMENT, "t is %.17g, not in [0, 1]", t);
+    return mc_fail(MODECONN_ERROR_ARGUMENT, "t is %.15g, not in [0, 1]", t);
 }
 
 int32_t modeconn_path_parameters(const modeconn_path *path, double t, float *theta, int64_t count)
