@@ -57,6 +57,12 @@ MODECONN_API int32_t modeconn_evaluate(const modeconn_model *model, const modeco
                                        modeconn_progress_fn progress, void *user,
                                        modeconn_evaluation **out);
 MODECONN_API void modeconn_evaluation_destroy(modeconn_evaluation *evaluation);
+/** Number of views, and the name of view `index` (0 .. count-1), valid as long as the handle.
+ *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
+MODECONN_API int32_t modeconn_evaluation_view_count(const modeconn_evaluation *evaluation,
+                                                    int64_t *count);
+MODECONN_API int32_t modeconn_evaluation_view_name(const modeconn_evaluation *evaluation,
+                                                   int64_t index, const char **name);
 /** One view's mean loss (nats) and accuracy; either output may be NULL. _UNKNOWN view. */
 MODECONN_API int32_t modeconn_evaluation_get(const modeconn_evaluation *evaluation,
                                              const char *view, double *loss, double *accuracy);
@@ -103,6 +109,11 @@ MODECONN_API void modeconn_curve_destroy(modeconn_curve *curve);
 
 /** Number of points. */
 MODECONN_API int32_t modeconn_curve_size(const modeconn_curve *curve, int64_t *points);
+/** Number of views, and the name of view `index` (0 .. count-1), valid as long as the handle.
+ *  @return MODECONN_OK or _ARGUMENT (also an index out of range) */
+MODECONN_API int32_t modeconn_curve_view_count(const modeconn_curve *curve, int64_t *count);
+MODECONN_API int32_t modeconn_curve_view_name(const modeconn_curve *curve, int64_t index,
+                                              const char **name);
 /** t of each point; `t` has room for `capacity` values (_BUFFER if too few). */
 MODECONN_API int32_t modeconn_curve_points(const modeconn_curve *curve, double *t,
                                            int64_t capacity);

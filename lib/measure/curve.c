@@ -280,6 +280,28 @@ int32_t modeconn_curve_size(const modeconn_curve *curve, int64_t *points)
     return MODECONN_OK;
 }
 
+int32_t modeconn_curve_view_count(const modeconn_curve *curve, int64_t *count)
+{
+    if (curve == NULL || count == NULL) {
+        return mc_null(curve == NULL ? "curve" : "count");
+    }
+    *count = curve->n_views;
+    return MODECONN_OK;
+}
+
+int32_t modeconn_curve_view_name(const modeconn_curve *curve, int64_t index, const char **name)
+{
+    if (curve == NULL || name == NULL) {
+        return mc_null(curve == NULL ? "curve" : "name");
+    }
+    if (index < 0 || index >= curve->n_views) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "view index %lld: not in 0..%lld", (long long)index,
+                       (long long)(curve->n_views - 1));
+    }
+    *name = curve->names[index];
+    return MODECONN_OK;
+}
+
 static int32_t check_capacity(const modeconn_curve *curve, int64_t capacity)
 {
     if (capacity >= curve->points) {

@@ -98,6 +98,29 @@ void modeconn_evaluation_destroy(modeconn_evaluation *evaluation)
     mc_context_drop(context);
 }
 
+int32_t modeconn_evaluation_view_count(const modeconn_evaluation *evaluation, int64_t *count)
+{
+    if (evaluation == NULL || count == NULL) {
+        return mc_null(evaluation == NULL ? "evaluation" : "count");
+    }
+    *count = evaluation->n_views;
+    return MODECONN_OK;
+}
+
+int32_t modeconn_evaluation_view_name(const modeconn_evaluation *evaluation, int64_t index,
+                                      const char **name)
+{
+    if (evaluation == NULL || name == NULL) {
+        return mc_null(evaluation == NULL ? "evaluation" : "name");
+    }
+    if (index < 0 || index >= evaluation->n_views) {
+        return mc_fail(MODECONN_ERROR_ARGUMENT, "view index %lld: not in 0..%lld", (long long)index,
+                       (long long)(evaluation->n_views - 1));
+    }
+    *name = evaluation->names[index];
+    return MODECONN_OK;
+}
+
 int32_t modeconn_evaluation_get(const modeconn_evaluation *evaluation, const char *view,
                                 double *loss, double *accuracy)
 {

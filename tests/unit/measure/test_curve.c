@@ -77,6 +77,21 @@ START_TEST(points_are_fractions_of_integers)
         modeconn_curve *curve = measure(&on, settings[s]);
         OK(modeconn_curve_size(curve, &points));
         ck_assert_int_eq(points, sizes[s]);
+        int64_t count = 0;
+        OK(modeconn_curve_view_count(curve, &count));
+        ck_assert_int_eq(count, N_VIEWS);
+        for (int64_t v = 0; v < count; v++) {
+            const char *name = NULL;
+            OK(modeconn_curve_view_name(curve, v, &name));
+            ck_assert_str_eq(name, views[v]);
+        }
+        FAILS(modeconn_curve_view_name(curve, count, NULL), MODECONN_ERROR_ARGUMENT, "name");
+        const char *none = NULL;
+        FAILS(modeconn_curve_view_name(curve, count, &none), MODECONN_ERROR_ARGUMENT, "index 4");
+        FAILS(modeconn_curve_view_name(NULL, 0, &none), MODECONN_ERROR_ARGUMENT, "curve");
+        FAILS(modeconn_curve_view_count(NULL, &count), MODECONN_ERROR_ARGUMENT, "curve");
+        FAILS(modeconn_curve_view_count(curve, NULL), MODECONN_ERROR_ARGUMENT, "count");
+        ck_assert_ptr_null(none);
         OK(modeconn_curve_points(curve, t, 50));
         for (int64_t i = 0; i < points; i++) {
             ck_assert_double_eq(t[i], (double)i / (double)(points - 1));

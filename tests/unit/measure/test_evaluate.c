@@ -303,11 +303,24 @@ START_TEST(errors)
     FAILS(modeconn_evaluate(wild, NULL, data, NULL, NULL, NULL, &made), MODECONN_ERROR_NUMERIC,
           "view nocue");
     ck_assert_ptr_null(made);
+    int64_t count = 0;
+    const char *name = NULL;
     FAILS(modeconn_evaluation_get(NULL, "cue", NULL, NULL), MODECONN_ERROR_ARGUMENT, "evaluation");
+    FAILS(modeconn_evaluation_view_count(NULL, &count), MODECONN_ERROR_ARGUMENT, "evaluation");
+    FAILS(modeconn_evaluation_view_name(NULL, 0, &name), MODECONN_ERROR_ARGUMENT, "evaluation");
     FAILS(modeconn_evaluation_json(NULL, NULL, 0, NULL), MODECONN_ERROR_ARGUMENT, "evaluation");
     FAILS(modeconn_evaluation_csv(NULL, NULL, 0, NULL), MODECONN_ERROR_ARGUMENT, "evaluation");
     OK(modeconn_evaluate(model, NULL, data, NULL, NULL, NULL, &made));
     FAILS(modeconn_evaluation_get(made, NULL, NULL, NULL), MODECONN_ERROR_ARGUMENT, "view");
+    FAILS(modeconn_evaluation_view_count(made, NULL), MODECONN_ERROR_ARGUMENT, "count");
+    FAILS(modeconn_evaluation_view_name(made, 0, NULL), MODECONN_ERROR_ARGUMENT, "name");
+    FAILS(modeconn_evaluation_view_name(made, -1, &name), MODECONN_ERROR_ARGUMENT, "index -1");
+    OK(modeconn_evaluation_view_count(made, &count));
+    ck_assert_int_eq(count, 4);
+    FAILS(modeconn_evaluation_view_name(made, 4, &name), MODECONN_ERROR_ARGUMENT, "not in 0..3");
+    ck_assert_ptr_null(name);
+    OK(modeconn_evaluation_view_name(made, 3, &name));
+    ck_assert_str_eq(name, "randimg");
     modeconn_evaluation_destroy(made);
     modeconn_evaluation_destroy(NULL);
     FAILS(modeconn_options_set_str(reset, "statistics", "guess"), MODECONN_ERROR_ARGUMENT,
