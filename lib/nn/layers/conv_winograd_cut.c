@@ -254,9 +254,14 @@ mc_weight_cut mc_weight_cut_of(const mc_node *node, const mc_winograd *w, int64_
     return (mc_weight_cut){groups < most ? groups : most, 1, o};
 }
 
-/* Floats of such sums and of the input gradient's kernels, that both may have memory: no more than
- * the sums may take alone. */
-enum { BESIDE_MOST = SUMS_MOST };
+/* Such sums and the input gradient's kernels both have memory where they take no more floats than
+ * this, or the kernels little of what the sums need anyway. */
+enum { BESIDE_MOST = 5505024 };
+
+static bool have_memory(int64_t sums, int64_t kernels)
+{
+    return sums + kernels <= BESIDE_MOST || 3 * kernels <= sums;
+}
 
 bool mc_gradients_beside(const mc_node *node, int64_t n)
 {
@@ -266,7 +271,7 @@ bool mc_gradients_beside(const mc_node *node, int64_t n)
     int64_t sums = mc_weight_cut_of(node, &w, tiles).groups * mc_sums_size(&w, node);
     return !mc_sums_by_panels(&w, tiles, c, o) &&
            !mc_by_panels(&back, n * mc_image_tiles(&back), o, c) &&
-           sums + mc_u_size(&back, o, c) <= BESIDE_MOST;
+           have_memory(sums, mc_u_size(&back, o, c));
 }
 
 /* Both gradients go together where their kernels and sums leave room in the second cache for D and
@@ -377,10 +382,10 @@ int64_t mc_conv_winograd_shared(const mc_node *node, int64_t n, bool gradients)
         need = mc_at_least(need, panels > 0 ? mc_v_size(&w, panels, c) : 0);
         if (panels < tiles) {
             int64_t groups = mc_weight_cut_of(node, &w, tiles).groups;
-            int64_t sums = groups * mc_sums_size(&w, node), both = sums + mc_u_size(&back, o, c);
+            int64_t sums = groups * mc_sums_size(&w, node), kernels = mc_u_size(&back, o, c);
             need = mc_at_least(need, sums);
             /* Of fewer images the groups may be fewer too. */
-            need = mc_at_least(need, both < BESIDE_MOST ? both : BESIDE_MOST);
+            need = mc_at_least(need, have_memory(sums, kernels) ? sums + kernels : BESIDE_MOST);
         }
         if (could_join(node)) {
             need =
