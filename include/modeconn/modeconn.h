@@ -31,8 +31,8 @@
  *    context, may be used by different threads. A trainer uses its model, and a fitter its path,
  *    as if it were that handle. Datasets never change after creation and may be read by any
  *    number of threads.
- *  - Handles of different contexts may meet in one call. What it makes belongs to the context of
- *    its first argument.
+ *  - Handles of different contexts may meet in one call; what it makes keeps alive those that it
+ *    needs.
  *  - NULL for an options argument means every default. An options object serves calls of its
  *    own kind only ("train", "curve", ...); it is read during the call and not kept.
  *    modeconn_options_describe() tells the type, default, range and meaning of each key.
