@@ -2,8 +2,10 @@
  *
  * The Gaussian error linear unit, value by value. Compiled per instruction set.
  *
- *     exact   y = x Phi(x),      Phi(x) = erfc(-x / sqrt 2) / 2,  y' = Phi + x exp(-x^2/2)/sqrt(2
- * pi) tanh    y = x s(2 u(x)),   u = sqrt(2/pi) (x + 0.044715 x^3), s the logistic function
+ *     exact  y = x Phi(x),     Phi(x) = erfc(-x / sqrt 2) / 2,
+ *            y' = Phi + x exp(-x^2 / 2) / sqrt(2 pi)
+ *
+ *     tanh   y = x s(2 u(x)),  u = sqrt(2/pi) (x + 0.044715 x^3), s the logistic function
  *
  * The second is x/2 (1 + tanh u); the complementary forms lose no digits where x is far below zero.
  */

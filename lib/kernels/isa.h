@@ -341,8 +341,8 @@ void MC_ISA_NAME(gelu)(const float *x, int64_t n, bool tanh_form, float *y);
 void MC_ISA_NAME(gelu_back)(const float *x, const float *dy, int64_t n, bool tanh_form,
                             bool accumulate, float *dx);
 void MC_ISA_NAME(layer_norm)(const float *x, int64_t rows, int64_t d, const float *gamma,
-                             const float *beta, double eps, float *moments, float *y);
-void MC_ISA_NAME(layer_norm_back)(const float *x, const float *dy, const float *moments,
+                             const float *beta, double eps, double *moments, float *y);
+void MC_ISA_NAME(layer_norm_back)(const float *x, const float *dy, const double *moments,
                                   int64_t rows, int64_t d, const float *gamma, bool accumulate,
                                   float *dx, double *sum, double *product);
 void MC_ISA_NAME(uniform)(uint64_t seed, uint32_t stream, uint64_t first, int64_t n, double bound,

@@ -281,11 +281,11 @@ struct mc_kernels {
     /* Each of `rows` rows of d values on its own, with m its mean, r = 1/sqrt(biased variance +
      * eps) (left in moments [rows][2]) and xhat = (x - m) r: y = xhat * gamma + beta. */
     void (*layer_norm)(const float *x, int64_t rows, int64_t d, const float *gamma,
-                       const float *beta, double eps, float *moments, float *y);
+                       const float *beta, double eps, double *moments, float *y);
     /* Its transpose: sum[d] += dy, product[d] += dy * xhat, dx = (accumulate ? dx : 0) +
      * r (g - mean g - xhat mean(g xhat)) with g = dy * gamma; dx may be dy, or NULL. gamma and beta
      * NULL stand for ones and zeros; sum and product are then not touched. */
-    void (*layer_norm_back)(const float *x, const float *dy, const float *moments, int64_t rows,
+    void (*layer_norm_back)(const float *x, const float *dy, const double *moments, int64_t rows,
                             int64_t d, const float *gamma, bool accumulate, float *dx, double *sum,
                             double *product);
 

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Layer norm of rows and its transpose (the formulas stand in kernels.h). Sums of a row are taken
- * in double in LANES parts, which are added in order. Compiled per instruction set.
+ * Layer norm of rows and its transpose (the formulas stand in kernels.h), in double: what is left
+ * of a row without its mean, and of a gradient without its parts along the row and along ones, may
+ * be far smaller than the row. Sums are taken in LANES parts, which are added in order. Compiled
+ * per instruction set.
  */
 #include "kernels/isa.h"
 #include <math.h>
@@ -50,58 +52,61 @@ static double variance_of(const float *x, int64_t d, double mean)
 }
 
 void MC_ISA_NAME(layer_norm)(const float *x, int64_t rows, int64_t d, const float *gamma,
-                             const float *beta, double eps, float *moments, float *y)
+                             const float *beta, double eps, double *moments, float *y)
 {
     for (int64_t row = 0; row < rows; row++, x += d, y += d, moments += 2) {
-        double mean = mean_of(x, d);
-        float m = (float)mean, r = (float)(1.0 / sqrt(variance_of(x, d, mean) + eps));
-        moments[0] = m;
+        double mean = mean_of(x, d), r = 1.0 / sqrt(variance_of(x, d, mean) + eps);
+        moments[0] = mean;
         moments[1] = r;
         for (int64_t i = 0; i < d; i++) {
-            float hat = (x[i] - m) * r;
-            y[i] = gamma != NULL ? hat * gamma[i] + beta[i] : hat;
+            double hat = ((double)x[i] - mean) * r;
+            y[i] = (float)(gamma != NULL ? hat * (double)gamma[i] + (double)beta[i] : hat);
         }
     }
 }
 
+/* g of kernels.h, value i. */
+static inline double weighted(const float *dy, const float *gamma, int64_t i)
+{
+    return gamma != NULL ? (double)dy[i] * (double)gamma[i] : (double)dy[i];
+}
+
 /* Means of g and of g xhat over a row. */
-static void mean_gradients(const float *x, const float *dy, int64_t d, const float *gamma, float m,
-                           float r, double *plain, double *with_hat)
+static void mean_gradients(const float *x, const float *dy, int64_t d, const float *gamma,
+                           double mean, double r, double *plain, double *with_hat)
 {
     double sums[LANES] = {0.0}, products[LANES] = {0.0};
     for (int64_t i = 0; i < d; i += LANES) {
         int64_t count = d - i < LANES ? d - i : LANES;
         for (int64_t j = 0; j < count; j++) {
-            float g = gamma != NULL ? dy[i + j] * gamma[i + j] : dy[i + j];
-            sums[j] += (double)g;
-            products[j] += (double)g * (double)((x[i + j] - m) * r);
+            double g = weighted(dy, gamma, i + j);
+            sums[j] += g;
+            products[j] += g * ((double)x[i + j] - mean) * r;
         }
     }
     *plain = total(sums) / (double)d;
     *with_hat = total(products) / (double)d;
 }
 
-void MC_ISA_NAME(layer_norm_back)(const float *x, const float *dy, const float *moments,
+void MC_ISA_NAME(layer_norm_back)(const float *x, const float *dy, const double *moments,
                                   int64_t rows, int64_t d, const float *gamma, bool accumulate,
                                   float *dx, double *sum, double *product)
 {
     for (int64_t row = 0; row < rows; row++, x += d, dy += d, moments += 2) {
-        float m = moments[0], r = moments[1];
+        double mean = moments[0], r = moments[1], plain, with_hat;
         for (int64_t i = 0; i < d && gamma != NULL; i++) {
             sum[i] += (double)dy[i];
-            product[i] += (double)dy[i] * (double)((x[i] - m) * r);
+            product[i] += (double)dy[i] * ((double)x[i] - mean) * r;
         }
         if (dx == NULL) {
             continue;
         }
-        double plain, with_hat;
-        mean_gradients(x, dy, d, gamma, m, r, &plain, &with_hat);
-        float p = (float)plain, q = (float)with_hat;
+        mean_gradients(x, dy, d, gamma, mean, r, &plain, &with_hat);
         MC_INDEPENDENT
         for (int64_t i = 0; i < d; i++) {
-            float g = gamma != NULL ? dy[i] * gamma[i] : dy[i];
-            float v = r * (g - p - (x[i] - m) * r * q);
-            dx[i] = accumulate ? dx[i] + v : v;
+            double hat = ((double)x[i] - mean) * r;
+            double v = r * (weighted(dy, gamma, i) - plain - hat * with_hat);
+            dx[i] = (float)(accumulate ? (double)dx[i] + v : v);
         }
         dx += d;
     }

@@ -89,10 +89,10 @@ static int64_t shared(const mc_node *node, int64_t n, bool gradients)
     return gradients && node->n_params > 0 ? sums_offset(node) + sums : 0;
 }
 
-/* Mean and 1/sqrt(variance + eps) of each row. */
+/* Mean and 1/sqrt(variance + eps) of each row, in double. */
 static int64_t saved(const mc_node *node, int64_t n)
 {
-    return 2 * row_count(node, n);
+    return 4 * row_count(node, n);
 }
 
 /* ---- PyTorch's order and ours -------------------------------------------------------------- */
@@ -139,9 +139,10 @@ typedef struct layer_norm_job {
     const mc_pass *pass;
     const mc_node *node;
     const float *x, *dy, *gamma, *beta;
-    float *out, *moments;
+    float *out;
     bool accumulate;
-    double *sums; /* [chunks][2][d] */
+    double *moments; /* [rows][2] */
+    double *sums;    /* [chunks][2][d] */
     int64_t rows, d, chunk;
 } layer_norm_job;
 
@@ -149,7 +150,7 @@ static layer_norm_job job_of(mc_pass *pass, const mc_node *node)
 {
     layer_norm_job job = {.pass = pass, .node = node};
     job.x = mc_input_slot(pass, node, 0)->out;
-    job.moments = mc_slot_of(pass, node)->saved;
+    job.moments = (double *)(void *)mc_slot_of(pass, node)->saved;
     job.rows = row_count(node, pass->n);
     job.d = row_size(node);
     job.chunk = chunk_rows(job.d);

@@ -64,32 +64,41 @@ START_TEST(test_gelu_far_out)
 }
 END_TEST
 
-/* A row far from zero, and a constant one: neither mean nor variance may lose their digits. */
+/* A row far from zero, and a constant one: nothing loses its digits, the row's gradient neither,
+ * of which a part along the row and one along ones are taken away. */
 START_TEST(test_layer_norm_far_from_zero)
 {
     enum { D = 37 };
     const mc_kernels *k = isa_kernels(_i);
-    float x[2 * D], y[2 * D], moments[4];
+    float x[2 * D], y[2 * D], dy[D], dx[D];
+    double moments[4], hat[D], mean = 0.0, variance = 0.0, plain = 0.0, along = 0.0;
     if (k == NULL) {
         return;
     }
     for (int i = 0; i < D; i++) {
         x[i] = 1000.0f + (float)(i % 5);
         x[D + i] = 3.25f;
-    }
-    k->layer_norm(x, 2, D, NULL, NULL, 1e-5, moments, y);
-    double mean = 0.0, variance = 0.0;
-    for (int i = 0; i < D; i++) {
         mean += (double)x[i] / D;
     }
     for (int i = 0; i < D; i++) {
         variance += ((double)x[i] - mean) * ((double)x[i] - mean) / D;
     }
+    const double r = 1.0 / sqrt(variance + 1e-5);
     for (int i = 0; i < D; i++) {
-        ck_assert_double_eq_tol((double)y[i], ((double)x[i] - mean) / sqrt(variance + 1e-5), 5e-5);
+        hat[i] = ((double)x[i] - mean) * r;
+        dy[i] = (float)(100.0 + 10.0 * hat[i] + 0.1 * (i % 3));
+        plain += (double)dy[i] / D;
+        along += (double)dy[i] * hat[i] / D;
+    }
+    k->layer_norm(x, 2, D, NULL, NULL, 1e-5, moments, y);
+    k->layer_norm_back(x, dy, moments, 1, D, NULL, false, dx, NULL, NULL);
+    for (int i = 0; i < D; i++) {
+        double d = r * ((double)dy[i] - plain - hat[i] * along);
+        ck_assert_double_eq_tol((double)y[i], hat[i], 1e-7 * (1.0 + fabs(hat[i])));
+        ck_assert_double_eq_tol((double)dx[i], d, 1e-7 * fabs(d) + 1e-10);
         ck_assert(y[D + i] == 0.0f);
     }
-    ck_assert_double_eq_tol((double)moments[3], 1.0 / sqrt(1e-5), 1e-3);
+    ck_assert_double_eq_tol(moments[3], 1.0 / sqrt(1e-5), 1e-9);
 }
 END_TEST
 
