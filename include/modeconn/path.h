@@ -65,9 +65,9 @@ MODECONN_API int32_t modeconn_path_from_models(const char *family,
  *                 in arc length), "views" (their union, with the cue on all samples; "" = cue, or
  *                 nocue without a cue), "seed" (of t and of the samples' order; -1 = the context's)
  * @return MODECONN_OK, _ARGUMENT, _UNKNOWN (view), _SHAPE (path and data do not fit), _UNSUPPORTED
- *         (nothing to fit; batch norm on a single value), _NUMERIC (the loss or a parameter is not
- *         finite: the path stands after the last step, where control points may be no numbers),
- *         _CANCELLED (likewise), _MEMORY
+ *         (nothing to fit; batch norm on a single value), _NUMERIC (the loss or a parameter was
+ *         not finite: the path is back at the start of that epoch), _CANCELLED (it stands after the
+ *         last whole step), _MEMORY (likewise)
  */
 MODECONN_API int32_t modeconn_path_fit(modeconn_path *path, const modeconn_dataset *dataset,
                                        const modeconn_options *options,
@@ -80,8 +80,9 @@ MODECONN_API int32_t modeconn_path_fit(modeconn_path *path, const modeconn_datas
 typedef struct modeconn_fitter modeconn_fitter;
 
 /** Prepares a fit; nothing is computed yet. Arguments and errors as for modeconn_path_fit(); the
- *  fitter keeps the path alive and fits it in place. It holds a momentum for each control point
- *  between the ends, three more vectors of theta's length and the working memory of a batch.
+ *  fitter keeps the path alive and fits it in place. It holds two vectors of theta's length for
+ *  each control point between the ends (its momentum, and the point at the start of the epoch),
+ *  three more, and the working memory of a batch.
  *  @param out  receives the fitter; modeconn_fitter_destroy() it */
 MODECONN_API int32_t modeconn_fitter_create(modeconn_path *path, const modeconn_dataset *dataset,
                                             const modeconn_options *options, modeconn_fitter **out);
@@ -90,7 +91,8 @@ MODECONN_API void modeconn_fitter_destroy(modeconn_fitter *fitter);
 /** Fits on, up to `epochs` more epochs (-1: to the end).
  *  @return MODECONN_OK (also when nothing was left to do), _ARGUMENT (epochs below -1), _CANCELLED
  *          (running again goes on from the last whole step, bit for bit as if never stopped),
- *          _NUMERIC (the path stands after the last step), _MEMORY */
+ *          _NUMERIC (the loss or a parameter was not finite: path and fitter are back at the start
+ * of that epoch, momentum at 0), _MEMORY (the path as for _CANCELLED) */
 MODECONN_API int32_t modeconn_fitter_run(modeconn_fitter *fitter, int64_t epochs,
                                          modeconn_progress_fn progress, void *user);
 
@@ -100,8 +102,8 @@ MODECONN_API int32_t modeconn_fitter_epochs(const modeconn_fitter *fitter, int64
 
 /** Writes the state of the fit (control points, momentum, position, history, options) to a file,
  *  through a temporary file and a rename.
- *  @return MODECONN_OK, _ARGUMENT, _NUMERIC (a value is not finite: an existing file survives),
- *          _IO, _MEMORY */
+ *  @return MODECONN_OK, _ARGUMENT, _NUMERIC (a value is not finite, after a fit that was cancelled
+ *          while it diverged: an existing file survives), _IO, _MEMORY */
 MODECONN_API int32_t modeconn_fitter_save(const modeconn_fitter *fitter, const char *path);
 
 /** Takes that state back into a fitter over a path of the same family and ends, the same data and

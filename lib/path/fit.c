@@ -96,17 +96,13 @@ static int32_t allocate(modeconn_fitter *fitter)
     int64_t n = fitter->run.model->n_theta, points = fitter->path->n_points;
     fitter->theta = mc_alloc(context, n, sizeof(float));
     fitter->scaled = mc_alloc(context, n, sizeof(float));
-    fitter->velocity = mc_calloc(context, points, sizeof(*fitter->velocity));
-    if (fitter->theta == NULL || fitter->scaled == NULL || fitter->velocity == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
-    for (int64_t i = 1; i < points - 1; i++) {
+    bool all = fitter->theta != NULL && fitter->scaled != NULL;
+    for (int64_t i = 1; i < points - 1 && all; i++) {
         fitter->velocity[i] = mc_calloc(context, n, sizeof(float));
-        if (fitter->velocity[i] == NULL) {
-            return MODECONN_ERROR_MEMORY;
-        }
+        fitter->start[i] = mc_alloc(context, n, sizeof(float));
+        all = fitter->velocity[i] != NULL && fitter->start[i] != NULL;
     }
-    return MODECONN_OK;
+    return all ? MODECONN_OK : MODECONN_ERROR_MEMORY;
 }
 
 void modeconn_fitter_destroy(modeconn_fitter *fitter)
@@ -116,12 +112,12 @@ void modeconn_fitter_destroy(modeconn_fitter *fitter)
     }
     modeconn_context *context = fitter->run.context;
     mc_run_free(&fitter->run);
-    for (int64_t i = 0; fitter->velocity != NULL && i < fitter->path->n_points; i++) {
+    for (int64_t i = 0; i < fitter->path->n_points; i++) {
         mc_free(context, fitter->velocity[i]);
+        mc_free(context, fitter->start[i]);
     }
     mc_views_close(fitter->n_views, fitter->views);
     modeconn_path_destroy(fitter->path);
-    mc_free(context, fitter->velocity);
     mc_free(context, fitter->theta);
     mc_free(context, fitter->scaled);
     mc_free(context, fitter->told);
@@ -209,8 +205,7 @@ static int32_t fit_step(void *owner, const int64_t *samples, const mc_batch *bat
                                            run->grad, NULL);
     }
     if (status < 0) {
-        return mc_fail_prefix(status, "path fit, epoch %lld, step %lld, t %g, learning rate %g",
-                              (long long)run->epoch, (long long)run->step, t, update.rate);
+        return mc_fail_prefix(status, "at t = %g", t);
     }
     mc_path_step(fitter->path, &update, t, fitter->theta, run->grad, fitter->scaled,
                  fitter->velocity);
@@ -225,14 +220,38 @@ static int32_t check_points(void *owner)
         const modeconn_model *point = fitter->path->points[i];
         status = mc_model_check_finite(point, point->theta, NULL);
         if (status < 0) {
-            status = mc_fail_prefix(status, "path fit, control point %lld, after epoch %lld",
-                                    (long long)i, (long long)fitter->run.epoch);
+            status = mc_fail_prefix(status, "control point %lld", (long long)i);
         }
     }
     return status;
 }
 
-static const mc_run_job fitting = {MC_STREAM_PATH_SHUFFLE, false, fit_step, check_points};
+static void keep_start(void *owner)
+{
+    const modeconn_fitter *fitter = owner;
+    size_t bytes = (size_t)fitter->run.model->n_theta * sizeof(float);
+    for (int64_t i = 1; i < fitter->path->n_points - 1; i++) {
+        memcpy(fitter->start[i], fitter->path->points[i]->theta, bytes);
+    }
+}
+
+static void restore_start(void *owner)
+{
+    const modeconn_fitter *fitter = owner;
+    size_t bytes = (size_t)fitter->run.model->n_theta * sizeof(float);
+    for (int64_t i = 1; i < fitter->path->n_points - 1; i++) {
+        memcpy(fitter->path->points[i]->theta, fitter->start[i], bytes);
+        memset(fitter->velocity[i], 0, bytes);
+        mc_model_changed(fitter->path->points[i]);
+    }
+}
+
+static const mc_run_job fitting = {.name = "path fit",
+                                   .shuffle = MC_STREAM_PATH_SHUFFLE,
+                                   .step = fit_step,
+                                   .check = check_points,
+                                   .keep = keep_start,
+                                   .restore = restore_start};
 
 /* ---- public calls ------------------------------------------------------------------------- */
 

@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The file of a path fit (run_file.c) holds "k.theta" and "k.velocity" of each control point k
- * between the ends. The ends are told by a hash, the views by a line each.
+ * between the ends and, in the middle of an epoch, "k.epoch_start". The ends are told by a hash,
+ * the views by a line each.
  */
 #include "path/path.h"
 #include <stdio.h>
 
-enum { VECTORS_MAX = 2 * (MC_PATH_POINTS_MAX - 2) };
+enum { THETA, VELOCITY, EPOCH_START, N_EACH };
+static const char *const names[N_EACH] = {"theta", "velocity", "epoch_start"};
+enum { VECTORS_MAX = N_EACH * (MC_PATH_POINTS_MAX - 2) };
 
 static int64_t list_vectors(const modeconn_fitter *fitter, mc_run_vector *vectors)
 {
     int64_t n = 0, size = fitter->run.model->n_theta;
     for (int64_t k = 1; k < fitter->path->n_points - 1; k++) {
-        float *both[2] = {fitter->path->points[k]->theta, fitter->velocity[k]};
-        for (int i = 0; i < 2; i++, n++) {
-            vectors[n] = (mc_run_vector){.size = size, .values = both[i]};
-            snprintf(vectors[n].name, sizeof(vectors[n].name), "%lld.%s", (long long)k,
-                     i == 0 ? "theta" : "velocity");
+        float *each[N_EACH] = {fitter->path->points[k]->theta, fitter->velocity[k],
+                               fitter->start[k]};
+        for (int i = 0; i < N_EACH; i++, n++) {
+            vectors[n] =
+                (mc_run_vector){.size = size, .values = each[i], .inside = i == EPOCH_START};
+            snprintf(vectors[n].name, sizeof(vectors[n].name), "%lld.%s", (long long)k, names[i]);
         }
     }
     return n;
@@ -53,7 +57,7 @@ static int32_t describe_views(const modeconn_fitter *fitter, char **out)
 
 static int32_t state_facts(const modeconn_fitter *fitter, mc_run_facts *facts)
 {
-    *facts = (mc_run_facts){.what = "path fit", .format = "modeconn.fit.1"};
+    *facts = (mc_run_facts){.what = "path fit", .format = "modeconn.fit.2"};
     describe_path(fitter->path, facts->path, sizeof(facts->path));
     return describe_views(fitter, &facts->data);
 }

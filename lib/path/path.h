@@ -59,8 +59,9 @@ struct modeconn_fitter {
     modeconn_dataset **views; /* [n_views] */
     int64_t n_views;
     bool reference, arc;
-    double curve_decay;    /* weight decay of gamma(t); that of the control points is in run.sgd */
-    float **velocity;      /* [n_points][n_theta], NULL at the ends */
+    double curve_decay; /* weight decay of gamma(t); that of the control points is in run.sgd */
+    /* [n_points][n_theta], NULL at the ends: momentum, and the points at the start of the epoch */
+    float *velocity[MC_PATH_POINTS_MAX], *start[MC_PATH_POINTS_MAX];
     float *theta, *scaled; /* [n_theta]: gamma(t), a control point's gradient */
     char *told;            /* for `fit` of the path */
 };

@@ -3,7 +3,8 @@
  * A run of gradient descent: what training and fitting a path have in common. Update k = epoch *
  * per_epoch + step; batch `step` of an epoch is samples step * batch_size ... of a permutation
  * drawn from (seed, epoch). Position and sums live in the run, so one that was cancelled in the
- * middle of an epoch goes on bit for bit.
+ * middle of an epoch goes on bit for bit. A loss or a parameter that is not finite leads back to
+ * the start of the epoch.
  */
 #include "train/train.h"
 #include <math.h>
@@ -165,6 +166,7 @@ static int32_t run_epoch(mc_run *run, mc_progress *progress)
     if (run->step == 0) {
         run->loss_sum = run->seconds = 0;
         run->hits = 0;
+        run->job->keep(run->owner);
     }
     mc_random_permutation(run->seed, run->job->shuffle, (uint64_t)run->epoch, run->n, run->order);
     for (int64_t step = run->step; step < run->per_epoch; step++) {
@@ -186,6 +188,16 @@ static int32_t run_epoch(mc_run *run, mc_progress *progress)
     return MODECONN_OK;
 }
 
+/* Names the place, which is lost then. */
+static int32_t restore_start(mc_run *run, int32_t status)
+{
+    status = mc_fail_prefix(status, "%s, epoch %lld, step %lld, learning rate %g", run->job->name,
+                            (long long)run->epoch, (long long)run->step, mc_run_rate(run));
+    run->job->restore(run->owner);
+    run->step = 0;
+    return status;
+}
+
 int32_t mc_run_epochs(mc_run *run, int64_t epochs, modeconn_progress_fn progress_fn, void *user,
                       modeconn_history **record)
 {
@@ -205,6 +217,9 @@ int32_t mc_run_epochs(mc_run *run, int64_t epochs, modeconn_progress_fn progress
     }
     while (status == MODECONN_OK && run->epoch < target) {
         status = run_epoch(run, &progress);
+    }
+    if (status == MODECONN_ERROR_NUMERIC) {
+        status = restore_start(run, status);
     }
     int32_t copied = mc_history_clone(run->history, record);
     return status < 0 ? status : copied;

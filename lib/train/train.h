@@ -151,6 +151,7 @@ extern const char *const mc_history_sgd[];
 
 /* What training and fitting a path do each in their own way; `owner` is the run's. */
 typedef struct mc_run_job {
+    const char *name; /* for messages */
     uint32_t shuffle; /* random stream of the samples' order */
     bool adds;        /* a step can have its gradient added to a velocity (mc_sgd_prepare()) */
     /* One update on `samples` [batch->n], for which batch points at the run's buffer: fills it, and
@@ -158,6 +159,10 @@ typedef struct mc_run_job {
     int32_t (*step)(void *owner, const int64_t *samples, const mc_batch *batch);
     /* After an epoch: MODECONN_ERROR_NUMERIC where a parameter is not finite. */
     int32_t (*check)(void *owner);
+    /* An epoch begins: keeps what is trained. Back there, with a momentum of 0: that of the start
+     * would cost another vector of theta's length, and what led to the restoring. */
+    void (*keep)(void *owner);
+    void (*restore)(void *owner);
 } mc_run_job;
 
 typedef struct mc_run {
@@ -200,8 +205,9 @@ void mc_run_free(mc_run *run);
 int64_t mc_run_update(const mc_run *run);
 double mc_run_rate(const mc_run *run);
 
-/* Up to `epochs` more epochs, -1: to the end. `record` receives a copy of the history, which later
- * epochs do not change, also when the run failed; NULL for wrong arguments or lack of memory. */
+/* Up to `epochs` more epochs, -1: to the end; back to the start of the epoch where a loss or a
+ * parameter is not finite. `record` receives a copy of the history, which later epochs do not
+ * change, also when the run failed; NULL for wrong arguments or lack of memory. */
 int32_t mc_run_epochs(mc_run *run, int64_t epochs, modeconn_progress_fn progress, void *user,
                       modeconn_history **record);
 
@@ -216,8 +222,7 @@ struct modeconn_trainer {
     modeconn_dataset *dataset;
     float *velocity; /* [n_theta] */
 
-    /* State at the start of the epoch, to which a loss that is not finite leads back. */
-    float *start_theta, *start_statistics;
+    float *start_theta, *start_statistics; /* at the start of the epoch */
 };
 
 /* The two halves of an update, with bound parameters: the gradient of a batch, which fills the

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Training a model in place: a run of gradient descent (run.c) that leads back to the start of the
- * epoch where the loss or a parameter is not finite.
+ * Training a model in place: a run of gradient descent (run.c).
  */
 #include "train/train.h"
 #include <math.h>
@@ -22,26 +21,21 @@ static void copy(float *to, const float *from, int64_t n)
     memcpy(to, from, (size_t)n * sizeof(float));
 }
 
-static void keep_start(modeconn_trainer *trainer)
+static void keep_start(void *owner)
 {
+    const modeconn_trainer *trainer = owner;
     const modeconn_model *model = trainer->model;
     copy(trainer->start_theta, model->theta, model->n_theta);
     copy(trainer->start_statistics, model->statistics, model->n_stats);
 }
 
-/* Back to the start of the epoch, with a momentum of 0: that of the start would cost another vector
- * of theta's length, and what led here. Returns `status` with the place put before its text. */
-static int32_t restore_start(modeconn_trainer *trainer, int32_t status)
+static void restore_start(void *owner)
 {
+    const modeconn_trainer *trainer = owner;
     modeconn_model *model = trainer->model;
-    status = mc_fail_prefix(status, "training, epoch %lld, step %lld, learning rate %g",
-                            (long long)trainer->run.epoch, (long long)trainer->run.step,
-                            mc_run_rate(&trainer->run));
     copy(model->theta, trainer->start_theta, model->n_theta);
     copy(model->statistics, trainer->start_statistics, model->n_stats);
     memset(trainer->velocity, 0, (size_t)model->n_theta * sizeof(float));
-    trainer->run.step = 0;
-    return status;
 }
 
 /* Before the gradient is added to it. */
@@ -83,9 +77,6 @@ static int32_t train_step(void *owner, const int64_t *samples, const mc_batch *b
     modeconn_trainer *trainer = owner;
     modeconn_model *model = trainer->model;
     mc_run *run = &trainer->run;
-    if (run->step == 0) {
-        keep_start(trainer);
-    }
     int32_t status = mc_dataset_gather_training(trainer->dataset, samples, batch->n, run->seed,
                                                 run->epoch, run->buffer.x, run->buffer.y);
     if (status == MODECONN_OK) {
@@ -106,7 +97,13 @@ static int32_t check_model(void *owner)
     return mc_model_check_finite(trainer->model, trainer->model->theta, trainer->model->statistics);
 }
 
-static const mc_run_job training = {MC_STREAM_SHUFFLE, true, train_step, check_model};
+static const mc_run_job training = {.name = "training",
+                                    .shuffle = MC_STREAM_SHUFFLE,
+                                    .adds = true,
+                                    .step = train_step,
+                                    .check = check_model,
+                                    .keep = keep_start,
+                                    .restore = restore_start};
 
 /* ---- public calls ------------------------------------------------------------------------ */
 
@@ -192,9 +189,6 @@ int32_t modeconn_trainer_run(modeconn_trainer *trainer, int64_t epochs,
         return mc_null("trainer");
     }
     int32_t status = mc_run_epochs(&trainer->run, epochs, progress, user, &record);
-    if (status == MODECONN_ERROR_NUMERIC) {
-        status = restore_start(trainer, status);
-    }
     mc_model_changed(trainer->model);
     if (record != NULL) {
         mc_model_set_history(trainer->model, record);

@@ -180,6 +180,40 @@ START_TEST(not_finite)
 }
 END_TEST
 
+/* A loss that is not finite leads back to the epoch's start, after loading not to the file's. */
+START_TEST(epoch_start)
+{
+    static const char explosive[] = "epochs=2,batch_size=20,learning_rate=0.01,momentum=0.9,seed=4,"
+                                    "schedule=step,step_epochs=1,step_factor=1e30";
+    modeconn_path *path = path_of("degree=3"), *other = path_of("degree=3"), *start = NULL;
+    modeconn_fitter *fitter = fitter_of(path, explosive), *next = fitter_of(other, explosive);
+    small_stop stop = {.at = 1};
+    int64_t done = -1;
+    OK(modeconn_fitter_run(fitter, 1, NULL, NULL));
+    OK(modeconn_path_save(path, folder_path("start")));
+    OK(modeconn_path_load(context, folder_path("start"), &start));
+    FAILS(modeconn_fitter_run(fitter, -1, small_progress, &stop), MODECONN_ERROR_CANCELLED, "");
+    OK(modeconn_fitter_save(fitter, folder_path("fit")));
+    OK(modeconn_fitter_load(next, folder_path("fit")));
+    ck_assert(!equal_paths(other, start));
+    for (int again = 0; again < 2; again++) { /* and the fitter stays usable */
+        FAILS(modeconn_fitter_run(next, -1, NULL, NULL), MODECONN_ERROR_NUMERIC,
+              "path fit, epoch 1, step 1, learning rate 1e+28: at t = ");
+        ck_assert(equal_paths(other, start));
+        OK(modeconn_fitter_epochs(next, &done, NULL));
+        ck_assert_int_eq(done, 1);
+        for (int64_t i = 0; i < first->n_theta; i++) {
+            ck_assert(next->velocity[1][i] == 0.0f && next->velocity[2][i] == 0.0f);
+        }
+    }
+    modeconn_path_destroy(start);
+    modeconn_fitter_destroy(next);
+    modeconn_fitter_destroy(fitter);
+    modeconn_path_destroy(other);
+    modeconn_path_destroy(path);
+}
+END_TEST
+
 START_TEST(other_fits)
 {
     modeconn_path *path = path_of("degree=2"), *cubic = path_of("degree=3"), *moved = NULL;
@@ -384,6 +418,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, saves, 0, 3);
     tcase_add_test(tests, resumes);
     tcase_add_test(tests, not_finite);
+    tcase_add_test(tests, epoch_start);
     tcase_add_test(tests, other_fits);
     tcase_add_test(tests, hostile);
     tcase_add_test(tests, groups);

@@ -268,6 +268,28 @@ START_TEST(learns)
 }
 END_TEST
 
+/* The last update of an epoch: no loss sees what it did. */
+START_TEST(last_update)
+{
+    modeconn_context *context = small_context(1);
+    modeconn_dataset *data = small_points(context, 40, 1);
+    modeconn_path *path = make_path(context, data, "mlp", "5", "degree=2");
+    modeconn_options *options =
+        options_of("path_fit", "epochs=1,batch_size=16,learning_rate=0.01,schedule=step,"
+                               "step_factor=1e42,milestones=0.7");
+    modeconn_model *before = NULL;
+    OK(modeconn_model_clone(path->points[1], &before));
+    FAILS(modeconn_path_fit(path, data, options, NULL, NULL), MODECONN_ERROR_NUMERIC,
+          "control point 1: ");
+    ck_assert(small_equal(path->points[1], before));
+    modeconn_model_destroy(before);
+    modeconn_options_destroy(options);
+    modeconn_path_destroy(path);
+    modeconn_dataset_destroy(data);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(errors)
 {
     modeconn_context *context = small_context(1);
@@ -319,6 +341,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, same_bits, 0, 3);
     tcase_add_test(tests, rates);
     tcase_add_test(tests, learns);
+    tcase_add_test(tests, last_update);
     tcase_add_test(tests, errors);
 }
 
