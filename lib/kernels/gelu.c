@@ -26,10 +26,16 @@ static float bounded(float x)
     return x > 10.0f ? 10.0f : x < -10.0f ? -10.0f : x;
 }
 
-static float tanh_share(float x)
+/* exp(-2 u), of which s = 1 / (1 + exp(-2 u)) and 1 - s = exp(-2 u) s. */
+static float tanh_rest(float x)
 {
     float b = bounded(x);
-    return 1.0f / (1.0f + expf(-2.0f * slope * (b + cubic * b * b * b)));
+    return expf(-2.0f * slope * (b + cubic * b * b * b));
+}
+
+static float tanh_share(float x)
+{
+    return 1.0f / (1.0f + tanh_rest(x));
 }
 
 void MC_ISA_NAME(gelu)(const float *x, int64_t n, bool tanh_form, float *y)
@@ -46,8 +52,8 @@ static float derivative(float x)
 
 static float tanh_derivative(float x)
 {
-    float s = tanh_share(x), b = bounded(x);
-    return s + x * s * (1.0f - s) * 2.0f * slope * (1.0f + 3.0f * cubic * b * b);
+    float rest = tanh_rest(x), s = 1.0f / (1.0f + rest), b = bounded(x);
+    return s + x * s * (rest * s) * 2.0f * slope * (1.0f + 3.0f * cubic * b * b);
 }
 
 void MC_ISA_NAME(gelu_back)(const float *x, const float *dy, int64_t n, bool tanh_form,

@@ -64,6 +64,26 @@ START_TEST(test_gelu_far_out)
 }
 END_TEST
 
+/* The other form and its derivative beside the closed forms in double, all along the axis. */
+START_TEST(test_gelu_tanh)
+{
+    const mc_kernels *k = isa_kernels(_i);
+    if (k == NULL) {
+        return;
+    }
+    for (int i = -60; i <= 60; i++) {
+        float x = (float)i / 10.0f, one = 1.0f, y, d;
+        double z = (double)x, a = sqrt(2.0 / acos(-1.0)), s;
+        s = 1.0 / (1.0 + exp(-2.0 * a * (z + 0.044715 * z * z * z)));
+        double slope = s + z * s * (1.0 - s) * 2.0 * a * (1.0 + 3.0 * 0.044715 * z * z);
+        k->gelu(&x, 1, true, &y);
+        k->gelu_back(&x, &one, 1, true, false, &d);
+        ck_assert_double_eq_tol((double)y, z * s, 2e-7 * (z > 0.0 ? z : 1.0));
+        ck_assert_double_eq_tol((double)d, slope, 3e-7);
+    }
+}
+END_TEST
+
 /* A row far from zero, and a constant one: nothing loses its digits, the row's gradient neither,
  * of which a part along the row and one along ones are taken away. */
 START_TEST(test_layer_norm_far_from_zero)
@@ -256,6 +276,7 @@ static void add(TCase *tests)
 {
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, test_gelu_far_out, 0, ISAS);
+    tcase_add_loop_test(tests, test_gelu_tanh, 0, ISAS);
     tcase_add_loop_test(tests, test_layer_norm_far_from_zero, 0, ISAS);
     tcase_add_loop_test(tests, test_any_number_of_threads, 0, ISAS);
     tcase_add_test(tests, test_theory_by_hand);
