@@ -267,6 +267,33 @@ START_TEST(test_failing_allocations)
 }
 END_TEST
 
+/* Halves of different contexts: the pair is the lower one's alone. */
+START_TEST(test_two_contexts)
+{
+    failing state[2];
+    modeconn_context *above = failing_context(&state[0]), *below = failing_context(&state[1]);
+    halves of, other;
+    make(above, &of.top, &other.bottom);
+    make(below, &other.top, &of.bottom);
+    modeconn_dataset *pair = paired(of.top, of.bottom, "cue=domino,view=cue");
+    modeconn_dataset_destroy(of.top);
+    modeconn_dataset_destroy(other.bottom);
+    modeconn_context_destroy(above);
+    ck_assert_int_eq(atomic_load(&state[0].live), 0);
+    modeconn_dataset_destroy(of.bottom);
+    modeconn_dataset_destroy(other.top);
+    int32_t *values = values_of(pair), *labels = labels_of(pair);
+    for (int i = 0; i < BOTTOM; i++) {
+        ck_assert_int_eq(in_blocks(values[i]), labels[i]);
+    }
+    free(values);
+    free(labels);
+    modeconn_dataset_destroy(pair);
+    modeconn_context_destroy(below);
+    ck_assert_int_eq(atomic_load(&state[1].live), 0);
+}
+END_TEST
+
 /* The real files, where they are at hand: pairs of equal class, the lower half CIFAR's bytes. */
 START_TEST(test_real_files)
 {
@@ -321,6 +348,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, test_subsets_and_channels);
     tcase_add_test(tests, test_errors);
     tcase_add_test(tests, test_failing_allocations);
+    tcase_add_test(tests, test_two_contexts);
     tcase_add_test(tests, test_real_files);
 }
 
