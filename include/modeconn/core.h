@@ -77,21 +77,24 @@ MODECONN_API int32_t modeconn_build_info(char *buffer, int64_t capacity, int64_t
 /* ---- callbacks ------------------------------------------------------------------------- */
 
 /**
- * Progress of a long call, on the thread that made the call, at least once a batch.
+ * Progress of a long call, on the thread that made the call: at least once a batch of samples, once
+ * a round of weight matching, and now and then while intervals are drawn ("resamples"), which is no
+ * step of its own.
  *
  * @param user          the pointer given with the callback
  * @param epoch         epochs (or points of a curve) finished, from 0
- * @param step          steps of the whole call finished, 1 .. total
- * @param total         steps of the whole call
+ * @param step          steps of the whole call finished, 0 .. total
+ * @param total         steps of the whole call, at most: a curve with "refine_tolerance" and weight
+ *                      matching may need fewer
  * @param loss          mean training loss of the running epoch, nats; NaN where there is none
  * @param accuracy      likewise, as a fraction
  * @param rate          learning rate of the step; NaN where there is none
  * @param seconds_left  estimate for the whole call; NaN while unknown
- * @return 0 to go on; anything else cancels: the call stops within one batch, returns
+ * @return 0 to go on; anything else cancels: the call does nothing more, returns
  *         MODECONN_ERROR_CANCELLED and leaves every handle usable.
  *
- * The callback may use other handles, also for long calls (they then run on this thread alone),
- * but not the handles that the running call was given, except to read datasets.
+ * The callback may use other handles, also for long calls, but not the handles that the running
+ * call was given, except to read datasets.
  */
 typedef int32_t (*modeconn_progress_fn)(void *user, int64_t epoch, int64_t step, int64_t total,
                                         double loss, double accuracy, double rate,

@@ -24,8 +24,8 @@
  *    one is not allowed is MODECONN_ERROR_ARGUMENT everywhere; a call that lists no errors has no
  *    other. Whatever reads samples can return MODECONN_ERROR_CALLBACK where the dataset has a cue
  *    or an attribute of the host's (dataset.h).
- *  - On failure output handles are set to NULL, other outputs are untouched, and every handle
- *    that went in stays usable.
+ *  - On failure output handles are set to NULL, other outputs are untouched (but for `needed`
+ *    where a buffer is too small), and every handle that went in stays usable.
  *  - Handles are opaque and reference-counted inside: destroy them in any order, each once; NULL
  *    is ignored. A handle is used by one thread at a time; different handles, also of one
  *    context, may be used by different threads. A trainer uses its model, and a fitter its path,

@@ -132,7 +132,8 @@ MODECONN_API int32_t modeconn_connectivity_csv(const modeconn_connectivity *conn
  *         whose layers are not known; batch norm on a single value), _NUMERIC (outputs of a layer
  *         are not finite: names it), _CANCELLED, _MEMORY
  *
- * Working memory: some 2 bytes for each value of the ReLUs of a batch, 24 for those of a sample.
+ * Working memory: three models' activations of a batch, 2 bytes for each value of its ReLUs and 12
+ * for those of a sample.
  */
 MODECONN_API int32_t modeconn_patterns_measure(const modeconn_path *path,
                                                const modeconn_dataset *train,

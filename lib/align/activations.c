@@ -25,6 +25,7 @@ typedef struct matching {
     mc_session *session[2];
     mc_batch_buffer buffer;
     int64_t begin, end, batch_size;
+    const char *not_finite; /* group with activations that are no numbers */
 } matching;
 
 static void close_matching(matching *m)
@@ -124,6 +125,15 @@ static int64_t group_of_node(const matching *m, int32_t node)
     return g;
 }
 
+/* Takes what a group's units show, and remembers whether all of it are numbers. */
+static void take(matching *m, mc_centred *to, int64_t g, const float *values, int64_t rows)
+{
+    if (!mc_all_finite(values, rows * m->symmetry->groups[g].size)) {
+        m->not_finite = m->symmetry->groups[g].name;
+    }
+    mc_centred_take(to, m->context, values, rows);
+}
+
 static void visit_first(void *user, int32_t node, const float *values, int64_t rows,
                         int64_t channels)
 {
@@ -131,7 +141,7 @@ static void visit_first(void *user, int32_t node, const float *values, int64_t r
     matching *m = user;
     int64_t g = group_of_node(m, node);
     if (g < m->symmetry->n_groups) {
-        mc_centred_take(&m->first[g], m->context, values, rows);
+        take(m, &m->first[g], g, values, rows);
     }
 }
 
@@ -142,7 +152,7 @@ static void visit_second(void *user, int32_t node, const float *values, int64_t 
     matching *m = user;
     int64_t g = group_of_node(m, node);
     if (g < m->symmetry->n_groups) {
-        mc_centred_take(&m->second[g], m->context, values, rows);
+        take(m, &m->second[g], g, values, rows);
         mc_moments_add(&m->moments[g], &m->first[g], &m->second[g]);
     }
 }
@@ -164,6 +174,10 @@ static int32_t pass_samples(matching *m)
         if (status == MODECONN_OK) {
             status = job->model->ops->activations(m->session[1], MC_NORM_RUNNING, &batch,
                                                   visit_second, m);
+        }
+        if (status == MODECONN_OK && m->not_finite != NULL) {
+            status =
+                mc_fail(MODECONN_ERROR_NUMERIC, "activations of %s are not finite", m->not_finite);
         }
         if (status == MODECONN_OK) {
             status = mc_progress_step(&job->progress, 0, NAN, NAN, NAN);

@@ -36,7 +36,13 @@ static const mc_align_method *find_method(const char *name)
 
 static int32_t check_inputs(const mc_align_job *job, const mc_align_method *method)
 {
+    const modeconn_model *const models[2] = {job->target, job->model};
+    static const char *const names[2] = {"target", "model"};
     int32_t status = mc_model_same_shape(job->target, job->model);
+    for (int i = 0; i < 2 && status == MODECONN_OK; i++) {
+        status = mc_model_check_finite(models[i], models[i]->theta, models[i]->statistics);
+        status = status < 0 ? mc_fail_prefix(status, "%s", names[i]) : status;
+    }
     if (status == MODECONN_OK && method->needs_data && job->data == NULL) {
         status = mc_fail(MODECONN_ERROR_ARGUMENT, "data is NULL, but method \"%s\" needs samples",
                          method->name);

@@ -294,6 +294,8 @@ void mc_format_f64(char buffer[MC_F64_TEXT], double value);
 /* "nan", "inf" or "-inf", for errors about a value that is not finite: printf() would show a NaN's
  * sign, which says nothing. */
 const char *mc_not_finite(double value);
+/* Whether n values are all finite. */
+bool mc_all_finite(const float *values, int64_t n);
 
 /* Length of the well-formed UTF-8 sequence that `text` begins with, 0 where there is none. */
 int mc_utf8_length(const char *text);
@@ -323,6 +325,9 @@ void mc_text_add(mc_text *text, const char *format, ...) __attribute__((format(p
 void mc_text_add_f64(mc_text *text, double value);
 /* As a JSON string, quotes included; bytes that are not UTF-8 become U+FFFD. */
 void mc_text_add_json(mc_text *text, const char *value);
+/* A field of a CSV line: quoted where it holds a comma, a quote or a line break (RFC 4180), as
+ * names of a file may. */
+void mc_text_add_csv(mc_text *text, const char *field);
 /* Hands the text out as mc_text_out() does and frees it; MODECONN_ERROR_MEMORY where an append
  * failed. */
 int32_t mc_text_finish(mc_text *text, char *buffer, int64_t capacity, int64_t *needed);

@@ -83,6 +83,15 @@ const char *mc_not_finite(double value)
     return isnan(value) ? "nan" : value > 0 ? "inf" : "-inf";
 }
 
+bool mc_all_finite(const float *values, int64_t n)
+{
+    int64_t others = 0;
+    for (int64_t i = 0; i < n; i++) {
+        others += !(fabsf(values[i]) <= FLT_MAX);
+    }
+    return others == 0;
+}
+
 /* The first byte announces the length; the range of the second one excludes overlong forms,
  * surrogates and what lies above U+10FFFF (Unicode, table 3-7). The terminating NUL is never in
  * range, so nothing behind it is read. */
@@ -234,6 +243,19 @@ void mc_text_add_json(mc_text *text, const char *value)
             mc_text_add(text, "%.*s", length, value);
         }
         value += length > 0 ? length : 1;
+    }
+    mc_text_add(text, "\"");
+}
+
+void mc_text_add_csv(mc_text *text, const char *field)
+{
+    if (strpbrk(field, ",\"\r\n") == NULL) {
+        mc_text_add(text, "%s", field);
+        return;
+    }
+    mc_text_add(text, "\"");
+    for (; *field != '\0'; field++) {
+        mc_text_add(text, "%s%c", *field == '"' ? "\"" : "", *field);
     }
     mc_text_add(text, "\"");
 }

@@ -247,7 +247,7 @@ int32_t mc_dataset_describe(const modeconn_dataset *dataset, const modeconn_cont
 static int32_t mark_carriers(modeconn_dataset *dataset)
 {
     const mc_store *store = dataset->store;
-    int64_t classes = store->classes; /* small: the cue fits */
+    int64_t classes = store->classes;
     int64_t *left = mc_calloc(store->context, classes, sizeof(*left));
     if (left == NULL) {
         return MODECONN_ERROR_MEMORY;

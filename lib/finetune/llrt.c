@@ -54,6 +54,10 @@ static int32_t represent(retraining *run, mc_finetune_job *job)
             status = model->ops->outputs(session, MC_NORM_RUNNING, &batch, NULL,
                                          run->z + done * run->width);
         }
+        if (status == MODECONN_OK && !mc_all_finite(run->z + done * run->width, n * run->width)) {
+            status = mc_fail(MODECONN_ERROR_NUMERIC,
+                             "last-layer retraining: the representation is not finite");
+        }
         if (status == MODECONN_OK) {
             status = mc_relay_count(&job->relay);
         }
@@ -96,6 +100,11 @@ static int32_t prepare(retraining *run, mc_finetune_job *job)
     }
     run->n = job->clean->n;
     run->width = model->representation_width;
+    if (run->width > MC_EXTENT_MOST) {
+        return mc_fail(MODECONN_ERROR_UNSUPPORTED,
+                       "last-layer retraining: representations of %lld values, at most %d",
+                       (long long)run->width, (int)MC_EXTENT_MOST);
+    }
     if (!mc_mul(run->n, run->width, &values)) {
         return mc_fail(MODECONN_ERROR_MEMORY, "out of memory: %lld representations of %lld values",
                        (long long)run->n, (long long)run->width);

@@ -18,12 +18,37 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* Resamples of one task. Fixed, so that the cut depends on the request only. */
-enum { CHUNK = 32 };
+/* Resamples of one task. Fixed, so that the cut depends on the request only. And values that are
+ * drawn before somebody is asked whether to go on: some 20 ms. */
+enum { CHUNK = 32, TURN = 1 << 24 };
+
+/* Runs the tasks of all resamples, each of `values` values, some at a time; *first is the number of
+ * the first one of these. */
+static int32_t run_turns(modeconn_context *context, mc_progress *progress, int64_t resamples,
+                         int64_t values, mc_task_fn fn, void *job, int64_t *first)
+{
+    int64_t tasks = (resamples + CHUNK - 1) / CHUNK, turn = TURN / CHUNK / values + 2;
+    int32_t status = MODECONN_OK;
+    for (*first = 0; *first < tasks && status == MODECONN_OK; *first += turn) {
+        status = *first > 0 && progress != NULL ? mc_progress_poll(progress) : MODECONN_OK;
+        if (status == MODECONN_OK) {
+            int64_t left = tasks - *first;
+            mc_pool_run(context->pool, left < turn ? left : turn, fn, job);
+        }
+    }
+    return status;
+}
+
+/* Resamples begin .. end-1 of a task. */
+static void bounds_of(int64_t task, int64_t resamples, int64_t *begin, int64_t *end)
+{
+    *begin = task * CHUNK;
+    *end = *begin + CHUNK < resamples ? *begin + CHUNK : resamples;
+}
 
 typedef struct resampling {
     const double *d; /* [n] */
-    int64_t n, resamples;
+    int64_t n, resamples, first;
     uint64_t seed;
     double *means; /* [resamples] */
 } resampling;
@@ -58,9 +83,10 @@ static double resampled_mean(const resampling *job, int64_t resample)
 static void resample_chunk(void *arg, int64_t task, int worker)
 {
     const resampling *job = arg;
+    int64_t begin, end;
     (void)worker;
-    int64_t end = (task + 1) * CHUNK < job->resamples ? (task + 1) * CHUNK : job->resamples;
-    for (int64_t r = task * CHUNK; r < end; r++) {
+    bounds_of(job->first + task, job->resamples, &begin, &end);
+    for (int64_t r = begin; r < end; r++) {
         job->means[r] = resampled_mean(job, r);
     }
 }
@@ -82,8 +108,9 @@ double mc_quantile(const double *ascending, int64_t n, double q)
     return ascending[below] + fraction * (ascending[below + 1] - ascending[below]);
 }
 
-int32_t mc_bootstrap_mean(modeconn_context *context, const double *d, int64_t n, double confidence,
-                          int64_t resamples, uint64_t seed, double *mean, double *low, double *high)
+int32_t mc_bootstrap_mean(modeconn_context *context, mc_progress *progress, const double *d,
+                          int64_t n, double confidence, int64_t resamples, uint64_t seed,
+                          double *mean, double *low, double *high)
 {
     /* Draws are numbered in 32 bits. */
     if (n < 1 || n > INT32_MAX) {
@@ -94,21 +121,23 @@ int32_t mc_bootstrap_mean(modeconn_context *context, const double *d, int64_t n,
     if (means == NULL) {
         return MODECONN_ERROR_MEMORY;
     }
-    resampling job = {d, n, resamples, seed, means};
-    mc_pool_run(context->pool, (resamples + CHUNK - 1) / CHUNK, resample_chunk, &job);
-    qsort(means, (size_t)resamples, sizeof(*means), ascending_order);
-    *mean = mc_mean(d, n);
-    *low = mc_quantile(means, resamples, 0.5 * (1.0 - confidence));
-    *high = mc_quantile(means, resamples, 0.5 * (1.0 + confidence));
+    resampling job = {.d = d, .n = n, .resamples = resamples, .seed = seed, .means = means};
+    int32_t status = run_turns(context, progress, resamples, n, resample_chunk, &job, &job.first);
+    if (status == MODECONN_OK) {
+        qsort(means, (size_t)resamples, sizeof(*means), ascending_order);
+        *mean = mc_mean(d, n);
+        *low = mc_quantile(means, resamples, 0.5 * (1.0 - confidence));
+        *high = mc_quantile(means, resamples, 0.5 * (1.0 + confidence));
+    }
     mc_free(context, means);
-    return MODECONN_OK;
+    return status;
 }
 
 /* ---- a band over columns -------------------------------------------------------------------- */
 
 typedef struct banding {
     const double *d; /* [n][width] */
-    int64_t n, width, resamples;
+    int64_t n, width, resamples, first;
     uint64_t seed;
     const double *mean, *error; /* [width]; error 0 where a column does not vary */
     double *up, *down;          /* [resamples] largest deviations, in standard errors */
@@ -138,8 +167,9 @@ static void band_chunk(void *arg, int64_t task, int worker)
 {
     const banding *job = arg;
     double *sums = job->sums + worker * job->width;
-    int64_t end = (task + 1) * CHUNK < job->resamples ? (task + 1) * CHUNK : job->resamples;
-    for (int64_t r = task * CHUNK; r < end; r++) {
+    int64_t begin, end;
+    bounds_of(job->first + task, job->resamples, &begin, &end);
+    for (int64_t r = begin; r < end; r++) {
         double up = -HUGE_VAL, down = -HUGE_VAL;
         resample_rows(job, r, sums);
         for (int64_t w = 0; w < job->width; w++) {
@@ -179,9 +209,9 @@ static double upper_quantile(double *values, int64_t n, double confidence)
     return fmax(0.0, mc_quantile(values, n, 0.5 * (1.0 + confidence)));
 }
 
-int32_t mc_bootstrap_band(modeconn_context *context, const double *d, int64_t n, int64_t width,
-                          double confidence, int64_t resamples, uint64_t seed, double *mean,
-                          double *low, double *high)
+int32_t mc_bootstrap_band(modeconn_context *context, mc_progress *progress, const double *d,
+                          int64_t n, int64_t width, double confidence, int64_t resamples,
+                          uint64_t seed, double *mean, double *low, double *high)
 {
     if (n < 1 || n > INT32_MAX) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "bootstrap of %lld samples: not in 1 .. 2^31-1",
@@ -200,11 +230,14 @@ int32_t mc_bootstrap_band(modeconn_context *context, const double *d, int64_t n,
     } else {
         job.error = error;
         if (column_errors(d, n, width, mean, error)) {
-            mc_pool_run(context->pool, (resamples + CHUNK - 1) / CHUNK, band_chunk, &job);
+            status =
+                run_turns(context, progress, resamples, n * width, band_chunk, &job, &job.first);
+        }
+        if (status == MODECONN_OK && job.first > 0) {
             above = upper_quantile(job.up, resamples, confidence);
             below = upper_quantile(job.down, resamples, confidence);
         }
-        for (int64_t w = 0; w < width; w++) {
+        for (int64_t w = 0; w < width && status == MODECONN_OK; w++) {
             low[w] = mean[w] - above * error[w];
             high[w] = mean[w] + below * error[w];
         }

@@ -23,7 +23,7 @@
 
 static const mc_option_spec cka_options[] = {
     MC_OPT_STR("layers", "all|representation", "all",
-               "outputs of ReLUs and the penultimate representation, or that alone"),
+               "outputs of ReLUs and GELUs and the penultimate representation, or that alone"),
     MC_OPT_STR("view", NULL, "",
                "view to look at, with the cue on all samples; empty = as the test set is seen"),
     MC_OPT_I64("batch_size", 1, 1048576, "100", "samples per batch"),
@@ -243,7 +243,7 @@ static void visit(void *user, int32_t node, const float *values, int64_t rows, i
         return;
     }
     run->next = layer + 1;
-    if (!mc_layer_is_finite(values, rows * channels)) {
+    if (!mc_all_finite(values, rows * channels)) {
         run->not_finite = layers[run->which].name[layer];
     }
     float *kept = run->kept + layers[X].offset[layer] * run->batch_size;
@@ -406,8 +406,7 @@ static void release(looking *run)
 
 /* ---- the handle ----------------------------------------------------------------------------- */
 
-static int32_t create(modeconn_cka **out, const looking *run, const modeconn_dataset *test,
-                      mc_layer_choice choice)
+static int32_t create(modeconn_cka **out, const looking *run, mc_layer_choice choice)
 {
     modeconn_context *context = run->model[X]->context;
     modeconn_cka *made = mc_calloc(context, 1, sizeof(*made));
@@ -434,7 +433,7 @@ static int32_t create(modeconn_cka **out, const looking *run, const modeconn_dat
         status = made->rows == NULL || made->value == NULL || made->debiased == NULL
                      ? MODECONN_ERROR_MEMORY
                      : mc_provenance_init(&made->origin, context, run->model[X], run->model[Y],
-                                          test, NULL, run->batch_size);
+                                          run->data, NULL, run->batch_size);
     }
     if (status < 0) {
         modeconn_cka_destroy(made);
@@ -463,7 +462,7 @@ static int32_t prepare(looking *run, const modeconn_dataset *test, const modecon
     if (run->batch_size > run->data->n) {
         run->batch_size = run->data->n;
     }
-    status = create(&run->made, run, test, all ? MC_LAYERS_ALL : MC_LAYERS_REPRESENTATION);
+    status = create(&run->made, run, all ? MC_LAYERS_ALL : MC_LAYERS_REPRESENTATION);
     if (status == MODECONN_OK) {
         status = allocate(run);
     }

@@ -68,7 +68,7 @@ int32_t modeconn_cka_json(const modeconn_cka *cka, char *buffer, int64_t capacit
     ok = mc_json_add(out, "view", json_string(cka->view[0])) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(cka->origin.batch_size)) && ok;
     ok = mc_json_add(out, "models", mc_provenance_models(&cka->origin)) && ok;
-    ok = mc_json_add(out, "data", mc_provenance_test(&cka->origin)) && ok;
+    ok = mc_json_add(out, "data", mc_provenance_seen(&cka->origin)) && ok;
     return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
@@ -81,8 +81,11 @@ int32_t modeconn_cka_csv(const modeconn_cka *cka, char *buffer, int64_t capacity
     mc_text_init(&text, cka->context);
     mc_text_add(&text, "layer,first,second,rows,cka,debiased\n");
     for (int64_t i = 0; i < cka->layers[0].n; i++) {
-        mc_text_add(&text, "%lld,%s,%s,%lld,", (long long)i, cka->layers[0].name[i],
-                    cka->layers[1].name[i], (long long)cka->rows[i]);
+        mc_text_add(&text, "%lld,", (long long)i);
+        mc_text_add_csv(&text, cka->layers[0].name[i]);
+        mc_text_add(&text, ",");
+        mc_text_add_csv(&text, cka->layers[1].name[i]);
+        mc_text_add(&text, ",%lld,", (long long)cka->rows[i]);
         mc_text_add_f64(&text, cka->value[i]);
         mc_text_add(&text, ",");
         mc_text_add_f64(&text, cka->debiased[i]);

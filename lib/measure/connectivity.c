@@ -183,8 +183,9 @@ static int32_t measure_ends(measuring *run, mc_rise *view, const double *loss)
         for (int64_t k = 0; k < made->n; k++) {
             run->column[k] = loss[k * made->points + i];
         }
-        status = mc_bootstrap_mean(made->context, run->column, made->n, made->confidence,
-                                   made->resamples, made->seed, &end->loss, &end->low, &end->high);
+        status = mc_bootstrap_mean(made->context, &run->evaluator.progress, run->column, made->n,
+                                   made->confidence, made->resamples, made->seed, &end->loss,
+                                   &end->low, &end->high);
         end->accuracy = view->accuracy[i];
         end->minimizer = judge_end(made, end);
     }
@@ -214,9 +215,9 @@ static int32_t finish_view(measuring *run, int64_t v)
         }
     }
     if (status == MODECONN_OK) {
-        status =
-            mc_bootstrap_band(made->context, loss, made->n, points, made->confidence,
-                              made->resamples, made->seed, view->excess, view->below, view->above);
+        status = mc_bootstrap_band(made->context, &run->evaluator.progress, loss, made->n, points,
+                                   made->confidence, made->resamples, made->seed, view->excess,
+                                   view->below, view->above);
     }
     judge_view(made, view);
     return status;

@@ -4,8 +4,6 @@
  * activation patterns and CKA share.
  */
 #include "measure/measure.h"
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 static bool chosen(const mc_node_info *info, mc_layer_choice choice)
@@ -91,15 +89,6 @@ int64_t mc_layer_list_find(const mc_layer_list *list, int32_t node, int64_t from
         }
     }
     return -1;
-}
-
-bool mc_layer_is_finite(const float *values, int64_t n)
-{
-    int64_t others = 0;
-    for (int64_t i = 0; i < n; i++) {
-        others += !(fabsf(values[i]) <= FLT_MAX);
-    }
-    return others == 0;
 }
 
 int32_t mc_layer_view(const modeconn_dataset *test, const char *view, modeconn_dataset **out)

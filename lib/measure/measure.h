@@ -18,16 +18,17 @@ extern const mc_option_kind mc_kind_evaluate, mc_kind_curve, mc_kind_probe, mc_k
  * has no point at 1/2. */
 double mc_barrier(const double *t, const double *values, int64_t n, int32_t definition);
 
-/* Paired percentile bootstrap of the mean of d [n]: interval at `confidence`, seeded. */
-int32_t mc_bootstrap_mean(modeconn_context *context, const double *d, int64_t n, double confidence,
-                          int64_t resamples, uint64_t seed, double *mean, double *low,
-                          double *high);
+/* Paired percentile bootstrap of the mean of d [n]: interval at `confidence`, seeded. `progress`,
+ * which may be NULL, is asked now and then whether to go on. */
+int32_t mc_bootstrap_mean(modeconn_context *context, mc_progress *progress, const double *d,
+                          int64_t n, double confidence, int64_t resamples, uint64_t seed,
+                          double *mean, double *low, double *high);
 
 /* Simultaneous band for the means of the columns of d [n][width], rows resampled together: with
  * probability `confidence` every column's true mean lies within its low..high. */
-int32_t mc_bootstrap_band(modeconn_context *context, const double *d, int64_t n, int64_t width,
-                          double confidence, int64_t resamples, uint64_t seed, double *mean,
-                          double *low, double *high);
+int32_t mc_bootstrap_band(modeconn_context *context, mc_progress *progress, const double *d,
+                          int64_t n, int64_t width, double confidence, int64_t resamples,
+                          uint64_t seed, double *mean, double *low, double *high);
 
 /* Quantile q in [0, 1] of ascending values [n]: linear between the order statistics around
  * position q (n - 1). */
@@ -39,7 +40,7 @@ double mc_quantile(const double *ascending, int64_t n, double q);
 typedef struct mc_provenance {
     modeconn_context *context;
     char *subject[2];     /* models: the one, both of a comparison, both ends of a path */
-    char *test;           /* the test set; its own view says nothing about what was measured */
+    char *test;           /* the test set */
     char *policy;         /* statistics; NULL where the call takes no policy */
     char *statistics_set; /* NULL where the policy needs none */
     int64_t statistics_n, statistics_batch_size;
@@ -63,6 +64,9 @@ void mc_provenance_free(mc_provenance *provenance);
 
 /* Parts of a result's JSON; NULL when jansson is out of memory. */
 json_t *mc_provenance_subject(const mc_provenance *provenance, int which);
+/* The test set as it was seen; or without a view and with the cue on all samples, where views of it
+ * were measured. */
+json_t *mc_provenance_seen(const mc_provenance *provenance);
 json_t *mc_provenance_test(const mc_provenance *provenance);
 json_t *mc_provenance_statistics(const mc_provenance *provenance);
 
@@ -147,8 +151,6 @@ int32_t mc_layer_list_open(mc_layer_list *list, const modeconn_model *model,
 void mc_layer_list_free(mc_layer_list *list);
 /* Place of a node in the list, -1 where it is not in it; `from` is where to look from. */
 int64_t mc_layer_list_find(const mc_layer_list *list, int32_t node, int64_t from);
-/* Whether n values of a layer are all finite. */
-bool mc_layer_is_finite(const float *values, int64_t n);
 
 /* The samples as an option "view" wants them: "" as the handle shows them. */
 int32_t mc_layer_view(const modeconn_dataset *test, const char *view, modeconn_dataset **out);

@@ -94,7 +94,7 @@ static void visit(void *user, int32_t node, const float *values, int64_t rows, i
         return;
     }
     run->next = layer + 1;
-    if (!mc_layer_is_finite(values, rows * channels)) {
+    if (!mc_all_finite(values, rows * channels)) {
         run->not_finite = run->made->layers.name[layer];
     }
     if (run->which == BETWEEN) {
@@ -306,8 +306,7 @@ static int64_t count_steps(looking *run, int64_t points)
 
 /* ---- the handle ---------------------------------------------------------------------------- */
 
-static int32_t create(modeconn_patterns **out, const looking *run, const modeconn_dataset *test,
-                      const modeconn_options *options)
+static int32_t create(modeconn_patterns **out, const looking *run, const modeconn_options *options)
 {
     modeconn_context *context = run->model->context;
     const modeconn_path *path = run->path;
@@ -327,9 +326,10 @@ static int32_t create(modeconn_patterns **out, const looking *run, const modecon
     }
     if (status == MODECONN_OK) {
         made->figures = mc_calloc(context, made->layers.n * made->points, sizeof(*made->figures));
-        status = made->figures == NULL ? MODECONN_ERROR_MEMORY
-                                       : mc_provenance_init_path(&made->origin, context, path, test,
-                                                                 &run->plan, run->batch_size);
+        status = made->figures == NULL
+                     ? MODECONN_ERROR_MEMORY
+                     : mc_provenance_init_path(&made->origin, context, path, run->data, &run->plan,
+                                               run->batch_size);
     }
     if (status < 0) {
         modeconn_patterns_destroy(made);
@@ -359,7 +359,7 @@ static int32_t prepare(looking *run, const modeconn_dataset *train, const modeco
         status = check_batches(run);
     }
     if (status == MODECONN_OK) {
-        status = create(&run->made, run, test, options);
+        status = create(&run->made, run, options);
     }
     if (status == MODECONN_OK) {
         status = allocate(run);

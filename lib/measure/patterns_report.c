@@ -147,7 +147,7 @@ int32_t modeconn_patterns_json(const modeconn_patterns *patterns, char *buffer, 
     ok = mc_json_add(out, "statistics", mc_provenance_statistics(&patterns->origin)) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(patterns->origin.batch_size)) && ok;
     ok = mc_json_add(out, "path", mc_provenance_path(&patterns->origin)) && ok;
-    ok = mc_json_add(out, "data", mc_provenance_test(&patterns->origin)) && ok;
+    ok = mc_json_add(out, "data", mc_provenance_seen(&patterns->origin)) && ok;
     return mc_json_out(mc_json_whole(out, ok), buffer, capacity, needed);
 }
 
@@ -175,8 +175,9 @@ int32_t modeconn_patterns_csv(const modeconn_patterns *patterns, char *buffer, i
                                  f->chance[1],
                                  f->kappa[1],
                                  f->identical[1]};
-        mc_text_add(&text, "%lld,%s,%lld", (long long)layer, patterns->layers.name[layer],
-                    (long long)units_of(patterns, layer));
+        mc_text_add(&text, "%lld,", (long long)layer);
+        mc_text_add_csv(&text, patterns->layers.name[layer]);
+        mc_text_add(&text, ",%lld", (long long)units_of(patterns, layer));
         for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
             mc_text_add(&text, ",");
             mc_text_add_f64(&text, values[i]);

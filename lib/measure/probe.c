@@ -104,8 +104,9 @@ static int32_t find_effects(modeconn_probe *probe, const modeconn_model *model, 
         for (int64_t i = 0; i < n; i++) {
             rise[i] -= with[i];
         }
-        status = mc_bootstrap_mean(probe->context, rise, n, probe->confidence, probe->resamples,
-                                   probe->seed, &found->effect, &found->low, &found->high);
+        status = mc_bootstrap_mean(probe->context, &count->progress, rise, n, probe->confidence,
+                                   probe->resamples, probe->seed, &found->effect, &found->low,
+                                   &found->high);
         found->verdict = mc_probe_verdict(found->low, found->high, probe->margin, n);
     }
     mc_free(probe->context, with);

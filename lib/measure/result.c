@@ -135,6 +135,11 @@ json_t *mc_provenance_subject(const mc_provenance *provenance, int which)
     return parsed(provenance->subject[which]);
 }
 
+json_t *mc_provenance_seen(const mc_provenance *provenance)
+{
+    return parsed(provenance->test);
+}
+
 json_t *mc_provenance_test(const mc_provenance *provenance)
 {
     json_t *test = parsed(provenance->test);

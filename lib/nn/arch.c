@@ -321,8 +321,7 @@ int32_t modeconn_model_create(modeconn_context *context, const char *arch,
         modeconn_model_destroy(model);
         return status;
     }
-    uint64_t seed = mc_seed(context, mc_option_i64(options, &mc_kind_model, "seed"));
-    mc_graph_initialise(model->graph, seed, model->theta, model->statistics);
+    mc_model_initialise(model, mc_seed(context, mc_option_i64(options, &mc_kind_model, "seed")));
     *out = model;
     return MODECONN_OK;
 }

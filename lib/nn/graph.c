@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Largest extent or channel count of a node, and number of nodes; no node has more than INT32_MAX
- * values a sample. Keeps every product of sizes inside int64. */
-enum { MAX_EXTENT = 1 << 20, MAX_NODES = 1 << 16 };
+/* With MC_EXTENT_MOST, and no more than INT32_MAX values of a sample at any node, products of sizes
+ * stay inside int64. */
+enum { MAX_NODES = 1 << 16 };
 
 static const mc_layer_type *find_layer(const char *name)
 {
@@ -80,11 +80,11 @@ int32_t modeconn_graph_create(modeconn_context *context, int64_t channels, int64
     if (context == NULL) {
         return mc_null("context");
     }
-    if (channels < 1 || height < 1 || width < 1 || channels > MAX_EXTENT || height > MAX_EXTENT ||
-        width > MAX_EXTENT) {
+    if (channels < 1 || height < 1 || width < 1 || channels > MC_EXTENT_MOST ||
+        height > MC_EXTENT_MOST || width > MC_EXTENT_MOST) {
         return mc_fail(MODECONN_ERROR_ARGUMENT,
                        "input %lldx%lldx%lld: each extent must be in [1, %d]", (long long)channels,
-                       (long long)height, (long long)width, MAX_EXTENT);
+                       (long long)height, (long long)width, MC_EXTENT_MOST);
     }
     if (channels * height * width > INT32_MAX) {
         return mc_fail(MODECONN_ERROR_ARGUMENT, "input %lldx%lldx%lld is too large",
@@ -191,7 +191,7 @@ static int32_t make_node(const modeconn_graph *graph, const mc_layer_type *type,
     }
     modeconn_options_destroy(options);
     if (status == MODECONN_OK &&
-        (node->out.c > MAX_EXTENT || mc_shape_size(node->out) > INT32_MAX)) {
+        (node->out.c > MC_EXTENT_MOST || mc_shape_size(node->out) > INT32_MAX)) {
         status = mc_fail(MODECONN_ERROR_SHAPE, "output %lldx%lldx%lld is too large",
                          (long long)node->out.c, (long long)node->out.h, (long long)node->out.w);
     }

@@ -314,9 +314,6 @@ int32_t mc_graph_same_layers(const modeconn_graph *a, const modeconn_graph *b);
  * mc_model_allocate(). */
 int32_t mc_model_of_graph(modeconn_graph *graph, const char *architecture, const char *settings,
                           modeconn_model **out);
-/* Fills theta by the nodes' init rules from (seed, MC_STREAM_INIT, index), statistics with 0, 1. */
-void mc_graph_initialise(const modeconn_graph *graph, uint64_t seed, float *theta,
-                         float *statistics);
 
 /* ---- architectures (arch.c) ---------------------------------------------------------------- */
 

@@ -151,21 +151,6 @@ int32_t modeconn_history_json(const modeconn_history *history, char *buffer, int
     return mc_json_out(history_json(history), buffer, capacity, needed);
 }
 
-/* A name with a comma, a quote or a line break goes in quotes (RFC 4180); ours have none, those of
- * a file may. */
-static void add_csv_name(mc_text *text, const char *name)
-{
-    if (strpbrk(name, ",\"\r\n") == NULL) {
-        mc_text_add(text, ",%s", name);
-        return;
-    }
-    mc_text_add(text, ",\"");
-    for (; *name != '\0'; name++) {
-        mc_text_add(text, "%s%c", *name == '"' ? "\"" : "", *name);
-    }
-    mc_text_add(text, "\"");
-}
-
 int32_t modeconn_history_csv(const modeconn_history *history, char *buffer, int64_t capacity,
                              int64_t *needed)
 {
@@ -176,7 +161,8 @@ int32_t modeconn_history_csv(const modeconn_history *history, char *buffer, int6
     mc_text_init(&text, history->context);
     mc_text_add(&text, "epoch");
     for (int64_t i = 0; i < history->n_columns; i++) {
-        add_csv_name(&text, history->columns[i]);
+        mc_text_add(&text, ",");
+        mc_text_add_csv(&text, history->columns[i]);
     }
     mc_text_add(&text, "\n");
     for (int64_t epoch = 0; epoch < history->n_epochs; epoch++) {

@@ -226,16 +226,16 @@ static void initialise(const modeconn_context *context, const mc_tensor_spec *sp
     mc_pool_run(context->pool, (spec->size + INIT_CHUNK - 1) / INIT_CHUNK, init_task, &job);
 }
 
-void mc_graph_initialise(const modeconn_graph *graph, uint64_t seed, float *theta,
-                         float *statistics)
+void mc_model_initialise(modeconn_model *model, uint64_t seed)
 {
+    const modeconn_graph *graph = model->graph;
     for (int32_t i = 0; i < graph->n_nodes; i++) {
         const mc_node *node = &graph->nodes[i];
         for (int32_t k = 0; k < node->n_params; k++) {
-            initialise(graph->context, &node->params[k], seed, theta);
+            initialise(graph->context, &node->params[k], seed, model->theta);
         }
         for (int32_t k = 0; k < node->n_stats; k++) {
-            initialise(graph->context, &node->stats[k], seed, statistics);
+            initialise(graph->context, &node->stats[k], seed, model->statistics);
         }
     }
 }
@@ -273,8 +273,7 @@ int32_t modeconn_model_from_graph(const modeconn_graph *graph, int32_t output, i
         modeconn_model_destroy(model);
         return status;
     }
-    mc_graph_initialise(model->graph, mc_seed(model->context, seed), model->theta,
-                        model->statistics);
+    mc_model_initialise(model, mc_seed(model->context, seed));
     *out = model;
     return MODECONN_OK;
 }

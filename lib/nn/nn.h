@@ -112,6 +112,13 @@ typedef struct mc_model_ops {
 
 /* ---- models ---------------------------------------------------------------------------- */
 
+/* Largest extent or channel count of a layer. */
+enum { MC_EXTENT_MOST = 1 << 20 };
+
+/* Fills theta by the layers' init rules from (seed, MC_STREAM_INIT, index), statistics with 0, 1.
+ */
+void mc_model_initialise(modeconn_model *model, uint64_t seed);
+
 typedef struct mc_block {
     char *name;
     int64_t offset, size; /* in theta or statistics */

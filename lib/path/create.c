@@ -3,7 +3,6 @@
  * Paths of any family: over two ends with control points on the line between them or drawn anew,
  * or over a list of models.
  */
-#include "nn/graph.h"
 #include "path/path.h"
 #include <string.h>
 
@@ -69,7 +68,7 @@ static void place(modeconn_path *path, bool random, uint64_t seed)
         if (random) {
             /* Not the seed itself, from which an end may have come. */
             uint64_t own = mc_random_u64(seed, MC_STREAM_PATH_START, (uint64_t)i, 0);
-            mc_graph_initialise(point->graph, own, point->theta, point->statistics);
+            mc_model_initialise(point, own);
         } else {
             mc_interpolate(path->context, t, first->theta, last->theta, first->n_theta,
                            point->theta);

@@ -134,13 +134,15 @@ int32_t mc_statistics_apply(const mc_statistics_plan *plan, const modeconn_model
 typedef struct mc_progress {
     modeconn_progress_fn fn;
     void *user;
-    int64_t step, total;
+    int64_t epoch, step, total;
     double started;
 } mc_progress;
 void mc_progress_init(mc_progress *progress, modeconn_progress_fn fn, void *user, int64_t total);
 /* One step done; MODECONN_ERROR_CANCELLED with a text where the callback asked to stop. */
 int32_t mc_progress_step(mc_progress *progress, int64_t epoch, double loss, double accuracy,
                          double rate);
+/* The same between two steps, for what takes long there. */
+int32_t mc_progress_poll(mc_progress *progress);
 
 /* ---- runs of gradient descent (run.c) ------------------------------------------------------ */
 

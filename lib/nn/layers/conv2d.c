@@ -9,12 +9,12 @@
 #include <string.h>
 
 static const mc_option_spec specs[] = {
-    MC_OPT_I64("out_channels", 1, 1048576, "64", "output channels"),
+    MC_OPT_I64("out_channels", 1, MC_EXTENT_MOST, "64", "output channels"),
     MC_OPT_I64("kernel", 1, 64, "3", "height and width of the kernel, pixels"),
     MC_OPT_I64("stride", 1, 64, "1", "step of the kernel, pixels"),
     MC_OPT_I64("padding", 0, 64, "0", "zeros around the image, pixels"),
     MC_OPT_BOOL("bias", "0", "1: with a bias per output channel"),
-    MC_OPT_I64("groups", 1, 1048576, "1", "groups of channels that see only each other"),
+    MC_OPT_I64("groups", 1, MC_EXTENT_MOST, "1", "groups of channels that see only each other"),
 };
 const mc_option_kind mc_kind_conv2d = MC_OPTION_KIND("conv2d", specs);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 static const mc_option_spec specs[] = {
-    MC_OPT_I64("out_features", 1, 16777216, "10", "outputs"),
+    MC_OPT_I64("out_features", 1, MC_EXTENT_MOST, "10", "outputs"),
     MC_OPT_BOOL("bias", "1", "1: with a bias per output"),
 };
 const mc_option_kind mc_kind_linear = MC_OPTION_KIND("linear", specs);

@@ -422,6 +422,14 @@ START_TEST(bad_files_and_numbers)
           "-1");
     FAILS(modeconn_align(model, model, points, NULL, NULL, NULL, &read), MODECONN_ERROR_SHAPE,
           "mlp");
+    /* A bias of the last layer, which no score reads. */
+    modeconn_options *weights = options_of("align", "method=weights");
+    float before = model->theta[model->n_theta - 1];
+    model->theta[model->n_theta - 1] = NAN;
+    FAILS(modeconn_align(model, model, NULL, weights, NULL, NULL, &read), MODECONN_ERROR_NUMERIC,
+          "target: ");
+    model->theta[model->n_theta - 1] = before;
+    modeconn_options_destroy(weights);
     /* Finite weights whose products are not. */
     for (int64_t i = 0; i < model->n_theta; i++) {
         model->theta[i] = 1e30F;

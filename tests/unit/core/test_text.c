@@ -259,11 +259,39 @@ START_TEST(json_strings_escape)
 }
 END_TEST
 
+START_TEST(csv_fields_are_quoted)
+{
+    mc_text text;
+
+    mc_text_init(&text, NULL);
+    mc_text_add_csv(&text, "layers.0");
+    mc_text_add(&text, ",");
+    mc_text_add_csv(&text, "a \"b\", c");
+    mc_text_add_csv(&text, "\n");
+    ck_assert_str_eq(text.data, "layers.0,\"a \"\"b\"\", c\"\"\n\"");
+    mc_text_free(&text);
+}
+END_TEST
+
+START_TEST(finite_values)
+{
+    float values[20] = {FLT_MAX, -FLT_MAX, 0.0F};
+
+    ck_assert(mc_all_finite(values, 20) && mc_all_finite(NULL, 0));
+    for (int i = 0; i < 3; i++) {
+        values[17] = (float[3]){NAN, INFINITY, -INFINITY}[i];
+        ck_assert(!mc_all_finite(values, 20) && mc_all_finite(values, 17));
+    }
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_test(tests, utf8_is_told_from_other_bytes);
     tcase_add_test(tests, errno_texts_are_english);
     tcase_add_test(tests, json_strings_escape);
+    tcase_add_test(tests, csv_fields_are_quoted);
+    tcase_add_test(tests, finite_values);
     tcase_add_test(tests, out_follows_the_capacity_protocol);
     tcase_add_test(tests, text_grows);
     tcase_add_test(tests, text_stays_failed);

@@ -214,6 +214,36 @@ START_TEST(without_a_linear_layer)
 }
 END_TEST
 
+/* Finite weights whose representation is not; one too wide for a layer of its own. */
+START_TEST(representations_out_of_range)
+{
+    setting s = make(1, "mlp", "4");
+    modeconn_model *tuned = NULL, *wide = NULL;
+    modeconn_options *options = options_of("finetune", quick);
+    for (int64_t i = 0; i < s.model->n_theta; i++) {
+        s.model->theta[i] = 3e38F;
+    }
+    mc_model_changed(s.model);
+    FAILS(modeconn_finetune(s.model, s.clean, NULL, options, NULL, NULL, &tuned),
+          MODECONN_ERROR_NUMERIC, "representation");
+    modeconn_graph *graph = NULL;
+    int32_t node = 0;
+    OK(modeconn_graph_create(s.context, s.model->channels, s.model->height, s.model->width,
+                             &graph));
+    OK(modeconn_graph_add(graph, "conv2d", "c", "out_channels=2048,kernel=1,padding=10", &node, 1,
+                          &node));
+    OK(modeconn_graph_add(graph, "linear", "l", "out_features=10", &node, 1, &node));
+    OK(modeconn_model_from_graph(graph, node, 0, &wide));
+    FAILS(modeconn_finetune(wide, s.clean, NULL, options, NULL, NULL, &tuned),
+          MODECONN_ERROR_UNSUPPORTED, "at most 1048576");
+    ck_assert_ptr_null(tuned);
+    modeconn_model_destroy(wide);
+    modeconn_graph_destroy(graph);
+    modeconn_options_destroy(options);
+    destroy(&s);
+}
+END_TEST
+
 static void add(TCase *tests)
 {
     tcase_add_test(tests, only_the_last_layer);
@@ -223,6 +253,7 @@ static void add(TCase *tests)
     tcase_add_test(tests, both_in_a_row);
     tcase_add_test(tests, threads);
     tcase_add_test(tests, without_a_linear_layer);
+    tcase_add_test(tests, representations_out_of_range);
 }
 
 int main(void)

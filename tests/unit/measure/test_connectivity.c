@@ -130,7 +130,7 @@ static int32_t synthetic_verdict(modeconn_context *context, uint64_t seed, doubl
                 w == 0 || w == COLUMNS - 1 ? 0.0 : mean + 0.25 * common + 0.1 * own;
         }
     }
-    OK(mc_bootstrap_band(context, d, ROWS, COLUMNS, 0.99, 1000, seed, middle, low, high));
+    OK(mc_bootstrap_band(context, NULL, d, ROWS, COLUMNS, 0.99, 1000, seed, middle, low, high));
     return mc_connectivity_verdict(low, high, COLUMNS, tolerance, ROWS);
 }
 
@@ -367,6 +367,14 @@ static int32_t stop_at(void *user, int64_t epoch, int64_t step, int64_t total, d
     return step == *(int64_t *)user;
 }
 
+static int32_t stop_at_call(void *user, int64_t epoch, int64_t step, int64_t total, double loss,
+                            double accuracy, double rate, double left)
+{
+    int64_t *calls = user;
+    (void)epoch, (void)step, (void)total, (void)loss, (void)accuracy, (void)rate, (void)left;
+    return --*calls == 0;
+}
+
 START_TEST(errors)
 {
     modeconn_context *context = context_with(1, 0);
@@ -395,6 +403,12 @@ START_TEST(errors)
           MODECONN_ERROR_ARGUMENT, "out");
     FAILS(modeconn_connectivity_measure(line, NULL, data, options, stop_at, &step, &made),
           MODECONN_ERROR_CANCELLED, "step 4 of 12");
+    /* After the last batch, while intervals are drawn. */
+    OK(modeconn_options_set_i64(options, "resamples", 1000000));
+    step = 13;
+    FAILS(modeconn_connectivity_measure(line, NULL, data, options, stop_at_call, &step, &made),
+          MODECONN_ERROR_CANCELLED, "step 12 of 12");
+    OK(modeconn_options_set_i64(options, "resamples", 100));
     ck_assert_ptr_null(made);
     int32_t status = MEASURE(far, data, options);
     ck_assert(status == MODECONN_OK || status == MODECONN_ERROR_NUMERIC);

@@ -228,6 +228,7 @@ START_TEST(patterns_threads_and_reports)
     ck_assert_int_eq((int)json_array_size(JSON_AT(layer, "second", "chance")), 2);
     ck_assert_str_eq(json_string_value(JSON_AT(json, "statistics", "policy")), "reset");
     ck_assert_int_eq(json_integer_value(JSON_AT(json, "n")), N);
+    ck_assert_str_eq(json_string_value(JSON_AT(json, "data", "view")), "nocue");
     json_decref(json);
     setting s = make(1);
     modeconn_patterns *made = patterns_of(&s, "points=2");
@@ -521,6 +522,60 @@ START_TEST(cka_threads_and_reports)
 }
 END_TEST
 
+/* What a result says of its samples, and a name that CSV has to quote. */
+START_TEST(as_seen)
+{
+    setting s = make(1);
+    modeconn_graph *graph = NULL;
+    modeconn_model *model = NULL;
+    int32_t node = 0;
+    modeconn_dataset *half = NULL;
+    char *text = NULL, *csv = NULL;
+    OK(modeconn_graph_create(s.context, s.first->channels, s.first->height, s.first->width,
+                             &graph));
+    OK(modeconn_graph_add(graph, "linear", "a, \"b\"", "out_features=5", &node, 1, &node));
+    OK(modeconn_graph_add(graph, "relu", NULL, NULL, &node, 1, &node));
+    OK(modeconn_graph_add(graph, "linear", "c", "out_features=10", &node, 1, &node));
+    OK(modeconn_model_from_graph(graph, node, 1, &model));
+    OK(modeconn_dataset_view(s.data, "cue", 0.5, &half));
+    modeconn_cka *seen = cka_of(model, model, half, ""),
+                 *other = cka_of(model, model, half, "view=cue");
+    TEXT(modeconn_cka_json, seen, text);
+    json_t *json = parse_json(text);
+    ck_assert_double_eq(json_number_value(JSON_AT(json, "data", "cue_proportion")), 0.5);
+    json_decref(json);
+    TEXT(modeconn_cka_json, other, text);
+    json = parse_json(text);
+    ck_assert_double_eq(json_number_value(JSON_AT(json, "data", "cue_proportion")), 1);
+    ck_assert_str_eq(json_string_value(JSON_AT(json, "data", "view")), "cue");
+    json_decref(json);
+    TEXT(modeconn_cka_csv, seen, csv);
+    ck_assert_ptr_nonnull(strstr(csv, "\n0,\"a, \"\"b\"\"\",\"a, \"\"b\"\"\","));
+    free(csv);
+    modeconn_cka_destroy(other);
+    modeconn_cka_destroy(seen);
+    modeconn_path *line = NULL;
+    modeconn_patterns *patterns = NULL;
+    modeconn_options *two = options_of("patterns", "points=2");
+    OK(modeconn_path_linear(model, model, &line));
+    OK(modeconn_patterns_measure(line, NULL, half, two, NULL, NULL, &patterns));
+    TEXT(modeconn_patterns_csv, patterns, csv);
+    ck_assert_ptr_nonnull(strstr(csv, "\n0,\"a, \"\"b\"\"\",5,0,"));
+    free(csv);
+    TEXT(modeconn_patterns_json, patterns, text);
+    json = parse_json(text);
+    ck_assert_double_eq(json_number_value(JSON_AT(json, "data", "cue_proportion")), 0.5);
+    json_decref(json);
+    modeconn_patterns_destroy(patterns);
+    modeconn_options_destroy(two);
+    modeconn_path_destroy(line);
+    modeconn_dataset_destroy(half);
+    modeconn_model_destroy(model);
+    modeconn_graph_destroy(graph);
+    destroy(&s);
+}
+END_TEST
+
 START_TEST(cka_errors)
 {
     setting s = make(1);
@@ -609,6 +664,7 @@ static void add(TCase *tests)
     tcase_add_loop_test(tests, cka_is_that_of_the_kernels, 0, 2);
     tcase_add_test(tests, cka_properties);
     tcase_add_test(tests, cka_threads_and_reports);
+    tcase_add_test(tests, as_seen);
     tcase_add_test(tests, cka_errors);
     tcase_add_test(tests, allocation_failures);
 }

@@ -84,8 +84,10 @@ START_TEST(test_add_errors)
     FAILS(add_one("conv2d", "", "", 0, &node), MODECONN_ERROR_ARGUMENT, "name");
     FAILS(add_one("avg_pool", NULL, "kernel=2,padding=2", 0, &node), MODECONN_ERROR_ARGUMENT,
           "padding");
-    FAILS(add_one("linear", "x", "out_features=16777216", 0, &node), MODECONN_ERROR_SHAPE,
-          "too large");
+    FAILS(add_one("linear", "x", "out_features=1048577", 0, &node), MODECONN_ERROR_ARGUMENT,
+          "out of range [1, 1048576]");
+    FAILS(add_one("conv2d", "x", "out_channels=1048576,kernel=1,padding=60", 0, &node),
+          MODECONN_ERROR_SHAPE, "too large");
     FAILS(modeconn_graph_add(NULL, "relu", NULL, "", pair, 1, &node), MODECONN_ERROR_ARGUMENT,
           "graph");
     FAILS(modeconn_graph_add(graph, NULL, NULL, "", pair, 1, &node), MODECONN_ERROR_ARGUMENT,

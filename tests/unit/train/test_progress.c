@@ -34,8 +34,11 @@ START_TEST(counts_and_cancels)
     OK(mc_progress_step(&progress, 1, 1.5, 0.25, 0.1));
     ck_assert_int_eq(seen.epoch, 1);
     ck_assert_double_eq_tol(seen.left, 10, 1);
+    OK(mc_progress_poll(&progress)); /* no step */
+    ck_assert(seen.calls == 3 && seen.epoch == 1 && seen.step == 2 && isnan(seen.loss));
     FAILS(mc_progress_step(&progress, 1, 1.5, 0.25, 0.1), MODECONN_ERROR_CANCELLED, "step 3 of 4");
-    ck_assert_int_eq(seen.calls, 3);
+    FAILS(mc_progress_poll(&progress), MODECONN_ERROR_CANCELLED, "step 3 of 4");
+    ck_assert_int_eq(seen.calls, 5);
 }
 END_TEST
 
@@ -45,6 +48,7 @@ START_TEST(without_callback)
     mc_progress_init(&progress, NULL, NULL, 2);
     OK(mc_progress_step(&progress, 0, 0, 0, 0));
     OK(mc_progress_step(&progress, 0, 0, 0, 0));
+    OK(mc_progress_poll(&progress));
     ck_assert_int_eq(progress.step, 2);
 }
 END_TEST
