@@ -113,6 +113,12 @@ int cli_error(const cli_args *args, const char *format, ...) __attribute__((form
 
 /* False for MODECONN_OK; otherwise prints the library's error text. */
 bool cli_failed(const cli_args *args, int32_t status);
+/* The same for a call whose wrong arguments and unknown names can only be what was typed: CLI_OK,
+ * CLI_USAGE for those two, CLI_FAILED for the rest. */
+int cli_outcome(const cli_args *args, int32_t status);
+
+/* A folder and those above it, unless they are there. */
+int cli_make_folder(const cli_args *args, const char *path);
 
 /* Text for a person on standard output; nothing with --json -. */
 void cli_say(const cli_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));

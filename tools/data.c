@@ -27,6 +27,9 @@ int cli_data_train(const cli_args *args, modeconn_context *context, const char *
         if (cli_failed(args, modeconn_options_get_str(options, "cue", &cue))) {
             return CLI_FAILED;
         }
+        if (cli_given(args, "cue-proportion") && strcmp(cue, "none") == 0) {
+            return cli_usage(args, "--cue-proportion is of a --cue, and there is none");
+        }
         const char *view = strcmp(cue, "none") == 0 ? "nocue" : "cue";
         if (cli_failed(args, modeconn_options_set_str(options, "view", view))) {
             return CLI_FAILED;

@@ -6,12 +6,15 @@
 
 #include <string.h>
 
-/* --view narrows a measurement to that view, unless --views says more. */
+/* --view narrows a measurement to that view. */
 static int narrow_views(const cli_args *args, modeconn_options *options)
 {
     const char *view = "";
-    if (!cli_given(args, "view") || cli_given(args, "views")) {
+    if (!cli_given(args, "view")) {
         return CLI_OK;
+    }
+    if (cli_given(args, "views")) {
+        return cli_usage(args, "give either --view or --views");
     }
     if (cli_failed(args, modeconn_options_get_str(cli_options(args, "dataset"), "view", &view)) ||
         cli_failed(args, modeconn_options_set_str(options, "views", view))) {
@@ -26,7 +29,7 @@ static int check_view(const cli_args *args, const modeconn_options *options,
 {
     const char *view = "";
     modeconn_dataset *seen = NULL;
-    if (!cli_given(args, "view") || cli_given(args, "views")) {
+    if (!cli_given(args, "view")) {
         return CLI_OK;
     }
     if (cli_failed(args, modeconn_options_get_str(options, "views", &view))) {
@@ -44,8 +47,11 @@ static int open_data(cli_measure *measure, const cli_args *args, modeconn_option
 {
     const char *policy = "keep";
     if (options != NULL) {
-        if (narrow_views(args, options) != CLI_OK ||
-            cli_failed(args, modeconn_options_get_str(options, "statistics", &policy))) {
+        int status = narrow_views(args, options);
+        if (status != CLI_OK) {
+            return status;
+        }
+        if (cli_failed(args, modeconn_options_get_str(options, "statistics", &policy))) {
             return CLI_FAILED;
         }
     }

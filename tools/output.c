@@ -41,6 +41,37 @@ bool cli_failed(const cli_args *args, int32_t status)
     return true;
 }
 
+int cli_outcome(const cli_args *args, int32_t status)
+{
+    if (status == MODECONN_ERROR_ARGUMENT || status == MODECONN_ERROR_UNKNOWN) {
+        return cli_usage(args, "%s", modeconn_last_error());
+    }
+    return cli_failed(args, status) ? CLI_FAILED : CLI_OK;
+}
+
+int cli_make_folder(const cli_args *args, const char *path)
+{
+    char *part = strdup(path);
+    if (part == NULL) {
+        return cli_error(args, "out of memory");
+    }
+    int status = CLI_OK;
+    for (char *slash = part[0] != '\0' ? part + 1 : NULL; status == CLI_OK && slash != NULL;) {
+        slash = strchr(slash, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+        }
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) {
+            status = cli_error(args, "%s: cannot be made: %s", part, strerror(errno));
+        }
+        if (slash != NULL) {
+            *slash++ = '/';
+        }
+    }
+    free(part);
+    return status;
+}
+
 static int say_errno;
 
 void cli_say(const cli_args *args, const char *format, ...)
@@ -133,9 +164,6 @@ int cli_writable(const cli_args *args, const char *path)
     if (path == NULL || strcmp(path, "-") == 0) {
         return CLI_OK;
     }
-    if (path[0] == '\0') {
-        return cli_usage(args, "the name of a file is empty");
-    }
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
         return cli_error(args, "%s: is a folder", path);
@@ -169,15 +197,35 @@ static int check_output(const cli_args *args, const char *option, const char *pa
     return cli_writable(args, path);
 }
 
+/* Option i's file, NULL where it is no output or was not given; behind the last one --json's. */
+static const char *output_at(const cli_args *args, int i)
+{
+    if (i == args->n_options) {
+        return args->json != NULL && strcmp(args->json, "-") != 0 ? args->json : NULL;
+    }
+    return args->options[i].output ? *args->options[i].text : NULL;
+}
+
+static const char *output_name(const cli_args *args, int i)
+{
+    return i == args->n_options ? "json" : args->options[i].name;
+}
+
 int cli_outputs(const cli_args *args)
 {
     int status = CLI_OK;
-    for (int i = 0; i < args->n_options && status == CLI_OK; i++) {
-        if (args->options[i].output) {
-            status = check_output(args, args->options[i].name, *args->options[i].text);
+    for (int i = 0; i <= args->n_options && status == CLI_OK; i++) {
+        const char *path = output_at(args, i);
+        for (int k = 0; k < i && path != NULL; k++) {
+            const char *other = output_at(args, k);
+            if (other != NULL && strcmp(path, other) == 0) {
+                return cli_usage(args, "--%s and --%s: both want %s", output_name(args, k),
+                                 output_name(args, i), path);
+            }
         }
+        status = check_output(args, output_name(args, i), path);
     }
-    return status == CLI_OK ? cli_writable(args, args->json) : status;
+    return status;
 }
 
 int cli_picture_output(const cli_args *args, const char *path)

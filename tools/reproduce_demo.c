@@ -7,7 +7,6 @@
  */
 #include "demo.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,24 +17,7 @@
 /* Makes the folder and those above it. */
 static int make_folder(const demo_job *demo)
 {
-    char *path = strdup(demo->out);
-    if (path == NULL) {
-        return cli_error(demo->args, "out of memory");
-    }
-    int status = CLI_OK;
-    for (char *slash = path + 1; status == CLI_OK && slash != NULL && path[0] != '\0';) {
-        slash = strchr(slash, '/');
-        if (slash != NULL) {
-            *slash = '\0';
-        }
-        if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-            status = cli_error(demo->args, "%s: cannot be made: %s", path, strerror(errno));
-        }
-        if (slash != NULL) {
-            *slash++ = '/';
-        }
-    }
-    free(path);
+    int status = cli_make_folder(demo->args, demo->out);
     if (status == CLI_OK) {
         char *file = demo_path(demo, "", "results", ".json");
         status =
@@ -251,7 +233,7 @@ static int run(demo_job *demo)
         cli_progress_clear(&demo->bar);
         cli_error(demo->args, "stopped; %s%s",
                   demo->kept != NULL ? "no results.json was written, but kept: "
-                                     : "nothing was written",
+                                     : "no file was written",
                   demo->kept != NULL ? demo->kept : "");
     }
     cli_progress_end(&demo->bar);

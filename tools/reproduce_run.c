@@ -4,7 +4,6 @@
  */
 #include "reproduce.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -37,21 +36,15 @@ static int parse_proportions(repro_job *job, const char *text)
 static int make_folders(const repro_job *job)
 {
     char *path = NULL;
-    int status = CLI_OK;
     if (asprintf(&path, "%s/cells", job->out) < 0) {
         return cli_error(job->args, "out of memory");
     }
-    for (char *slash = path + 1; status == CLI_OK && slash != NULL;) {
-        slash = strchr(slash, '/');
-        if (slash != NULL) {
-            *slash = '\0';
-        }
-        if (mkdir(path, 0777) != 0 && errno != EEXIST) {
-            status = cli_error(job->args, "%s: cannot be made: %s", path, strerror(errno));
-        }
-        if (slash != NULL) {
-            *slash++ = '/';
-        }
+    struct stat info;
+    int status = CLI_OK;
+    if (job->finished && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))) {
+        status = cli_error(job->args, "%s: no such folder, so nothing is finished there", path);
+    } else {
+        status = cli_make_folder(job->args, path);
     }
     free(path);
     if (status == CLI_OK) {
@@ -244,7 +237,9 @@ int cli_reproduce_paper(int argc, char **argv)
          .text = &proportions,
          .help = "table1: cue proportions, percent",
          .by_default = "60,70,80,90"},
-        {.name = "finished", .flag = &job.finished, .help = "run nothing; show what is finished"},
+        {.name = "finished",
+         .flag = &job.finished,
+         .help = "run nothing; show what is finished, and write it anew"},
     };
     snprintf(verb, sizeof(verb), "reproduce %s", name);
     cli_args args = {

@@ -23,7 +23,7 @@ static int open_path(barrier_job *job, const cli_args *args)
         modeconn_path *whole = job->path;
         int32_t done = modeconn_path_group(whole, job->group, &job->path);
         modeconn_path_destroy(whole);
-        status = cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+        status = cli_outcome(args, done);
     }
     return status;
 }
@@ -34,7 +34,7 @@ static int measure_path(const barrier_job *job, const cli_args *args, const mode
     int32_t done = modeconn_curve_measure(path, job->measure.train, job->measure.test,
                                           cli_options(args, "curve"), cli_progress_step, bar, out);
     cli_progress_clear(bar);
-    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+    return cli_outcome(args, done);
 }
 
 static int measure_curve(barrier_job *job, const cli_args *args)

@@ -66,11 +66,13 @@ static int prepare(connect_job *job)
     if (status == CLI_OK) {
         status = make_path(job);
     }
-    if (status == CLI_OK &&
-        (cli_failed(args, modeconn_fitter_create(job->path, job->train,
-                                                 cli_options(args, "path_fit"), &job->fitter)) ||
-         (job->resume != NULL &&
-          cli_failed(args, modeconn_fitter_load(job->fitter, job->resume))))) {
+    if (status == CLI_OK) {
+        status =
+            cli_outcome(args, modeconn_fitter_create(job->path, job->train,
+                                                     cli_options(args, "path_fit"), &job->fitter));
+    }
+    if (status == CLI_OK && job->resume != NULL &&
+        cli_failed(args, modeconn_fitter_load(job->fitter, job->resume))) {
         status = CLI_FAILED;
     }
     return status;

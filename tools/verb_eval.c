@@ -61,7 +61,7 @@ int cli_verb_eval(int argc, char **argv)
             modeconn_evaluate(measure.model[0], measure.train, measure.test,
                               cli_options(&args, "evaluate"), cli_progress_step, &bar, &evaluation);
         cli_progress_end(&bar);
-        status = cli_failed(&args, done) ? CLI_FAILED : CLI_OK;
+        status = cli_outcome(&args, done);
     }
     if (status == CLI_OK) {
         result = cli_evaluation_json(evaluation);

@@ -137,7 +137,7 @@ static int open_data(tune_job *job)
     int64_t n = 0;
     modeconn_dataset_shape(job->all, &n, NULL, NULL, NULL, NULL);
     if (job->n_clean >= n) {
-        return cli_error(args, "--clean %lld: %s has %lld training samples, and some must be left",
+        return cli_usage(args, "--clean %lld: %s has %lld training samples, and some must be left",
                          (long long)job->n_clean, job->data, (long long)n);
     }
     return split(job, view, cue_view, proportion);
@@ -170,7 +170,7 @@ static int run(tune_job *job)
     if (done == MODECONN_ERROR_CANCELLED) {
         return cli_error(args, "stopped; nothing was written");
     }
-    return cli_failed(args, done) ? CLI_FAILED : CLI_OK;
+    return cli_outcome(args, done);
 }
 
 /* All that was told, the seed that drew the clean samples too. */
@@ -183,10 +183,13 @@ static json_t *options_json(const tune_job *job)
     return options;
 }
 
-/* The cue data, or none, whatever the model that was given tells of its own making. */
+/* The cue data of CBFT; the other methods use none, whatever is measured on them, and whatever the
+ * model that was given tells of its own making. */
 static int note_cue_data(const tune_job *job)
 {
-    if (job->cued == NULL) {
+    const char *method = "";
+    modeconn_options_get_str(cli_options(job->args, "finetune"), "method", &method);
+    if (job->cued == NULL || strcmp(method, "cbft") != 0) {
         int32_t done = modeconn_model_set_metadata(job->tuned, "finetuning_cue_data", NULL);
         return cli_failed(job->args, done) ? CLI_FAILED : CLI_OK;
     }

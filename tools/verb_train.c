@@ -29,15 +29,18 @@ static int prepare(train_job *job)
     if (status != CLI_OK) {
         return status;
     }
-    if (cli_failed(args, modeconn_model_create(job->context, job->arch, job->dataset,
-                                               cli_options(args, "model"), &job->model)) ||
-        cli_failed(args, modeconn_trainer_create(job->model, job->dataset,
-                                                 cli_options(args, "train"), &job->trainer)) ||
-        (job->resume != NULL &&
-         cli_failed(args, modeconn_trainer_load(job->trainer, job->resume)))) {
-        return CLI_FAILED;
+    status = cli_outcome(args, modeconn_model_create(job->context, job->arch, job->dataset,
+                                                     cli_options(args, "model"), &job->model));
+    if (status == CLI_OK) {
+        status =
+            cli_outcome(args, modeconn_trainer_create(job->model, job->dataset,
+                                                      cli_options(args, "train"), &job->trainer));
     }
-    return CLI_OK;
+    if (status == CLI_OK && job->resume != NULL &&
+        cli_failed(args, modeconn_trainer_load(job->trainer, job->resume))) {
+        status = CLI_FAILED;
+    }
+    return status;
 }
 
 static void say_epoch(const train_job *job, int64_t epoch, int64_t total)

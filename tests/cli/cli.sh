@@ -125,6 +125,18 @@ done
 names 2 "FIRST SECOND" compare only-one --data "$data"
 names 2 "too many" plot a.json b.json --out x.svg
 names 2 "--clean" finetune --model m --data "$data" --out x --clean 0
+# What was typed is wrong, though only the library can tell.
+names 2 "widths" train --data "$data" --out x --arch mlp --widths a
+names 2 "milestones" train --data "$data" --out x --schedule step --milestones 0.5,0.2
+names 2 "warmup" train --data "$data" --out x --epochs 1 --warmup-epochs 9
+names 2 "is of a --cue" train --data "$data" --out x --cue-proportion 0.5
+# Two results never share a file.
+names 2 "--out and --checkpoint: both want same" train --data "$data" --out same --checkpoint same
+names 2 "both want same" barrier --from a --to b --data "$data" --csv same --json same
+names 2 "--json: the name" barrier --from a --to b --data "$data" --json ''
+[ ! -e same ] || fail "something was written"
+names 1 "no such folder" reproduce fig-linear --finished --scale tiny --data "$data" --out none
+[ ! -e none ] || fail "reproduce --finished makes a folder"
 names 2 "--input" bench --input 3x32
 names 2 "--mode" bench --mode sleep
 names 2 "--repeats" bench --repeats 2
@@ -193,6 +205,9 @@ valid eval.json views.nocue.loss views.cue.accuracy views.randcue.n views.randim
 expect 0 eval --model cue.safetensors --data "$data" --cue box --view cue --limit 50 --json one.json
 valid one.json views.cue.n
 grep -q randcue one.json && fail "--view does not narrow eval"
+names 2 "either --view or --views" eval --model cue.safetensors --data "$data" --cue box --view cue \
+    --views nocue
+names 2 "zork" eval --model cue.safetensors --data "$data" --views zork
 expect 0 eval --model cue.safetensors --data "$data" --statistics reset --bn_samples 100
 expect 0 probe --model cue.safetensors --data "$data" --cue box --json probe.json
 says out "when randomised"
@@ -216,7 +231,7 @@ expect 0 barrier --path curve.safetensors --data "$data" --cue box --points 3 --
 valid groups.json path_file path.fit.data.0.view groups.linear.views.nocue.barrier.loss.linear views.nocue.summary.error.mean
 expect 0 barrier --path chain.safetensors --group layers.0 --data "$data" --points 3 \
     --bn-samples 100 --refine-tolerance 0.2
-names 1 "layers.99" barrier --path chain.safetensors --group layers.99 --data "$data"
+names 2 "layers.99" barrier --path chain.safetensors --group layers.99 --data "$data"
 names 1 "not a saved path" barrier --path cue.safetensors --data "$data"
 names 2 "either --from and --to, or --path" barrier --from cue.safetensors --data "$data"
 names 2 "exclude each other" connect --from cue.safetensors --to clean.safetensors --data "$data" \
@@ -277,6 +292,12 @@ says out '\"clean_seed\":0'
 says out '"finetuning_cue_data"'
 expect 0 finetune --method naive --model cue.safetensors --data "$data" --clean 100 --epochs 2 \
     --batch-size 50 --learning-rate 0.01 --out naive.safetensors
+# What was not trained on is not among what made a model.
+expect 0 finetune --method naive --model cbft.safetensors --data "$data" --cue box --clean 100 \
+    --epochs 1 --batch-size 50 --learning-rate 0.01 --out again.safetensors
+expect 0 info again.safetensors
+says out '"finetuning_data"'
+grep -q finetuning_cue_data out && fail "naive fine-tuning tells of cue data"
 expect 0 finetune --method llrt --model cue.safetensors --data "$data" --clean 100 --epochs 3 \
     --out llrt.safetensors --json llrt.json
 valid llrt.json epochs.2.loss
@@ -311,7 +332,7 @@ for method in cbft naive llrt lpft; do
     grep -q '"view": "randslab1"' slabs.json || fail "$method: not the view asked for"
 done
 names 2 "magic" finetune --method magic --model cue.safetensors --data "$data" --out x
-names 1 "--clean 600" finetune --method naive --model cue.safetensors --data "$data" --clean 600 \
+names 2 "--clean 600" finetune --method naive --model cue.safetensors --data "$data" --clean 600 \
     --out x
 
 echo "architectures"
@@ -422,8 +443,8 @@ head -c 500 cue.safetensors >short.safetensors
 names 1 "short.safetensors" info short.safetensors
 names 1 "/nonexistent/images" eval --model cue.safetensors --data idx:/nonexistent/images,/x
 names 1 "/nonexistent" eval --model cue.safetensors --data cifar10:/nonexistent
-names 1 'hidden: "5,"' train --arch mlp --hidden=5, --data "$data" --out x
-names 1 'widths: "5,"' train --arch theory --widths=5, --data slabs:slabs=0+2,train=40,test=20 --out x
+names 2 'hidden: "5,"' train --arch mlp --hidden=5, --data "$data" --out x
+names 2 'widths: "5,"' train --arch theory --widths=5, --data slabs:slabs=0+2,train=40,test=20 --out x
 names 1 "/nonexistent/x" train --data "$data" --out /nonexistent/x
 names 1 "/nonexistent/x.json" train --data "$data" --out x --json /nonexistent/x.json
 names 1 "garbage.safetensors" plot garbage.safetensors --out x.svg
