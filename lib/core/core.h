@@ -328,6 +328,10 @@ void mc_text_add_json(mc_text *text, const char *value);
 /* A field of a CSV line: quoted where it holds a comma, a quote or a line break (RFC 4180), as
  * names of a file may. */
 void mc_text_add_csv(mc_text *text, const char *field);
+/* "key=value" of row i of a kind's table; of the key "seed", which may say the context's, `seed`
+ * (options.c). */
+void mc_text_add_option(mc_text *text, const modeconn_options *options, const mc_option_kind *kind,
+                        int64_t i, uint64_t seed);
 /* Hands the text out as mc_text_out() does and frees it; MODECONN_ERROR_MEMORY where an append
  * failed. */
 int32_t mc_text_finish(mc_text *text, char *buffer, int64_t capacity, int64_t *needed);

@@ -471,3 +471,19 @@ int32_t modeconn_options_describe(const modeconn_options *options, int64_t index
     }
     return MODECONN_OK;
 }
+
+void mc_text_add_option(mc_text *text, const modeconn_options *options, const mc_option_kind *kind,
+                        int64_t i, uint64_t seed)
+{
+    const mc_option_spec *spec = &kind->specs[i];
+    mc_text_add(text, "%s=", spec->key);
+    if (strcmp(spec->key, "seed") == 0) {
+        mc_text_add(text, "%llu", (unsigned long long)seed);
+    } else if (spec->type == MODECONN_OPTION_I64) {
+        mc_text_add(text, "%lld", (long long)mc_option_i64(options, kind, spec->key));
+    } else if (spec->type == MODECONN_OPTION_F64) {
+        mc_text_add_f64(text, mc_option_f64(options, kind, spec->key));
+    } else {
+        mc_text_add(text, "%s", mc_option_str(options, kind, spec->key));
+    }
+}

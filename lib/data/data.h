@@ -263,6 +263,8 @@ int32_t mc_dataset_describe(const modeconn_dataset *dataset, const modeconn_cont
 
 /* Takes a reference for a handle that keeps the dataset. */
 modeconn_dataset *mc_dataset_take(const modeconn_dataset *dataset);
+/* Its first n samples, 1 .. dataset->n. */
+int32_t mc_dataset_first(const modeconn_dataset *dataset, int64_t n, modeconn_dataset **out);
 
 /* ---- reading (gather.c) -------------------------------------------------------------------- */
 

@@ -115,16 +115,7 @@ void mc_settings_text(mc_text *text, const char *name, const modeconn_options *o
 {
     mc_text_add(text, "%s:", name);
     for (int64_t i = 0; i < kind->n_specs; i++) {
-        const mc_option_spec *spec = &kind->specs[i];
-        mc_text_add(text, "%s%s=", i == 0 ? "" : ",", spec->key);
-        if (strcmp(spec->key, "seed") == 0) {
-            mc_text_add(text, "%llu", (unsigned long long)seed);
-        } else if (spec->type == MODECONN_OPTION_F64) {
-            mc_text_add_f64(text, mc_option_f64(options, kind, spec->key));
-        } else if (spec->type == MODECONN_OPTION_I64) {
-            mc_text_add(text, "%lld", (long long)mc_option_i64(options, kind, spec->key));
-        } else {
-            mc_text_add(text, "%s", mc_option_str(options, kind, spec->key));
-        }
+        mc_text_add(text, "%s", i == 0 ? "" : ",");
+        mc_text_add_option(text, options, kind, i, seed);
     }
 }

@@ -46,6 +46,15 @@ int32_t modeconn_dataset_subset(const modeconn_dataset *dataset, const int64_t *
     return status;
 }
 
+int32_t mc_dataset_first(const modeconn_dataset *dataset, int64_t n, modeconn_dataset **out)
+{
+    if (n == dataset->n) {
+        *out = mc_dataset_take(dataset);
+        return MODECONN_OK;
+    }
+    return same_view(dataset, dataset->index, n, out);
+}
+
 int32_t modeconn_dataset_split(const modeconn_dataset *dataset, int64_t n, int64_t seed,
                                modeconn_dataset **drawn, modeconn_dataset **rest)
 {

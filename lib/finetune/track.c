@@ -8,26 +8,6 @@
 
 static const char *const barrier_columns[2] = {"barrier_clean", "barrier_cue"};
 
-/* The first `limit` samples of a set (0: all). */
-static int32_t first_samples(modeconn_context *context, const modeconn_dataset *data, int64_t limit,
-                             modeconn_dataset **out)
-{
-    if (limit == 0 || limit >= data->n) {
-        *out = mc_dataset_take(data);
-        return MODECONN_OK;
-    }
-    int64_t *indices = mc_alloc(context, limit, sizeof(*indices));
-    if (indices == NULL) {
-        return MODECONN_ERROR_MEMORY;
-    }
-    for (int64_t i = 0; i < limit; i++) {
-        indices[i] = i;
-    }
-    int32_t status = modeconn_dataset_subset(data, indices, limit, out);
-    mc_free(context, indices);
-    return status;
-}
-
 static int32_t open_sets(mc_track *track, const mc_finetune_job *job)
 {
     const modeconn_dataset *given[2] = {job->clean, job->cued};
@@ -38,7 +18,8 @@ static int32_t open_sets(mc_track *track, const mc_finetune_job *job)
         if (status < 0) {
             return mc_fail_prefix(status, "%s", i == 0 ? "clean data" : "cue data");
         }
-        status = first_samples(track->context, given[i], limit, &track->sets[i]);
+        int64_t n = limit > 0 && limit < given[i]->n ? limit : given[i]->n;
+        status = mc_dataset_first(given[i], n, &track->sets[i]);
         if (status == MODECONN_OK) {
             track->n_sets++;
             track->columns[track->n_columns++] = barrier_columns[i];

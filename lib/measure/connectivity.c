@@ -138,15 +138,6 @@ typedef struct measuring {
     float *theta, *mixed;
 } measuring;
 
-static int32_t tick(void *user, int64_t samples)
-{
-    mc_evaluator *evaluator = user;
-    mc_progress *progress = &evaluator->progress;
-    (void)samples;
-    int64_t done = (progress->step + 1) / (progress->total / evaluator->points);
-    return mc_progress_step(progress, done, NAN, NAN, NAN);
-}
-
 /* Losses of every view at point i. */
 static int32_t measure_point(measuring *run, int64_t i)
 {
@@ -156,14 +147,15 @@ static int32_t measure_point(measuring *run, int64_t i)
     mc_norm_mode mode = MC_NORM_RUNNING;
     made->t[i] = (double)i / (double)(made->points - 1);
     mc_path_at(run->path, made->t[i], run->theta, run->mixed);
-    int32_t status = mc_statistics_apply(&evaluator->plan, model, evaluator->session, run->theta,
-                                         model->statistics, run->mixed, tick, evaluator, &mode);
+    int32_t status =
+        mc_statistics_apply(&evaluator->plan, model, evaluator->session, run->theta,
+                            model->statistics, run->mixed, mc_evaluator_tick, evaluator, &mode);
     for (int64_t v = 0; status == MODECONN_OK && v < made->n_views; v++) {
         double *to = run->loss + v * made->n * made->points + i;
         int64_t hits = 0;
         status = mc_pass_losses(model, evaluator->session, mode, evaluator->views[v],
-                                evaluator->batch_size, tick, evaluator, evaluator->loss,
-                                evaluator->correct);
+                                evaluator->batch_size, mc_evaluator_tick, evaluator,
+                                evaluator->loss, evaluator->correct);
         for (int64_t k = 0; status == MODECONN_OK && k < made->n; k++) {
             to[k * made->points] = evaluator->loss[k];
             hits += evaluator->correct[k] != 0;

@@ -498,18 +498,6 @@ static json_t *summary_json(const modeconn_curve *curve, int64_t view, bool erro
     return mc_json_whole(out, ok);
 }
 
-static json_t *values_json(const double *values, int64_t n)
-{
-    json_t *out = json_array();
-    for (int64_t i = 0; i < n; i++) {
-        if (json_array_append_new(out, mc_json_real(values[i])) != 0) {
-            json_decref(out);
-            return NULL;
-        }
-    }
-    return out;
-}
-
 static json_t *barriers_json(const modeconn_curve *curve, int64_t view, bool error)
 {
     json_t *out = json_object();
@@ -530,8 +518,8 @@ static json_t *view_json(const modeconn_curve *curve, int64_t v)
     int64_t at = v * curve->stride, points = curve->points;
     ok = mc_json_add(summaries, "loss", summary_json(curve, v, false)) && ok;
     ok = mc_json_add(summaries, "error", summary_json(curve, v, true)) && ok;
-    ok = mc_json_add(out, "loss", values_json(curve->loss + at, points)) && ok;
-    ok = mc_json_add(out, "accuracy", values_json(curve->accuracy + at, points)) && ok;
+    ok = mc_json_add(out, "loss", mc_json_values(curve->loss + at, points)) && ok;
+    ok = mc_json_add(out, "accuracy", mc_json_values(curve->accuracy + at, points)) && ok;
     ok = mc_json_add(out, "n", json_integer(curve->n)) && ok;
     ok = mc_json_add(out, "barrier", heights) && ok;
     ok = mc_json_add(out, "summary", summaries) && ok;
@@ -556,8 +544,8 @@ int32_t modeconn_curve_json(const modeconn_curve *curve, char *buffer, int64_t c
     for (int64_t v = 0; v < curve->n_views; v++) {
         ok = mc_json_add(views, curve->names[v], view_json(curve, v)) && ok;
     }
-    ok = mc_json_add(out, "t", values_json(curve->t, curve->points)) && ok;
-    ok = mc_json_add(out, "arc", values_json(curve->arc, curve->points)) && ok;
+    ok = mc_json_add(out, "t", mc_json_values(curve->t, curve->points)) && ok;
+    ok = mc_json_add(out, "arc", mc_json_values(curve->arc, curve->points)) && ok;
     ok = mc_json_add(out, "views", views) && ok;
     ok = mc_json_add(out, "statistics", mc_provenance_statistics(&curve->origin)) && ok;
     ok = mc_json_add(out, "batch_size", json_integer(curve->origin.batch_size)) && ok;

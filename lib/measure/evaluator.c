@@ -42,24 +42,6 @@ static int64_t steps_of_point(const mc_evaluator *evaluator)
     return steps + evaluator->n_views * batches;
 }
 
-/* Every batch that runs in batch-statistics mode must be large enough for batch norm. */
-static int32_t check_batches(const mc_evaluator *evaluator)
-{
-    const mc_statistics_plan *plan = &evaluator->plan;
-    if (plan->data != NULL) {
-        int64_t size = mc_pass_batch(plan->n, plan->batch_size, 0);
-        int32_t status = mc_check_batch(evaluator->model, size, plan->n, plan->batch_size);
-        return status < 0 ? mc_fail_prefix(status, "statistics %s", plan->policy) : status;
-    }
-    if (strcmp(plan->policy, "batch") != 0) {
-        return MODECONN_OK;
-    }
-    int64_t rest = evaluator->n % evaluator->batch_size;
-    int32_t status = mc_check_batch(evaluator->model, rest == 0 ? evaluator->batch_size : rest,
-                                    evaluator->n, evaluator->batch_size);
-    return status < 0 ? mc_fail_prefix(status, "statistics batch") : status;
-}
-
 static int32_t open_views(mc_evaluator *evaluator, const modeconn_dataset *test, const char *list)
 {
     int32_t status = mc_views_open(test, list, &evaluator->n_views, &evaluator->views);
@@ -92,7 +74,8 @@ int32_t mc_evaluator_open(mc_evaluator *evaluator, const modeconn_model *model,
         status = mc_statistics_plan_init(&evaluator->plan, model, train, options, kind);
     }
     if (status == MODECONN_OK) {
-        status = check_batches(evaluator);
+        status = mc_statistics_check(&evaluator->plan, evaluator->model, evaluator->n,
+                                     evaluator->batch_size);
     }
     if (status == MODECONN_OK) {
         int64_t max = mc_statistics_batch_max(&evaluator->plan);
@@ -127,12 +110,12 @@ void mc_evaluator_close(mc_evaluator *evaluator)
     mc_free(evaluator->context, evaluator->correct);
 }
 
-static int32_t tick(void *user, int64_t samples)
+int32_t mc_evaluator_tick(void *user, int64_t samples)
 {
     mc_evaluator *evaluator = user;
     mc_progress *progress = &evaluator->progress;
     (void)samples;
-    /* Every point takes equally many steps, and this one is done. */
+    /* With this one. */
     int64_t done = (progress->step + 1) / (progress->total / evaluator->points);
     return mc_progress_step(progress, done, NAN, NAN, NAN);
 }
@@ -143,11 +126,11 @@ int32_t mc_evaluator_measure(mc_evaluator *evaluator, const float *theta, const 
     const modeconn_model *model = evaluator->model;
     mc_norm_mode mode = MC_NORM_RUNNING;
     int32_t status = mc_statistics_apply(&evaluator->plan, model, evaluator->session, theta, keep,
-                                         mixed, tick, evaluator, &mode);
+                                         mixed, mc_evaluator_tick, evaluator, &mode);
     for (int64_t v = 0; status == MODECONN_OK && v < evaluator->n_views; v++) {
         status = mc_pass_losses(model, evaluator->session, mode, evaluator->views[v],
-                                evaluator->batch_size, tick, evaluator, evaluator->loss,
-                                evaluator->correct);
+                                evaluator->batch_size, mc_evaluator_tick, evaluator,
+                                evaluator->loss, evaluator->correct);
         if (status < 0) {
             break;
         }

@@ -109,6 +109,8 @@ int32_t mc_evaluator_open(mc_evaluator *evaluator, const modeconn_model *model,
                           const modeconn_options *options, const mc_option_kind *kind,
                           int64_t points, modeconn_progress_fn progress, void *user);
 void mc_evaluator_close(mc_evaluator *evaluator);
+/* Counts a batch of an evaluator (`user`): every point takes equally many. */
+int32_t mc_evaluator_tick(void *user, int64_t samples);
 
 /* Treats the statistics once at theta, then loss[v * stride] and accuracy[v * stride] of each view
  * v. `keep` and `mixed`: as for mc_statistics_apply(). A loss that is not finite is

@@ -276,22 +276,6 @@ static void release(looking *run)
     modeconn_dataset_destroy(run->data);
 }
 
-/* Every batch that runs in batch-statistics mode must be large enough for batch norm. */
-static int32_t check_batches(const looking *run)
-{
-    const mc_statistics_plan *plan = &run->plan;
-    int64_t n = run->data->n, size = run->batch_size;
-    if (plan->data != NULL) {
-        n = plan->n;
-        size = plan->batch_size;
-    } else if (strcmp(plan->policy, "batch") != 0) {
-        return MODECONN_OK;
-    }
-    int64_t last = plan->data != NULL ? mc_pass_batch(n, size, 0) : n % size;
-    int32_t status = mc_check_batch(run->model, last == 0 ? size : last, n, size);
-    return status < 0 ? mc_fail_prefix(status, "statistics %s", plan->policy) : status;
-}
-
 /* Batches of the whole call: statistics of both ends and of each point, three models a point. */
 static int64_t count_steps(looking *run, int64_t points)
 {
@@ -356,7 +340,7 @@ static int32_t prepare(looking *run, const modeconn_dataset *train, const modeco
     }
     status = mc_statistics_plan_init(&run->plan, run->model, train, options, kind);
     if (status == MODECONN_OK) {
-        status = check_batches(run);
+        status = mc_statistics_check(&run->plan, run->model, run->data->n, run->batch_size);
     }
     if (status == MODECONN_OK) {
         status = create(&run->made, run, options);

@@ -179,20 +179,9 @@ static int32_t statistics_data(const modeconn_dataset *train, int64_t n, modecon
 {
     modeconn_dataset *view = NULL;
     int32_t status = modeconn_dataset_view(train, "nocue", 0, &view);
-    if (status < 0 || n == view->n) {
-        *out = view;
-        return status;
+    if (status == MODECONN_OK) {
+        status = mc_dataset_first(view, n, out);
     }
-    int64_t *indices = mc_alloc(train->store->context, n, sizeof(int64_t));
-    if (indices == NULL) {
-        status = MODECONN_ERROR_MEMORY;
-    } else {
-        for (int64_t i = 0; i < n; i++) {
-            indices[i] = i;
-        }
-        status = modeconn_dataset_subset(view, indices, n, out);
-    }
-    mc_free(train->store->context, indices);
     modeconn_dataset_destroy(view);
     return status;
 }
@@ -243,6 +232,21 @@ void mc_statistics_plan_free(mc_statistics_plan *plan)
         modeconn_dataset_destroy((modeconn_dataset *)plan->data); /* the plan's own reference */
     }
     *plan = (mc_statistics_plan){0};
+}
+
+int32_t mc_statistics_check(const mc_statistics_plan *plan, const modeconn_model *model, int64_t n,
+                            int64_t batch_size)
+{
+    int64_t least = n % batch_size;
+    if (plan->data != NULL) {
+        n = plan->n;
+        batch_size = plan->batch_size;
+        least = mc_pass_batch(n, batch_size, 0);
+    } else if (strcmp(plan->policy, "batch") != 0) {
+        return MODECONN_OK;
+    }
+    int32_t status = mc_check_batch(model, least == 0 ? batch_size : least, n, batch_size);
+    return status < 0 ? mc_fail_prefix(status, "statistics %s", plan->policy) : status;
 }
 
 int64_t mc_statistics_batch_max(const mc_statistics_plan *plan)

@@ -119,6 +119,10 @@ int32_t mc_statistics_plan_init(mc_statistics_plan *plan, const modeconn_model *
                                 const mc_option_kind *kind);
 void mc_statistics_plan_free(mc_statistics_plan *plan);
 
+/* MODECONN_ERROR_UNSUPPORTED where a batch that runs in batch-statistics mode, of the plan's pass
+ * or, by policy batch, of n samples in batches of batch_size, is too small for batch norm. */
+int32_t mc_statistics_check(const mc_statistics_plan *plan, const modeconn_model *model, int64_t n,
+                            int64_t batch_size);
 /* The largest batch of the plan's pass, which the session must take; 0 where it has none. */
 int64_t mc_statistics_batch_max(const mc_statistics_plan *plan);
 

@@ -37,6 +37,9 @@ PUBLIC = {
 }
 BESIDES = {("nn", "dataset.h")}
 
+# Headers that no other folder of lib/ includes.
+INSIDE = {"nn/graph.h", "kernels/isa.h"}
+
 # Header of a foreign library: the folders of lib/ that may include it.
 FOREIGN = {
     "blis.h": {"kernels"},
@@ -79,7 +82,7 @@ def check_lib(root, errors):
                     continue
                 top = target.split("/")[0]
                 if top in ALLOWED and (lib / target).exists():
-                    if top != folder and top not in ALLOWED[folder]:
+                    if top != folder and (top not in ALLOWED[folder] or target in INSIDE):
                         errors.append(f"{name}: {folder} may not include {target}")
                 elif not (path.parent / target).resolve().is_relative_to(lib / folder):
                     errors.append(f"{name}: \"{target}\" leaves its folder")
