@@ -75,10 +75,31 @@ static int32_t allocate(mc_session *s)
     return MODECONN_OK;
 }
 
+/* No layer needs more than so many floats for a value of its output, most those of a Winograd
+ * convolution's tiles; beyond this sum, sizes could leave int64 before any memory is asked for. */
+enum { FLOATS_A_VALUE = 1024 };
+
+static int32_t check_size(const modeconn_graph *graph, int64_t max_batch)
+{
+    int64_t values = 0, most = INT64_MAX / FLOATS_A_VALUE / (int64_t)sizeof(double);
+    for (int32_t i = 0; i < graph->n_nodes; i++) {
+        values += mc_shape_size(graph->nodes[i].out);
+    }
+    return max_batch <= most / values
+               ? MODECONN_OK
+               : mc_fail(MODECONN_ERROR_MEMORY,
+                         "out of memory: a batch of %lld samples, of %lld values in all layers",
+                         (long long)max_batch, (long long)values);
+}
+
 static int32_t session_create(const modeconn_model *model, int64_t max_batch, int passes,
                               bool gradients, mc_session **out)
 {
     *out = NULL;
+    int32_t status = check_size(model->graph, max_batch);
+    if (status < 0) {
+        return status;
+    }
     mc_session *session = mc_calloc(model->context, 1, sizeof *session);
     if (session == NULL) {
         return MODECONN_ERROR_MEMORY;
@@ -89,7 +110,7 @@ static int32_t session_create(const modeconn_model *model, int64_t max_batch, in
     session->max = max_batch;
     session->passes = passes;
     session->gradients = gradients;
-    int32_t status = allocate(session);
+    status = allocate(session);
     if (status < 0) {
         session_destroy(session);
         return status;

@@ -98,6 +98,25 @@ START_TEST(test_no_allocation_in_a_step)
 END_TEST
 
 /* One batch norm after the input: its pooled statistics are those of the pixels themselves. */
+/* Sizes that leave int64 are no small ones. */
+START_TEST(test_too_large)
+{
+    modeconn_context *context = context_with(1, "auto");
+    modeconn_model *model = model_with(context, "vgg13",
+                                       "channels=3,height=32,width_pixels=32,"
+                                       "classes=10");
+    mc_session *session = NULL;
+    static const int64_t most[] = {INT64_MAX, INT64_MAX / 3, INT64_C(1) << 40, INT64_C(1) << 36};
+    for (size_t i = 0; i < sizeof most / sizeof most[0]; i++) {
+        FAILS(model->ops->session_create(model, most[i], 2, true, &session), MODECONN_ERROR_MEMORY,
+              "out of memory");
+        ck_assert_ptr_null(session);
+    }
+    modeconn_model_destroy(model);
+    modeconn_context_destroy(context);
+}
+END_TEST
+
 START_TEST(test_pooled_statistics)
 {
     modeconn_context *context = context_with(2, "auto");
@@ -185,6 +204,7 @@ static void add(TCase *tests)
     tcase_set_timeout(tests, 240);
     tcase_add_loop_test(tests, test_same_bits_for_any_threads, 0, SHIPPED);
     tcase_add_test(tests, test_no_allocation_in_a_step);
+    tcase_add_test(tests, test_too_large);
     tcase_add_test(tests, test_pooled_statistics);
     tcase_add_test(tests, test_evaluate);
 }
