@@ -92,7 +92,7 @@ MODECONN_API void modeconn_fitter_destroy(modeconn_fitter *fitter);
  *  @return MODECONN_OK (also when nothing was left to do), _ARGUMENT (epochs below -1), _CANCELLED
  *          (running again goes on from the last whole step, bit for bit as if never stopped),
  *          _NUMERIC (the loss or a parameter was not finite: path and fitter are back at the start
- * of that epoch, momentum at 0), _MEMORY (the path as for _CANCELLED) */
+ *          of that epoch, momentum at 0), _MEMORY (the path as for _CANCELLED) */
 MODECONN_API int32_t modeconn_fitter_run(modeconn_fitter *fitter, int64_t epochs,
                                          modeconn_progress_fn progress, void *user);
 

@@ -128,10 +128,10 @@ static int64_t group_of_node(const matching *m, int32_t node)
 /* Takes what a group's units show, and remembers whether all of it are numbers. */
 static void take(matching *m, mc_centred *to, int64_t g, const float *values, int64_t rows)
 {
-    if (!mc_all_finite(values, rows * m->symmetry->groups[g].size)) {
+    mc_centred_take(to, m->context, values, rows);
+    if (!mc_centred_is_finite(to)) {
         m->not_finite = m->symmetry->groups[g].name;
     }
-    mc_centred_take(to, m->context, values, rows);
 }
 
 static void visit_first(void *user, int32_t node, const float *values, int64_t rows,

@@ -69,6 +69,8 @@ void mc_centred_free(mc_centred *centred, const modeconn_context *context);
 /* At most as many rows as it was made for. */
 void mc_centred_take(mc_centred *centred, modeconn_context *context, const float *values,
                      int64_t rows);
+/* Whether all that was taken are numbers, which the means show. */
+bool mc_centred_is_finite(const mc_centred *centred);
 
 /* Joins equally many rows of both models. */
 void mc_moments_add(mc_moments *moments, const mc_centred *a, const mc_centred *b);

@@ -133,6 +133,15 @@ void mc_centred_take(mc_centred *centred, modeconn_context *context, const float
     mc_pool_run(context->pool, chunk_count(rows), centre_chunk, &job);
 }
 
+bool mc_centred_is_finite(const mc_centred *centred)
+{
+    int64_t others = 0;
+    for (int64_t i = 0; i < chunk_count(centred->rows) * centred->size; i++) {
+        others += !isfinite(centred->mean[i]);
+    }
+    return others == 0;
+}
+
 static void join_chunk(mc_moments *m, double rows, const double *const mean[2],
                        const double *const square[2])
 {

@@ -430,6 +430,17 @@ START_TEST(bad_files_and_numbers)
           "target: ");
     model->theta[model->n_theta - 1] = before;
     modeconn_options_destroy(weights);
+    /* One unit whose activations overflow is no dead one. */
+    float *kept = calloc((size_t)model->n_theta, sizeof(*kept));
+    memcpy(kept, model->theta, (size_t)model->n_theta * sizeof(*kept));
+    for (int64_t i = 0; i < model->channels * model->height * model->width; i++) {
+        model->theta[i] = 3e38F;
+    }
+    mc_model_changed(model);
+    FAILS(modeconn_align(model, model, data, NULL, NULL, NULL, &read), MODECONN_ERROR_NUMERIC,
+          "activations of layers.");
+    memcpy(model->theta, kept, (size_t)model->n_theta * sizeof(*kept));
+    free(kept);
     /* Finite weights whose products are not. */
     for (int64_t i = 0; i < model->n_theta; i++) {
         model->theta[i] = 1e30F;
