@@ -87,10 +87,10 @@ static int prepare(demo_job *demo)
         status = cli_usage(demo->args, "--out: the name of a folder is wanted");
     }
     if (status == CLI_OK) {
-        status = make_folder(demo);
+        status = cli_outputs(demo->args);
     }
     if (status == CLI_OK) {
-        status = cli_writable(demo->args, demo->args->json);
+        status = make_folder(demo);
     }
     if (status == CLI_OK) {
         status = cli_context(demo->args, &demo->context);

@@ -150,10 +150,10 @@ static int prepare(repro_job *job, const char *name, const char *scale, const ch
     }
     int status = parse_proportions(job, proportions);
     if (status == CLI_OK) {
-        status = make_folders(job);
+        status = cli_outputs(job->args);
     }
     if (status == CLI_OK) {
-        status = cli_writable(job->args, job->args->json);
+        status = make_folders(job);
     }
     if (status == CLI_OK) {
         status = cli_context(job->args, &job->context);

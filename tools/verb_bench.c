@@ -55,7 +55,7 @@ static int check(bench_job *job)
         return cli_usage(job->args, "%lldx%lldx%lld images, %d batches of %d: more than 8 GB", c, h,
                          w, (int)job->batches, (int)job->batch);
     }
-    return cli_writable(job->args, job->args->json);
+    return cli_outputs(job->args);
 }
 
 static int make_data(bench_job *job)

@@ -134,6 +134,9 @@ names 2 "is of a --cue" train --data "$data" --out x --cue-proportion 0.5
 names 2 "--out and --checkpoint: both want same" train --data "$data" --out same --checkpoint same
 names 2 "both want same" barrier --from a --to b --data "$data" --csv same --json same
 names 2 "--json: the name" barrier --from a --to b --data "$data" --json ''
+names 2 "--json: the name" bench --arch mlp --input 1x8x8 --json ''
+names 2 "--json: the name" reproduce fig-theory --scale tiny --out none --json ''
+[ ! -e none ] || fail "a folder is made before the options are right"
 [ ! -e same ] || fail "something was written"
 names 1 "no such folder" reproduce fig-linear --finished --scale tiny --data "$data" --out none
 [ ! -e none ] || fail "reproduce --finished makes a folder"
