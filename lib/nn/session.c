@@ -75,8 +75,9 @@ static int32_t allocate(mc_session *s)
     return MODECONN_OK;
 }
 
-/* No layer needs more than so many floats for a value of its output, most those of a Winograd
- * convolution's tiles; beyond this sum, sizes could leave int64 before any memory is asked for. */
+/* Far above what a pass takes for each value of its layers' outputs: the value, its gradient, tiles
+ * of 36 or 81 numbers for 16. Beyond this sum, sizes could leave int64 before any memory is asked
+ * for. */
 enum { FLOATS_A_VALUE = 1024 };
 
 static int32_t check_size(const modeconn_graph *graph, int64_t max_batch)
